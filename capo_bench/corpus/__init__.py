@@ -1,0 +1,1 @@
+"""Corpora: what they are, how they are read, split and described."""

@@ -1,0 +1,75 @@
+"""Deterministic splits that never let an input text cross from one split into another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from capo_bench.corpus.model import SPLITS, Corpus, Item, SplitName
+from capo_bench.errors import CapoBenchError
+
+
+def with_splits(corpus: Corpus, sizes: Mapping[SplitName, int], *, seed: int = 0) -> Corpus:
+    """Assigns every item to a split of exactly the given size.
+
+    Items that share the text of a `group_by` field (directly or through other items) stay
+    together. Groups are ordered by a hash of their texts, so that the assignment depends neither on
+    the order of the file nor on the machine; the largest are placed first, because single items can
+    always fill what is left.
+
+    Args:
+        corpus: The corpus; splits that its items already carry are overwritten.
+        sizes: Number of items in each split; they must add up to the number of items.
+        seed: Another seed gives another assignment.
+
+    Raises:
+        CapoBenchError: If the sizes do not add up, or the groups are too large to fill them.
+    """
+    if sum(sizes.values()) != len(corpus.items):
+        raise CapoBenchError(
+            f"corpus {corpus.name} has {len(corpus.items)} items, but the splits "
+            f"{dict(sizes)} ask for {sum(sizes.values())}"
+        )
+
+    def order(group: list[Item]) -> tuple[int, str]:
+        texts = "\0".join(sorted("\1".join(item.text.values()) for item in group))
+        return -len(group), hashlib.sha256(f"{seed}\0{texts}".encode()).hexdigest()
+
+    room = {name: sizes.get(name, 0) for name in SPLITS}
+    split_of: dict[str, SplitName] = {}
+    for group in sorted(groups(corpus), key=order):
+        # The emptiest split in proportion takes the next group, so that groups of several items do
+        # not all land in the first one.
+        fitting = [name for name in SPLITS if room[name] >= len(group)]
+        if not fitting:
+            raise CapoBenchError(
+                f"corpus {corpus.name}: {len(group)} items share an input text (among them "
+                f"{group[0].id}) and fit into no split of {dict(sizes)}; choose other sizes"
+            )
+        chosen = max(fitting, key=lambda name: room[name] / sizes[name])
+        room[chosen] -= len(group)
+        split_of.update({item.id: chosen for item in group})
+    items = tuple(replace(item, split=split_of[item.id]) for item in corpus.items)
+    return replace(corpus, items=items)
+
+
+def groups(corpus: Corpus) -> list[list[Item]]:
+    """Items in groups that share a `group_by` text, as connected components."""
+    parent = {item.id: item.id for item in corpus.items}
+
+    def root(identifier: str) -> str:
+        while parent[identifier] != identifier:
+            parent[identifier] = parent[parent[identifier]]
+            identifier = parent[identifier]
+        return identifier
+
+    first_with: dict[str, str] = {}
+    for item in corpus.items:
+        for name in corpus.task.group_by:
+            key = " ".join(item.text[name].split())
+            parent[root(item.id)] = root(first_with.setdefault(key, item.id))
+    members: dict[str, list[Item]] = {}
+    for item in corpus.items:
+        members.setdefault(root(item.id), []).append(item)
+    return list(members.values())

@@ -1,0 +1,1 @@
+"""Metrics of annotator faithfulness, one family a file."""

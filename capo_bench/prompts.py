@@ -1,0 +1,224 @@
+"""Prompts, target texts and the parser: the one copy that evaluation and training share.
+
+A prompt is the question and the item first, whatever depends on the annotator last, so that the
+annotators of one item share the longest possible prefix. A response is two lines, `Label: ...` and
+`Explanation: ...`; `parse` is the exact inverse of `render_target` and never guesses.
+
+What a prompt may know of an annotator comes from the train split alone: `Prompter` never reads a
+label or an explanation of another split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from capo_bench.corpus.model import Corpus, Item, TaskSpec
+from capo_bench.errors import CapoBenchError
+from capo_bench.profiles import describe_annotator
+
+Setting = Literal["tag", "zero-shot", "icl", "profile"]
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+MAX_EXAMPLES = 50
+
+FORM = "Label: <label>\nExplanation: <explanation>"
+# Where a response ends when a model goes on writing: the form has no blank line.
+STOP = ("\n\n",)
+
+_RESPONSE = re.compile(
+    r"\s*\**label\**\s*:\**(?P<labels>[^\n]*)(?:\n\s*\**explanation\**\s*:\**(?P<explanation>.*))?",
+    flags=re.IGNORECASE | re.DOTALL,
+)
+_BLANK_LINE = re.compile(r"\n\s*\n")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a response says.
+
+    Attributes:
+        labels: The labels, in the order of the label space; empty if none could be read.
+        explanation: The explanation, without edge whitespace; `""` if none could be read.
+        error: Why the response is invalid, or `None` if it is valid.
+    """
+
+    labels: tuple[str, ...]
+    explanation: str
+    error: str | None
+
+
+def render_target(labels: Collection[str], explanation: str) -> str:
+    """The text that a faithful model answers.
+
+    Args:
+        labels: One label, or several for a multi-label task.
+        explanation: The explanation; line breaks in it become blanks.
+    """
+    one_line = explanation.replace("\n", " ").strip()
+    return f"Label: {', '.join(labels)}\nExplanation: {one_line}"
+
+
+def parse(task: TaskSpec, text: str) -> Parsed:
+    """Reads label and explanation from a model's text, or says why it cannot.
+
+    Accepted beside the exact form: blanks and line breaks before it, any case, markdown bold, and
+    quotes or a full stop around a label. Whatever follows a blank line is ignored. A label that is
+    not one of the task's, or more than one label where the task allows one, makes it invalid.
+    """
+    match = _RESPONSE.match(text)
+    if match is None:
+        return Parsed((), "", "no `Label:` line at the start")
+    explanation = _BLANK_LINE.split((match["explanation"] or "").lstrip(), maxsplit=1)[0]
+    explanation = " ".join(line.strip() for line in explanation.split("\n")).strip()
+    named = [_label(task, part) for part in match["labels"].split(",")]
+    if None in named:
+        return Parsed((), explanation, f"unknown label {match['labels'].strip()[:40]!r}")
+    if len(set(named)) > 1 and task.labels.kind != "multilabel":
+        return Parsed((), explanation, "more than one label")
+    labels = tuple(label for label in task.labels.labels if label in named)
+    return Parsed(labels, explanation, None if explanation else "no explanation")
+
+
+def _label(task: TaskSpec, text: str) -> str | None:
+    text = text.strip().strip("*\"'`").rstrip(".").strip("*\"'`").strip().casefold()
+    if task.labels.kind == "ordinal":
+        text = text.replace("\N{MINUS SIGN}", "-").removeprefix("+")
+    known = {label.casefold(): label for label in task.labels.labels}
+    return known.get(text)
+
+
+class Prompter:
+    """The prompts of one corpus in one setting.
+
+    Settings:
+        * `tag`: the item and the annotator's id, for models tuned on this form;
+        * `zero-shot`: with instructions;
+        * `icl`: with the annotator's own training responses as examples;
+        * `profile`: with a description of the annotator computed from their training responses.
+
+    Args:
+        corpus: The corpus. Of its labels and explanations only the train split is read.
+        setting: One of `SETTINGS`.
+        examples: For `icl`, the most examples of an annotator, 1 to 50. The choice is fixed by a
+            hash of the item ids; the same examples serve all items.
+        example_tokens: For `icl`, the examples stop before they exceed this many tokens.
+        count_tokens: Counts the tokens of a text. The default takes 3 characters for a token, an
+            upper bound for English under the tokenizers in use.
+
+    Raises:
+        CapoBenchError: On an unknown setting, a number of examples out of range, or an annotator
+            without training responses in a setting that needs them (once their prompt is wanted).
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        setting: Setting = "zero-shot",
+        *,
+        examples: int = 10,
+        example_tokens: int = 2048,
+        count_tokens: Callable[[str], int] = lambda text: -(-len(text) // 3),
+    ) -> None:
+        if setting not in SETTINGS:
+            raise CapoBenchError(
+                f"unknown prompt setting {setting!r}; expected one of {', '.join(SETTINGS)}"
+            )
+        if not 1 <= examples <= MAX_EXAMPLES:
+            raise CapoBenchError(f"icl takes 1 to {MAX_EXAMPLES} examples, got {examples}")
+        self._corpus = corpus
+        self._setting = setting
+        self._examples = examples
+        self._example_tokens = example_tokens
+        self._count_tokens = count_tokens
+        self._turns: dict[str, str] = {}
+
+    def __call__(self, item: Item, annotator: str) -> str:
+        """The prompt that asks for one annotator's response to one item."""
+        return self.shared(item) + self.turn(annotator)
+
+    def shared(self, item: Item) -> str:
+        """The part of a prompt that does not depend on the annotator."""
+        task = self._corpus.task
+        head = "" if self._setting == "tag" else f"{_instructions(task)}\n\n"
+        return f"{head}{render_input(task, item.text)}\n\n"
+
+    def turn(self, annotator: str) -> str:
+        """The part of a prompt that depends on the annotator and not on the item."""
+        if annotator not in self._turns:
+            self._turns[annotator] = self._build_turn(annotator)
+        return self._turns[annotator]
+
+    def _build_turn(self, annotator: str) -> str:
+        if annotator not in self._corpus.annotator_ids:
+            raise CapoBenchError(
+                f"corpus {self._corpus.name} has no annotator {annotator!r}; "
+                f"it has {', '.join(self._corpus.annotator_ids)}"
+            )
+        if self._setting == "tag":
+            return f"Annotator {annotator}:\n"
+        ask = f"Answer for the item above exactly as annotator {annotator} would.\n"
+        if self._setting == "zero-shot":
+            return ask
+        history = self._corpus.responses("train", annotator)
+        if not history:
+            raise CapoBenchError(
+                f"annotator {annotator} of corpus {self._corpus.name} has no training responses, "
+                f"which the setting {self._setting!r} needs; use `zero-shot`"
+            )
+        if self._setting == "profile":
+            others = {
+                other: self._corpus.responses("train", other)
+                for other in self._corpus.annotator_ids
+                if other != annotator
+            }
+            profile = describe_annotator(self._corpus.task, annotator, history, others)
+            return f"{profile}\n\n{ask}"
+        return f"{self._render_examples(annotator)}\n\n{ask}"
+
+    def _render_examples(self, annotator: str) -> str:
+        def order(entry: tuple[int, str]) -> str:
+            return hashlib.sha256(f"{entry[0]}\0{entry[1]}".encode()).hexdigest()
+
+        history = self._corpus.responses("train", annotator)
+        ranked = sorted(((index, item.id) for index, (item, _) in enumerate(history)), key=order)
+        shown = [f"Annotator {annotator} answered other items like this:"]
+        left = self._example_tokens
+        for index, _ in ranked[: self._examples]:
+            item, response = history[index]
+            text = "\n".join(
+                (
+                    render_input(self._corpus.task, item.text),
+                    render_target([response.label], response.explanation),
+                )
+            )
+            left -= self._count_tokens(text)
+            if left < 0:
+                break
+            shown.append(text)
+        return "\n\n".join(shown)
+
+
+def render_input(task: TaskSpec, text: Mapping[str, str]) -> str:
+    """The input texts of an item, each after its title."""
+    return "\n".join(f"{title}: {text[name]}" for name, title in task.fields.items())
+
+
+def prompt_hash(prompts: Iterable[str]) -> str:
+    """16 hex digits that identify a list of prompts, whatever template or setting made them."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(prompt.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _instructions(task: TaskSpec) -> str:
+    several = " If several labels are right, separate them by commas."
+    return (
+        f"{task.instruction} Answer in exactly this form:\n{FORM}\n"
+        f"The label is one of: {', '.join(task.labels.labels)}."
+        f"{several if task.labels.kind == 'multilabel' else ''} "
+        "The explanation is one or two sentences on one line."
+    )
