@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -20,6 +21,8 @@ from capo_bench.corpus.model import Annotator, Corpus, Item, TaskSpec
 from capo_bench.errors import CapoBenchError
 
 FORMAT = "capo-bench-corpus/1"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -43,16 +46,16 @@ def read(path: Path) -> Corpus:
     """Reads a corpus file.
 
     Raises:
-        CapoBenchError: Naming the file and the line, if the file is missing, is not JSON lines, or a
-            line does not follow the schema.
+        CapoBenchError: Naming the file and the line, if the file is missing, is not JSON lines, or
+            a line does not follow the schema.
     """
     lines = read_json_lines(path)
     first = next(lines, None)
     if first is None:
         raise CapoBenchError(f"{path} is empty: expected a header line and at least one item")
-    header: Header = _validated(_header, path, *first)
-    items = tuple(_validated(_item, path, number, value) for number, value in lines)
-    try:
+    header: Header = _line(_header, path, *first)
+    items = tuple(_line(_item, path, number, value) for number, value in lines)
+    with naming(path):
         return Corpus(
             name=header.name,
             task=header.task,
@@ -62,8 +65,6 @@ def read(path: Path) -> Corpus:
             license=header.license,
             citation=header.citation,
         )
-    except CapoBenchError as error:
-        raise CapoBenchError(f"{path}: {error}") from error
 
 
 def write(corpus: Corpus, path: Path) -> None:
@@ -120,7 +121,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line, object_pairs_hook=_no_duplicates)
             except ValueError as error:
                 raise CapoBenchError(
-                    f"{path}, line {number}: not valid JSON ({error}); expected one JSON value a line"
+                    f"{path}, line {number}: not valid JSON ({error}); expected one value a line"
                 ) from error
 
 
@@ -144,7 +145,7 @@ def read_json(path: Path, *, trailing_commas: bool = False) -> Any:
 
 
 def write_json_lines(path: Path, values: list[Any]) -> None:
-    """Writes one JSON value a line, through a temporary file, so that nothing stays half-written."""
+    """Writes one JSON value a line; the file appears under its name only when complete."""
     text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,13 +175,37 @@ def _without_trailing_commas(text: str) -> str:
     )
 
 
-def _validated(adapter: TypeAdapter[Any], path: Path, number: int, value: Any) -> Any:
+def validated(adapter: TypeAdapter[T], value: Any, where: str, advice: str) -> T:
+    """A value checked against a type.
+
+    Args:
+        adapter: The type.
+        value: What JSON gave.
+        where: File and line or id, for the message.
+        advice: What to do about a fault, for the message.
+
+    Raises:
+        CapoBenchError: If the value does not fit; the first fault is named.
+    """
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the line"
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise CapoBenchError(
-            f"{path}, line {number}: {where}: {first['msg']} (got {str(first['input'])[:60]!r}); "
-            "the format is printed by `capo-bench data schema`"
+            f"{where}: {field}: {first['msg']} (got {str(first['input'])[:60]!r}); {advice}"
         ) from error
+
+
+@contextmanager
+def naming(source: str | Path) -> Iterator[None]:
+    """Puts a source's name before the message of a `CapoBenchError` raised inside."""
+    try:
+        yield
+    except CapoBenchError as error:
+        raise CapoBenchError(f"{source}: {error}") from error
+
+
+def _line(adapter: TypeAdapter[T], path: Path, number: int, value: Any) -> T:
+    advice = "the format is printed by `capo-bench data schema`"
+    return validated(adapter, value, f"{path}, line {number}", advice)

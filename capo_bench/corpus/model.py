@@ -106,8 +106,8 @@ class Item:
     Attributes:
         id: Unique in the corpus.
         text: Input texts by field name.
-        cells: For each annotator who was asked, their responses. An empty tuple: asked, but no label
-            is known (the label is hidden, or the annotator could not decide).
+        cells: For each annotator who was asked, their responses. An empty tuple: asked, but no
+            label is known (the label is hidden, or the annotator could not decide).
         idk: Annotators who said that they could not decide.
         split: The split that the item belongs to.
         source_id: The id that the corpus's publishers use; need not be unique.
@@ -229,7 +229,14 @@ class Corpus:
 
         A response stays if its author, asked again, said that it makes sense; responses that their
         author did not judge are dropped, and a cell that loses all of them stays as an empty one.
+
+        Raises:
+            CapoBenchError: If the corpus has no judgments at all.
         """
+        if not any(r.judgments for item in self.items for rs in item.cells.values() for r in rs):
+            raise CapoBenchError(
+                f"corpus {self.name} has no validity judgments; use it without valid_only"
+            )
 
         def own_verdict(annotator: str, response: Response) -> bool:
             return any(j.annotator == annotator and j.makes_sense for j in response.judgments)

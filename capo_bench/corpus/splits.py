@@ -32,16 +32,35 @@ def with_splits(corpus: Corpus, sizes: Mapping[SplitName, int], *, seed: int = 0
             f"{dict(sizes)} ask for {sum(sizes.values())}"
         )
 
+    return _assign(corpus, sizes, seed, exact=True)
+
+
+def with_shares(corpus: Corpus, shares: Mapping[SplitName, float], *, seed: int = 0) -> Corpus:
+    """Assigns every item to a split of about the given share, for corpora with groups of any size.
+
+    Grouping and order are those of `with_splits`; each group goes whole to the split that lacks
+    most of its share, so that a split is off by no more than about the largest group.
+
+    Args:
+        corpus: The corpus; splits that its items already carry are overwritten.
+        shares: Share of the items in each split; they add up to 1.
+        seed: Another seed gives another assignment.
+    """
+    sizes = {name: share * len(corpus.items) for name, share in shares.items()}
+    return _assign(corpus, sizes, seed, exact=False)
+
+
+def _assign(corpus: Corpus, sizes: Mapping[SplitName, float], seed: int, *, exact: bool) -> Corpus:
     def order(group: list[Item]) -> tuple[int, str]:
         texts = "\0".join(sorted("\1".join(item.text.values()) for item in group))
         return -len(group), hashlib.sha256(f"{seed}\0{texts}".encode()).hexdigest()
 
-    room = {name: sizes.get(name, 0) for name in SPLITS}
+    room = {name: sizes[name] for name in SPLITS if sizes.get(name, 0) > 0}
     split_of: dict[str, SplitName] = {}
     for group in sorted(groups(corpus), key=order):
         # The emptiest split in proportion takes the next group, so that groups of several items do
         # not all land in the first one.
-        fitting = [name for name in SPLITS if room[name] >= len(group)]
+        fitting = [name for name in room if room[name] >= len(group) or not exact]
         if not fitting:
             raise CapoBenchError(
                 f"corpus {corpus.name}: {len(group)} items share an input text (among them "
