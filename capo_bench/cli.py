@@ -1,0 +1,139 @@
+"""The command line. It only calls: everything it does can be done from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from capo_bench.data_cli import app as data_app
+from capo_bench.errors import CapoBenchError
+
+app = typer.Typer(
+    help="Annotator faithfulness of language models: the open benchmark of CAPO.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=_PASS_THROUGH, add_help_option=False)
+def run(context: typer.Context) -> None:
+    """Run lm_eval with the tasks of this package; every flag is lm_eval's own."""
+    from lm_eval.__main__ import cli_evaluate
+
+    from capo_bench.harness import tasks_path
+
+    arguments = list(context.args)
+    if not any(argument.split("=")[0] == "--include_path" for argument in arguments):
+        arguments += ["--include_path", str(tasks_path())]
+    _check_model(arguments)
+    sys.argv = ["lm_eval", "run", *arguments]
+    cli_evaluate()
+
+
+@app.command()
+def tasks() -> None:
+    """Print the folder of task definitions, for lm_eval's --include_path."""
+    from capo_bench.harness import tasks_path
+
+    print(tasks_path())
+
+
+@app.command()
+def score(
+    files: Annotated[
+        list[Path], typer.Argument(help="Samples that lm_eval logged, or files of predictions.")
+    ],
+    corpus: Annotated[
+        str | None, typer.Option(help="Corpus name or file; samples know their own.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
+    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
+    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
+    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score predictions offline; the numbers are those of the run that made them."""
+    from capo_bench.options import read_options
+    from capo_bench.predictions import read_predictions
+    from capo_bench.score import metrics_of
+    from capo_bench.tables import scores_table
+
+    given = {
+        "corpus": corpus,
+        "data": data,
+        "splits": splits,
+        "split": split,
+        "valid_only": valid_only,
+        "bertscore": bertscore,
+    }
+    results = []
+    for path in files:
+        found = read_predictions(path)
+        chosen = {key: value for key, value in given.items() if value is not None}
+        scorer = read_options(found.options | chosen).scorer()
+        found.check(path, scorer.corpus)
+        scores = scorer.score(found.predictions)
+        results.append({"file": str(path), **scores.as_json()})
+        if not as_json:
+            Console().print(scores_table(scores, metrics_of(scorer.corpus), path.name))
+    if as_json:
+        print(json.dumps(results, indent=2))
+
+
+@app.command()
+def validate(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tasks; default: all of this package.")
+    ] = None,
+    metadata: Annotated[str, typer.Option(help="As lm_eval's: JSON for every task.")] = "{}",
+) -> None:
+    """Check the tasks for real: load each, render its documents, score a canned answer."""
+    from capo_bench.validation import task_names, validate_task
+
+    try:
+        extra = json.loads(metadata)
+    except ValueError as error:
+        raise CapoBenchError(f"--metadata is not valid JSON: {error}") from error
+    chosen = names or task_names()
+    failed = 0
+    for name in chosen:
+        problem = validate_task(name, extra)
+        failed += problem is not None
+        print(
+            f"{'ok    ' if problem is None else 'FAILED'} {name}"
+            + (f": {problem}" if problem else "")
+        )
+    if failed:
+        raise CapoBenchError(f"{failed} of {len(chosen)} tasks failed")
+
+
+def _check_model(arguments: list[str]) -> None:
+    """Refuses a model folder that is not there before lm_eval spends a minute on its tasks."""
+    for argument in arguments:
+        for part in argument.replace("--model_args=", "").split(","):
+            key, _, value = part.partition("=")
+            local = value.startswith(("/", "./", "../", "~"))
+            if key in {"pretrained", "peft"} and local and not Path(value).expanduser().exists():
+                raise CapoBenchError(
+                    f"--model_args {key}: {value} does not exist; name a model folder or a hub id"
+                )
+
+
+def main() -> None:
+    """Entry point of `capo-bench`: bad input is one line on stderr and exit status 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except CapoBenchError as error:
+        print(f"capo-bench: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,121 @@
+"""What every metric is computed from: one row per evaluated cell, response beside references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capo_bench.corpus.model import Corpus, Item, Response
+from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Parsed, parse
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's raw text for one cell."""
+
+    item: str
+    annotator: str
+    response: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Predictions beside the corpus, sorted by item and annotator; all arrays follow this order.
+
+    Attributes:
+        corpus: The corpus that was answered.
+        items: The evaluated items, in the corpus's order.
+        item: Index of each cell's item in `items`, shape (cells,).
+        annotator: Index of each cell's annotator in `corpus.annotator_ids`, shape (cells,).
+        references: The human responses of each cell, one or more.
+        parsed: What each prediction says.
+    """
+
+    corpus: Corpus
+    items: tuple[Item, ...]
+    item: NDArray[np.int64]
+    annotator: NDArray[np.int64]
+    references: tuple[tuple[Response, ...], ...]
+    parsed: tuple[Parsed, ...]
+
+    def __len__(self) -> int:
+        return len(self.parsed)
+
+    @property
+    def explanations(self) -> list[str]:
+        """The predicted explanations."""
+        return [parsed.explanation for parsed in self.parsed]
+
+    @cached_property
+    def inputs(self) -> list[Mapping[str, str]]:
+        """The input texts of each cell's item."""
+        return [self.items[index].text for index in self.item]
+
+
+def evaluated_cells(corpus: Corpus, split: str) -> list[tuple[Item, str]]:
+    """Every cell of a split that holds a label, in the order in which it is asked for."""
+    return [
+        (item, annotator)
+        for item in corpus.split(split)
+        for annotator in corpus.annotator_ids
+        if item.cells.get(annotator)
+    ]
+
+
+def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells:
+    """Puts predictions beside the corpus.
+
+    Args:
+        corpus: The corpus.
+        split: The split that was predicted.
+        predictions: In any order. Either all cells of the split, or all cells of some of its items.
+
+    Raises:
+        CapoBenchError: If there are none, one is for a cell that the split does not have, a cell is
+            predicted twice, or an item is predicted for some of its annotators only.
+    """
+    if not predictions:
+        raise CapoBenchError("there are no predictions to score")
+    expected = evaluated_cells(corpus, split)
+    known = {(item.id, annotator) for item, annotator in expected}
+    texts: dict[tuple[str, str], str] = {}
+    for prediction in predictions:
+        cell = (prediction.item, prediction.annotator)
+        if cell not in known:
+            raise CapoBenchError(
+                f"item {prediction.item}, annotator {prediction.annotator}: not a labelled cell of "
+                f"split {split} of corpus {corpus.name}; were the predictions made for another "
+                "corpus or split?"
+            )
+        if cell in texts:
+            raise CapoBenchError(
+                f"item {prediction.item}, annotator {prediction.annotator}: predicted twice; "
+                "keep one response for each cell"
+            )
+        texts[cell] = prediction.response
+    started = {item for item, _ in texts}
+    cells = [(item, annotator) for item, annotator in expected if item.id in started]
+    missing = [
+        (item.id, annotator) for item, annotator in cells if (item.id, annotator) not in texts
+    ]
+    if missing:
+        raise CapoBenchError(
+            f"{len(missing)} cells lack a prediction, the first is item {missing[0][0]}, annotator "
+            f"{missing[0][1]}; give every annotator of an item a response (it may be empty)"
+        )
+    items = tuple(item for item in corpus.split(split) if item.id in started)
+    item_index = {item.id: index for index, item in enumerate(items)}
+    annotator_index = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
+    return Cells(
+        corpus=corpus,
+        items=items,
+        item=np.array([item_index[item.id] for item, _ in cells], dtype=np.int64),
+        annotator=np.array([annotator_index[a] for _, a in cells], dtype=np.int64),
+        references=tuple(item.cells[annotator] for item, annotator in cells),
+        parsed=tuple(parse(corpus.task, texts[item.id, a]) for item, a in cells),
+    )

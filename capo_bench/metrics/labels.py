@@ -1,0 +1,112 @@
+"""Label agreement: does the predicted label agree with the annotator's own?
+
+A human cell is a set of labels, and so may a prediction be. A prediction without a readable label
+agrees with nothing: it counts as wrong in every rate and as the worst possible answer in every
+distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capo_bench.corpus.agreement import kappa
+from capo_bench.metrics.cells import Cells
+from capo_bench.stats import Array, ItemSums, Measured, item_means, ratio, sum_by_item
+
+Flags = NDArray[np.bool_]
+
+
+def label_agreement(cells: Cells) -> dict[str, Measured]:
+    """All label metrics that the corpus's label space defines.
+
+    Returns:
+        * `label_accuracy`: share of cells whose predicted labels are all among the human's;
+        * `label_accuracy_strict` (multi-label only): the predicted set is the human's set;
+        * `label_macro_f1`: F1 of each label's indicator over all cells, mean over labels that occur;
+        * `label_kappa`: Cohen's kappa over cells with exactly one human label, mean over annotators;
+          none or several predicted labels are a category of their own;
+        * ordinal only: `label_within_1`; `label_mae`; `label_qwk`, quadratic-weighted kappa, mean
+          over annotators; `label_anad`, LeWiDi-2025's normalised absolute distance: mean over items
+          of the mean over annotators of |t - p| / s, where s is the number of labels (11 for Par) as
+          in the organisers' code and the published scores, not the scale's width as in their text.
+          An unreadable label counts as the end of the scale farther from the human's.
+    """
+    space = cells.corpus.task.labels
+    human = _indicators(space.labels, [{r.label for r in refs} for refs in cells.references])
+    predicted = _indicators(space.labels, [parsed.labels for parsed in cells.parsed])
+    n_items = len(cells.items)
+    within = predicted.any(axis=1) & ~(predicted & ~human).any(axis=1)
+    metrics: dict[str, Measured] = {"label_accuracy": item_means(within, cells.item, n_items)}
+    if space.kind == "multilabel":
+        strict = (predicted == human).all(axis=1)
+        metrics["label_accuracy_strict"] = item_means(strict, cells.item, n_items)
+    metrics["label_macro_f1"] = _macro_f1(cells, human, predicted)
+    single = human.sum(axis=1) == 1
+    other = len(space.labels)
+    answer = np.where(predicted.sum(axis=1) == 1, predicted.argmax(axis=1), other)
+    metrics["label_kappa"] = _kappa(cells, single, human.argmax(axis=1), answer, other + 1)
+    if space.kind == "ordinal":
+        metrics |= _ordinal(cells, human.argmax(axis=1), answer)
+    return metrics
+
+
+def _indicators(labels: Sequence[str], sets: Sequence[Collection[str]]) -> Flags:
+    return np.array([[label in chosen for label in labels] for chosen in sets], dtype=np.bool_)
+
+
+def _macro_f1(cells: Cells, human: Flags, predicted: Flags) -> ItemSums:
+    counts = np.hstack([human & predicted, human, predicted]).astype(float)
+
+    def combine(sums: Array) -> Array:
+        both, true, guessed = np.split(sums, 3, axis=-1)
+        occurs = (true + guessed) > 0
+        f1 = np.divide(2 * both, true + guessed, out=np.zeros_like(both), where=occurs)
+        return np.asarray(f1.sum(axis=-1) / occurs.sum(axis=-1))
+
+    return ItemSums(sum_by_item(counts, cells.item, len(cells.items)), combine)
+
+
+def _kappa(
+    cells: Cells,
+    counted: Flags,
+    human: NDArray[np.int64],
+    answer: NDArray[np.int64],
+    categories: int,
+    weights: str | None = None,
+) -> ItemSums:
+    # A confusion matrix per annotator and item is enough for every resampled kappa.
+    n_annotators = len(cells.corpus.annotator_ids)
+    shape = (n_annotators, categories, categories)
+    confusion = np.zeros((len(cells.items), *shape))
+    np.add.at(confusion, (cells.item, cells.annotator, human, answer), counted.astype(float))
+
+    def combine(sums: Array) -> Array:
+        per_annotator = kappa(sums.reshape(*sums.shape[:-1], *shape), weights=weights)
+        defined = np.isfinite(per_annotator)
+        total = np.where(defined, per_annotator, 0).sum(axis=-1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / defined.sum(axis=-1))
+
+    return ItemSums(confusion.reshape(len(cells.items), -1), combine)
+
+
+def _ordinal(
+    cells: Cells, human: NDArray[np.int64], answer: NDArray[np.int64]
+) -> dict[str, Measured]:
+    labels = np.array([int(label) for label in cells.corpus.task.labels.labels])
+    n_items = len(cells.items)
+    farther_end = np.where(human >= len(labels) / 2, 0, len(labels) - 1)
+    answer = np.where(answer < len(labels), answer, farther_end)
+    error = np.abs(labels[human] - labels[answer]).astype(float)
+    per_item = sum_by_item(np.column_stack([error, np.ones(len(error))]), cells.item, n_items)
+    anad = ratio(per_item) / len(labels)
+    everything = np.ones(len(error), dtype=np.bool_)
+    return {
+        "label_within_1": item_means(error <= 1, cells.item, n_items),
+        "label_mae": item_means(error, cells.item, n_items),
+        "label_qwk": _kappa(cells, everything, human, answer, len(labels), "quadratic"),
+        "label_anad": ItemSums(np.column_stack([anad, np.ones(n_items)]), ratio),
+    }

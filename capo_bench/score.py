@@ -1,0 +1,198 @@
+"""Scores of one set of predictions: every metric, once, with its uncertainty.
+
+A `Scorer` holds what depends on the corpus alone (the fitted attributor, the annotators' habits,
+the references' encodings), so that many sets of predictions share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from capo_bench import __version__
+from capo_bench.corpus.model import Corpus
+from capo_bench.metrics.attribution import Attributor, attribution, fit_attributor
+from capo_bench.metrics.bertscore import load_encoder
+from capo_bench.metrics.cells import Cells, Prediction, join
+from capo_bench.metrics.consistency import HabitBins, explanation_consistency, fit_habits
+from capo_bench.metrics.labels import label_agreement
+from capo_bench.metrics.text import content_metrics
+from capo_bench.stats import Estimate, Measured, Undefined, estimate, item_means
+
+METRICS_VERSION = 1
+"""Raised whenever a metric of the same name may come out differently."""
+
+GROUP_SIZES = (1, 3, 10)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric sees.
+
+    Attributes:
+        name: As in tables.
+        axis: `identity` (is it this annotator?), `content` (is it right for this item?) or `guard`
+            (is it a response at all, and not a trick?).
+        higher_is_better: Direction.
+    """
+
+    name: str
+    axis: Literal["identity", "content", "guard"]
+    higher_is_better: bool = True
+
+
+_LABELS = (Metric("label_accuracy", "content"),)
+_MULTILABEL = (Metric("label_accuracy_strict", "content"),)
+_AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
+_ORDINAL = (
+    Metric("label_within_1", "content"),
+    Metric("label_mae", "content", higher_is_better=False),
+    Metric("label_qwk", "content"),
+    Metric("label_anad", "content", higher_is_better=False),
+)
+_TEXT = (
+    Metric("bertscore_precision", "content"),
+    Metric("bertscore_recall", "content"),
+    Metric("bertscore_f1", "content"),
+    Metric("rouge_l", "content"),
+)
+_IDENTITY = (
+    *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
+    *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
+    Metric("explanation_consistency", "identity"),
+)
+_GUARDS = (Metric("invalid_rate", "guard", higher_is_better=False),)
+
+
+def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
+    """The metrics of a corpus, in the order of tables."""
+    kind = corpus.task.labels.kind
+    return (
+        *_LABELS,
+        *(_MULTILABEL if kind == "multilabel" else ()),
+        *_AGREEMENT,
+        *(_ORDINAL if kind == "ordinal" else ()),
+        *_TEXT,
+        *_IDENTITY,
+        *_GUARDS,
+    )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All metrics of one set of predictions.
+
+    Attributes:
+        estimates: By metric name, in the order of tables; `Undefined` says why there is no number.
+        n_items: Evaluated items.
+        n_responses: Evaluated responses, invalid ones among them.
+        signature: Exactly what was computed: versions, corpus, split, encoder.
+    """
+
+    estimates: dict[str, Estimate | Undefined]
+    n_items: int
+    n_responses: int
+    signature: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; an undefined metric has the key `undefined` with the reason."""
+        return {
+            "signature": self.signature,
+            "n_items": self.n_items,
+            "n_responses": self.n_responses,
+            "metrics": {
+                name: {"undefined": found.reason} if isinstance(found, Undefined) else asdict(found)
+                for name, found in self.estimates.items()
+            },
+        }
+
+
+class Scorer:
+    """Scores predictions for one split of one corpus.
+
+    Args:
+        corpus: The corpus.
+        split: The split that is predicted.
+        encoder: BERTScore's encoder, as `load_encoder` takes it.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, encoder: str) -> None:
+        self.corpus = corpus
+        self.split = split
+        self._encoder_name = encoder
+
+    def score(self, predictions: Sequence[Prediction]) -> Scores:
+        """All metrics of `metrics_of(corpus)`.
+
+        Raises:
+            CapoBenchError: As `capo_bench.metrics.cells.join` does.
+        """
+        cells = join(self.corpus, self.split, predictions)
+        measured = self.measure(cells)
+        return Scores(
+            estimates={
+                metric.name: _estimated(measured[metric.name]) for metric in metrics_of(self.corpus)
+            },
+            n_items=len(cells.items),
+            n_responses=len(cells),
+            signature=self.signature,
+        )
+
+    def measure(self, cells: Cells) -> dict[str, Measured]:
+        """Every metric as sums over items, for whoever resamples or compares them."""
+        invalid = [float(parsed.error is not None) for parsed in cells.parsed]
+        return {
+            **label_agreement(cells),
+            **content_metrics(cells, load_encoder(self._encoder_name)),
+            **_attributions(cells, self._normalised, ""),
+            **_attributions(cells, self._raw, "raw_"),
+            "explanation_consistency": explanation_consistency(cells, self._habits),
+            "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
+        }
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What the numbers depend on beside the predictions."""
+        return {
+            "capo_bench": __version__,
+            "metrics": METRICS_VERSION,
+            "corpus": self.corpus.name,
+            "fingerprint": self.corpus.fingerprint,
+            "split": self.split,
+            "synthetic": self.corpus.synthetic,
+            "bertscore": load_encoder(self._encoder_name).signature,
+        }
+
+    @cached_property
+    def _normalised(self) -> Attributor | Undefined:
+        return fit_attributor(self.corpus, normalised=True)
+
+    @cached_property
+    def _raw(self) -> Attributor | Undefined:
+        return fit_attributor(self.corpus, normalised=False)
+
+    @cached_property
+    def _habits(self) -> HabitBins:
+        return fit_habits(self.corpus)
+
+
+def _attributions(
+    cells: Cells, attributor: Attributor | Undefined, variant: str
+) -> dict[str, Measured]:
+    names = {k: f"attribution_{variant}at_{k}" for k in GROUP_SIZES}
+    if isinstance(attributor, Undefined):
+        return dict.fromkeys(names.values(), attributor)
+    scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+    return {name: attribution(cells, scores, attributor.annotators, k) for k, name in names.items()}
+
+
+def _estimated(measured: Measured) -> Estimate | Undefined:
+    if isinstance(measured, Undefined):
+        return measured
+    found = estimate(measured)
+    # NaN is the sums' way of saying so: nothing occurred that the metric could be taken over.
+    if found.value != found.value:
+        return Undefined("nothing was observed that it could be computed from")
+    return found
