@@ -1,0 +1,1 @@
+"""The reference trainer: SFT and CAPO over packed groups."""

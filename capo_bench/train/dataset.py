@@ -1,0 +1,388 @@
+"""From a corpus to groups of token sequences: what is trained on, against what, how heavily."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from capo_bench.corpus.model import Corpus, Item, Response
+from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Prompter, render_target
+from capo_bench.train.packing import Path, Tokens, common_prefix
+
+Rejected = Literal["all", "same-label", "other-label"]
+Balance = Literal["both", "items", "annotators", "none"]
+
+
+class Encoder:
+    """Token ids of prompts and responses, the same as lm-eval's `hf` model makes of them.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        chat: Wrap prompts in the tokenizer's chat template (lm-eval's `--apply_chat_template`).
+
+    Raises:
+        CapoBenchError: If there is no end token, or no chat template where one is asked for.
+    """
+
+    def __init__(self, tokenizer: Any, *, chat: bool = False) -> None:
+        if tokenizer.eos_token_id is None:
+            raise CapoBenchError(
+                "the tokenizer has no end token, so that a response would never end; set `eos_token`"
+            )
+        if chat and not tokenizer.chat_template:
+            raise CapoBenchError(
+                "the tokenizer has no chat template; train without --apply_chat_template"
+            )
+        self._tokenizer = tokenizer
+        self._chat = chat
+        self._line_break: list[int] = tokenizer("\n", add_special_tokens=False).input_ids
+
+    def text(self, prompt: str) -> str:
+        """The text that a model reads as a prompt."""
+        if not self._chat:
+            return prompt
+        message = [{"role": "user", "content": prompt}]
+        text: str = self._tokenizer.apply_chat_template(
+            message, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def context(self, prompt: str) -> Tokens:
+        """The ids of a prompt, with the special tokens that the tokenizer adds unless it has them."""
+        text = self.text(prompt)
+        bos = self._tokenizer.bos_token
+        kwargs = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        return tuple(self._tokenizer(text, **kwargs).input_ids)
+
+    def response(self, text: str) -> Tokens:
+        """The ids of a response and the end token.
+
+        A response begins a line. Tokenizers that put a blank before every text (sentencepiece) must
+        not do so here, hence it is encoded after a line break.
+        """
+        ids = self._tokenizer("\n" + text, add_special_tokens=False).input_ids
+        size = len(self._line_break)
+        if ids[:size] != self._line_break:
+            ids, size = self._tokenizer(text, add_special_tokens=False).input_ids, 0
+        return (*ids[size:], self._tokenizer.eos_token_id)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """An own response, by index into the group's paths, against the rejected ones.
+
+    Attributes:
+        annotator: The target annotator.
+        own: The path of the annotator's own response.
+        rejected: The paths of the rejected responses; none in supervised fine-tuning.
+        weight: Weight of its loss; 1 on average over a training set.
+    """
+
+    annotator: str
+    own: int
+    rejected: tuple[int, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences of one item that are computed together."""
+
+    item: str
+    paths: tuple[Path, ...]
+    contests: tuple[Contest, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What becomes of a corpus.
+
+    Attributes:
+        rejected: Which of the others' responses are rejected: all, only those with a label of the
+            own response's (style alone), or only those with another one. `None`: no contest, for
+            supervised fine-tuning.
+        balance: Which margins of the weights are made equal: items', annotators', both or none.
+        max_length: Longest sequence, in tokens; longer responses are cut.
+        max_trie_tokens: Budget of one group, in tokens after merging. An item that needs more is
+            divided by target annotators, and rejected responses are sampled.
+        drop_overlong: Drop items whose prompt leaves no room for a response, instead of refusing.
+        seed: Of the samples.
+    """
+
+    rejected: Rejected | None
+    balance: Balance = "both"
+    max_length: int = 1024
+    max_trie_tokens: int = 2048
+    drop_overlong: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Groups, and in words what was left out of them, with counts."""
+
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+
+
+def build(
+    corpus: Corpus,
+    split: str,
+    encoder: Encoder,
+    options: Options,
+    *,
+    targets: Collection[str] | None = None,
+) -> Dataset:
+    """The groups of one split.
+
+    Equal responses of several annotators are one response that is the own one of all of them, so
+    that identical responses never form a pair. An annotator's other responses to the same item are
+    not rejected either.
+
+    Args:
+        corpus: The corpus.
+        split: The split.
+        encoder: Makes token ids.
+        options: See `Options`.
+        targets: The target annotators; all by default.
+
+    Raises:
+        CapoBenchError: If there is nothing to train on, a target has no data, or an item is too
+            long.
+    """
+    for target in targets or ():
+        if target not in corpus.annotator_ids:
+            raise CapoBenchError(
+                f"corpus {corpus.name} has no annotator {target!r}; "
+                f"it has {', '.join(corpus.annotator_ids)}"
+            )
+    drafts, notes = _drafts(corpus, split, encoder, options, targets)
+    present = {annotator for draft in drafts for annotator in draft.own}
+    for target in targets or ():
+        if target not in present:
+            raise CapoBenchError(
+                f"annotator {target} of corpus {corpus.name} has nothing to train on in split "
+                f"{split!r}; choose another target"
+            )
+    cells = [(draft.item.id, annotator) for draft in drafts for annotator in draft.own]
+    weights = dict(zip(cells, balanced(cells, options.balance), strict=True))
+    groups = [
+        group
+        for draft in drafts
+        for group in _groups(draft, {a: weights[draft.item.id, a] for a in draft.own}, options)
+    ]
+    return Dataset(tuple(groups), tuple(f"{count} {what}" for what, count in notes.items()))
+
+
+def balanced(cells: Sequence[tuple[str, str]], balance: Balance) -> list[float]:
+    """Weights of (item, annotator) cells, 1 on average.
+
+    `both` is iterative proportional fitting (Deming and Stephan 1940) of the table's margins to
+    equal ones, the annotators' last: on a table that allows it all items weigh the same, and so do
+    all annotators.
+    """
+    weights = [1.0] * len(cells)
+    axes = {"items": [0], "annotators": [1], "both": [0, 1] * 50, "none": []}[balance]
+    for axis in axes:
+        totals: dict[str, float] = {}
+        for cell, weight in zip(cells, weights, strict=True):
+            totals[cell[axis]] = totals.get(cell[axis], 0.0) + weight
+        share = len(cells) / len(totals)
+        weights = [w * share / totals[cell[axis]] for cell, w in zip(cells, weights, strict=True)]
+    return weights
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """An item before it is divided: distinct responses, and the contests as indices into them."""
+
+    item: Item
+    contexts: dict[str, Tokens]
+    responses: tuple[Tokens, ...]
+    own: dict[str, dict[int, list[int]]]  # annotator -> own response -> rejected responses
+
+
+def _drafts(
+    corpus: Corpus,
+    split: str,
+    encoder: Encoder,
+    options: Options,
+    targets: Collection[str] | None,
+) -> tuple[list[_Draft], Counter[str]]:
+    prompter = Prompter(corpus, "tag")
+    notes: Counter[str] = Counter()
+    drafts: list[_Draft] = []
+    explained = False
+    for item in corpus.split(split):
+        cells = _explained(item, notes)
+        explained = explained or bool(cells)
+        contexts = {
+            annotator: encoder.context(prompter(item, annotator))
+            for annotator in cells
+            if targets is None or annotator in targets
+        }
+        longest = max(map(len, contexts.values()), default=0)
+        if longest >= options.max_length:
+            if not options.drop_overlong:
+                raise CapoBenchError(
+                    f"item {item.id} of corpus {corpus.name}: its prompt has {longest} tokens, which "
+                    f"leaves no room for a response within max_length {options.max_length}; raise "
+                    "--max_length or drop such items with --drop_overlong true"
+                )
+            notes["items dropped because their prompt leaves no room for a response"] += 1
+            continue
+        draft = _draft(item, cells, contexts, encoder.response, options, notes)
+        if draft.own:
+            drafts.append(draft)
+    if not explained:
+        raise CapoBenchError(
+            f"corpus {corpus.name} has no explanations in split {split!r}; training needs them"
+        )
+    if not drafts:
+        raise CapoBenchError(
+            f"corpus {corpus.name}, split {split!r}: there is nothing to train on "
+            f"({', '.join(f'{count} {what}' for what, count in notes.items())})"
+        )
+    return drafts, notes
+
+
+def _explained(item: Item, notes: Counter[str]) -> dict[str, list[Response]]:
+    cells: dict[str, list[Response]] = {}
+    for annotator, responses in item.cells.items():
+        with_text = [response for response in responses if response.explanation.strip()]
+        if len(with_text) < len(responses):
+            notes["responses left out because they have no explanation"] += len(responses) - len(
+                with_text
+            )
+        if with_text:
+            cells[annotator] = with_text
+    return cells
+
+
+def _draft(
+    item: Item,
+    cells: dict[str, list[Response]],
+    contexts: dict[str, Tokens],
+    encode: Callable[[str], Tokens],
+    options: Options,
+    notes: Counter[str],
+) -> _Draft:
+    # Distinct texts with their label and authors.
+    authors: dict[str, set[str]] = {}
+    labels: dict[str, str] = {}
+    for annotator, responses in cells.items():
+        for response in responses:
+            text = render_target([response.label], response.explanation)
+            authors.setdefault(text, set()).add(annotator)
+            labels[text] = response.label
+    texts = list(authors)
+    own: dict[str, dict[int, list[int]]] = {}
+    for annotator in contexts:
+        contests: dict[int, list[int]] = {}
+        for index, text in enumerate(texts):
+            if annotator not in authors[text]:
+                continue
+            contests[index] = [
+                other
+                for other, rejected in enumerate(texts)
+                if annotator not in authors[rejected]
+                and options.rejected is not None
+                and (
+                    options.rejected == "all"
+                    or (labels[rejected] == labels[text]) == (options.rejected == "same-label")
+                )
+            ]
+        if options.rejected is not None:
+            kept = {index: others for index, others in contests.items() if others}
+            notes["own responses left out because nothing is rejected for them"] += len(
+                contests
+            ) - len(kept)
+            contests = kept
+        if contests:
+            own[annotator] = contests
+    room = options.max_length - max(map(len, contexts.values()), default=0)
+    encoded = [encode(text) for text in texts]
+    cut = sum(len(ids) > room for ids in encoded)
+    notes["responses cut to max_length"] += cut
+    for what in [what for what, count in notes.items() if not count]:
+        del notes[what]
+    return _Draft(item, contexts, tuple(ids[:room] for ids in encoded), own)
+
+
+def _groups(draft: _Draft, weights: dict[str, float], options: Options) -> list[Group]:
+    rng = random.Random(f"{options.seed} {draft.item.id}")
+    annotators = list(draft.own)
+    first = draft.contexts[annotators[0]]
+    shared = min(common_prefix(first, draft.contexts[annotator]) for annotator in annotators)
+    budget = options.max_trie_tokens - shared
+    divided: list[tuple[int, list[str]]] = []
+    chosen: dict[str, dict[int, list[int]]] = {}
+    for annotator in annotators:
+        chosen[annotator], size = _sample(
+            draft, annotator, budget - (len(draft.contexts[annotator]) - shared), rng
+        )
+        size += len(draft.contexts[annotator]) - shared
+        # The first group with room takes the annotator.
+        for place, (used, members) in enumerate(divided):
+            if used + size <= budget:
+                divided[place] = (used + size, [*members, annotator])
+                break
+        else:
+            divided.append((size, [annotator]))
+    return [_group(draft, members, chosen, weights) for _, members in divided]
+
+
+def _sample(
+    draft: _Draft, annotator: str, budget: int, rng: random.Random
+) -> tuple[dict[int, list[int]], int]:
+    """The annotator's contests within a budget, and the tokens of their responses."""
+    contests = draft.own[annotator]
+    length = [len(ids) for ids in draft.responses]
+    used = set(contests)
+    spent = sum(length[index] for index in contests)
+    others = sorted({other for rejected in contests.values() for other in rejected})
+    if spent + sum(length[other] for other in others) <= budget:
+        return contests, spent + sum(length[other] for other in others)
+    # Every contest keeps one rejected response, whatever the budget; then as many as fit.
+    rng.shuffle(others)
+    needed = [next(o for o in others if o in rejected) for rejected in contests.values()]
+    for other in [*dict.fromkeys(needed), *others]:
+        if other not in used and (other in needed or spent + length[other] <= budget):
+            used.add(other)
+            spent += length[other]
+    sampled = {
+        index: [other for other in rejected if other in used]
+        for index, rejected in contests.items()
+    }
+    return sampled, spent
+
+
+def _group(
+    draft: _Draft,
+    annotators: list[str],
+    chosen: dict[str, dict[int, list[int]]],
+    weights: dict[str, float],
+) -> Group:
+    paths: list[Path] = []
+    contests: list[Contest] = []
+    for annotator in annotators:
+        place: dict[int, int] = {}
+        for index in sorted(
+            {i for own, others in chosen[annotator].items() for i in (own, *others)}
+        ):
+            place[index] = len(paths)
+            paths.append(Path(draft.contexts[annotator], draft.responses[index]))
+        for own, others in chosen[annotator].items():
+            contests.append(
+                Contest(
+                    annotator=annotator,
+                    own=place[own],
+                    rejected=tuple(place[other] for other in others),
+                    weight=weights[annotator] / len(chosen[annotator]),
+                )
+            )
+    return Group(draft.item.id, tuple(paths), tuple(contests))

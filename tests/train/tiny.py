@@ -1,0 +1,81 @@
+"""Tiny random models of the architectures in use, and random groups of paths."""
+
+import random
+
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from capo_bench.train.packing import Path
+
+VOCABULARY = 97
+WINDOW = 7
+_SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_MIXED = {
+    "head_dim": 8,
+    "sliding_window": WINDOW,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
+_BUILD = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SHAPE)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SHAPE, head_dim=8)),
+    "gemma2": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**_SHAPE, **_MIXED, query_pre_attn_scalar=8, attn_implementation="eager")
+    ),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_SHAPE, **_MIXED)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**_SHAPE, sliding_window=WINDOW)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=256,
+            bos_token_id=1, eos_token_id=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        )
+    ),
+}  # fmt: skip
+ARCHITECTURES = tuple(_BUILD)
+
+
+def model(architecture: str = "llama", dtype: torch.dtype = torch.float64) -> torch.nn.Module:
+    torch.manual_seed(0)
+    built = _BUILD[architecture]()
+    # Larger weights than the default initialisation, so that attention is far from uniform.
+    for parameter in built.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return built.to(dtype).eval()
+
+
+def group(seed: int, annotators: int = 3, shared: int = 12) -> list[Path]:
+    """All (annotator, response) sequences of an item: a shared text, a turn each, responses."""
+    rng = random.Random(seed)
+
+    def tokens(size: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, VOCABULARY) for _ in range(size))
+
+    text = tokens(shared)
+    turns = [tokens(rng.randrange(2, 5)) for _ in range(annotators)]
+    start = tokens(2)
+    responses = [(*start, *tokens(rng.randrange(1, 9)), 2) for _ in range(annotators)]
+    return [Path(text + turn, response) for turn in turns for response in responses]
