@@ -157,7 +157,7 @@ def _find(spec: str, path: Path | None) -> Path:
     if path is not None:
         if path.is_file() and (spec == "nli" or path.name == _SOURCES[spec].file):
             return path
-        return _found_in(path, spec) or _missing(spec, f"not found at {path}")
+        return _found_in(path, spec) or _missing(spec, f"nothing at {path}")
     tried = ["no path given"]
     named = os.environ.get(DATA_VARIABLE)
     if named and not Path(named).is_dir():
