@@ -22,9 +22,6 @@ from capo_bench.corpus.model import Annotator, Corpus, Item, Response, SplitName
 from capo_bench.corpus.specs import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 
-NLI_PREFIX = "VariErrNLI"
-PARAPHRASE_PREFIX = "Paraphrase"
-
 _CITATION = (
     "Elisa Leonardelli et al. LeWiDi-2025 at NLPerspectives: The Third Edition of the Learning "
     "with Disagreements Shared Task. NLPerspectives at EMNLP 2025."
@@ -51,7 +48,7 @@ _meta = TypeAdapter(dict[str, dict[str, str]])
 
 def read_lewidi_nli(folder: Path) -> Corpus:
     """Reads LeWiDi-2025's VariErrNLI; see `read_lewidi_par`."""
-    return _read(folder, "lewidi-nli", NLI_PREFIX, NLI)
+    return _read(folder, "lewidi-nli", "VariErrNLI", NLI)
 
 
 def read_lewidi_par(folder: Path) -> Corpus:
@@ -66,7 +63,7 @@ def read_lewidi_par(folder: Path) -> Corpus:
         CapoBenchError: If a file is missing or malformed, a label is unknown, or explanations,
             annotators and labels do not align; file and id are named.
     """
-    return _read(folder, "lewidi-paraphrase", PARAPHRASE_PREFIX, PARAPHRASE)
+    return _read(folder, "lewidi-paraphrase", "Paraphrase", PARAPHRASE)
 
 
 def _read(folder: Path, name: str, prefix: str, task: TaskSpec) -> Corpus:

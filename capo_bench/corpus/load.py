@@ -95,7 +95,7 @@ def load(
     path: str | Path | None = None,
     valid_only: bool = False,
 ) -> Corpus:
-    """Loads a corpus; the same arguments give the same object within a process.
+    """Loads a corpus. Within a process each is read once, even if its file changes meanwhile.
 
     Args:
         spec: One of `SPECS`, or the path of a `.jsonl` file in the project's own format.
@@ -116,7 +116,10 @@ def load(
         )
     if path is not None and spec not in _SOURCES:
         raise CapoBenchError(f"corpus {spec} takes no data path, but {path} is given; leave it out")
-    file = _find(spec, Path(path) if path is not None else None) if spec in _SOURCES else None
+    if spec in _SOURCES:
+        file: Path | None = _find(spec, Path(path) if path is not None else None).resolve()
+    else:
+        file = Path(spec).resolve() if spec not in SPECS else None
     return _load(spec, splits, file, valid_only)
 
 
@@ -144,12 +147,10 @@ def _load(spec: str, splits: Splits, file: Path | None, valid_only: bool) -> Cor
 
 def _read(spec: str, file: Path | None) -> Corpus:
     if file is not None:
-        return _SOURCES[spec].read(file)
-    if spec.startswith("mini-") and spec in SPECS:
-        from capo_bench.corpus import mini
+        return _SOURCES[spec].read(file) if spec in _SOURCES else jsonl.read(file)
+    from capo_bench.corpus import mini
 
-        return mini.mini_nli() if spec == "mini-nli" else mini.mini_paraphrase()
-    return jsonl.read(Path(spec))
+    return mini.mini_nli() if spec == "mini-nli" else mini.mini_paraphrase()
 
 
 def _find(spec: str, path: Path | None) -> Path:

@@ -74,7 +74,7 @@ def _assign(corpus: Corpus, sizes: Mapping[SplitName, float], seed: int, *, exac
 
 
 def groups(corpus: Corpus) -> list[list[Item]]:
-    """Items in groups that share a `group_by` text, as connected components."""
+    """Items in groups that share a `group_by` text, or all texts, as connected components."""
     parent = {item.id: item.id for item in corpus.items}
 
     def root(identifier: str) -> str:
@@ -85,8 +85,9 @@ def groups(corpus: Corpus) -> list[list[Item]]:
 
     first_with: dict[str, str] = {}
     for item in corpus.items:
-        for name in corpus.task.group_by:
-            key = " ".join(item.text[name].split())
+        texts = {name: " ".join(text.split()) for name, text in item.text.items()}
+        alike = "\1".join(texts[name] for name in corpus.task.fields)
+        for key in (alike, *(texts[name] for name in corpus.task.group_by)):
             parent[root(item.id)] = root(first_with.setdefault(key, item.id))
     members: dict[str, list[Item]] = {}
     for item in corpus.items:

@@ -1,0 +1,23 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real corpora; the test is skipped where there is none."""
+    folder = Path(
+        os.environ.get("CAPO_BENCH_DATA") or Path(__file__).parents[2].parent / "shared" / "data"
+    )
+    if not (folder / "varierr" / "varierr.json").is_file():
+        pytest.skip("the real corpora are not on this machine; CAPO_BENCH_DATA may name them")
+    return folder
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No data anywhere: no variable, an empty local cache, whose folder is returned."""
+    monkeypatch.delenv("CAPO_BENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "capo-bench"

@@ -1,0 +1,197 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capo_bench.corpus import jsonl
+from capo_bench.corpus.model import (
+    Annotator,
+    Corpus,
+    Item,
+    Judgment,
+    LabelSpace,
+    Response,
+    TaskSpec,
+)
+from capo_bench.errors import CapoBenchError
+
+from .build import TASK, corpus_of
+
+text = st.text(max_size=12)
+ANNOTATORS = ("Ida", "Ola", "Per")
+
+responses = st.lists(
+    st.builds(
+        Response,
+        label=st.sampled_from(TASK.labels.labels),
+        explanation=text,
+        judgments=st.lists(
+            st.builds(
+                Judgment,
+                annotator=st.sampled_from(ANNOTATORS),
+                makes_sense=st.none() | st.booleans(),
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
+    max_size=3,
+).map(tuple)
+item_parts = st.fixed_dictionaries(
+    {
+        "text": st.fixed_dictionaries({"letter": text, "reply": text}),
+        "cells": st.dictionaries(st.sampled_from(ANNOTATORS), responses),
+        "idk": st.lists(st.sampled_from(ANNOTATORS), unique=True).map(tuple),
+        "split": st.sampled_from([None, "train", "validation", "test"]),
+        "source_id": st.none() | text,
+    }
+)
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> Corpus:
+    parts = draw(st.lists(item_parts, min_size=1, max_size=4))
+    return Corpus(
+        name=draw(text),
+        task=TASK,
+        annotators=tuple(
+            Annotator(name, draw(st.dictionaries(text, text, max_size=2))) for name in ANNOTATORS
+        ),
+        items=tuple(Item(id=f"i{n}", **part) for n, part in enumerate(parts)),
+        synthetic=draw(st.booleans()),
+        license=draw(text),
+        citation=draw(text),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(corpora())
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> None:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    jsonl.write(corpus, path)
+    again = jsonl.read(path)
+    assert again == corpus
+    assert again.fingerprint == corpus.fingerprint
+    schema = jsonl.json_schema()
+    header, *items = [
+        json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line
+    ]
+    jsonschema.validate(header, schema["header"])
+    for item in items:
+        jsonschema.validate(item, schema["item"])
+
+
+def test_format_as_documented(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    header = (
+        '{"format": "capo-bench-corpus/1", "name": "tea", "task": {"name": "tea", '
+        '"instruction": "Good?", "fields": {"note": "Note"}, "labels": {"kind": "ordinal", '
+        '"labels": ["0", "1", "2"]}, "group_by": ["note"]}, "annotators": [{"id": "Ida"}]}'
+    )
+    item = '{"id": "1", "text": {"note": "Too hot"}, "cells": {"Ida": [{"label": "2"}]}}'
+    path.write_text(f"\n{header}\n\n{item}\n", encoding="utf-8")
+    assert jsonl.read(path) == Corpus(
+        name="tea",
+        task=TaskSpec(
+            "tea", "Good?", {"note": "Note"}, LabelSpace("ordinal", ("0", "1", "2")), ("note",)
+        ),
+        annotators=(Annotator("Ida"),),
+        items=(Item("1", {"note": "Too hot"}, {"Ida": (Response("2"),)}),),
+    )
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> list[str]:
+    """A good file of a header and two items, line by line."""
+    path = tmp_path / "good.jsonl"
+    jsonl.write(corpus_of(["Dear A,", "Dear B,"]), path)
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def replaced(old: str, new: str, number: int) -> Any:
+    def change(lines: list[str]) -> list[str]:
+        assert old in lines[number - 1]
+        return [
+            line.replace(old, new) if n == number else line for n, line in enumerate(lines, start=1)
+        ]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda lines: [], ["is empty: expected a header line"]),
+        (lambda lines: lines[:1], ["corpus letters is empty"]),
+        (lambda lines: lines[1:], ["line 1", "format", "Field required"]),
+        (lambda lines: [*lines[:2], '{"id": '], ["line 3", "not valid JSON"]),
+        (lambda lines: [*lines[:2], "7"], ["line 3"]),
+        (lambda lines: [*lines, lines[2]], ["item 'i1' occurs twice"]),
+        (replaced('"format"', '"form"', 1), ["line 1"]),
+        (
+            replaced("corpus/1", "corpus/2", 1),
+            ["line 1", "capo-bench-corpus/1", "'capo-bench-corpus/2'"],
+        ),
+        (replaced('["letter"]', '["subject"]', 1), ["line 1", "task", "subject"]),
+        (replaced('["warm", "cool"]', '["warm", "warm"]', 1), ["line 1", "distinct labels"]),
+        (replaced('"id": "i0"', '"id": "i0", "id": "i9"', 2), ["line 2", "'id' occurs twice"]),
+        (replaced('"id": "i0"', '"id": "i0", "color": 1', 2), ["line 2", "color"]),
+        (replaced('"split": null', '"split": "dev"', 2), ["line 2", "split", "'dev'"]),
+        (
+            replaced('"label": "warm"', '"label": "tepid"', 3),
+            ["item i1, annotator Ida: unknown label 'tepid', expected one of warm, cool"],
+        ),
+        (
+            replaced('"Ida"', '"Eva"', 3),
+            ["item i1: annotator 'Eva' is not among the corpus's annotators (Ida)"],
+        ),
+        (replaced('"reply"', '"answer"', 3), ["item i1: the input texts are ['answer', 'letter']"]),
+        (replaced('"idk": []', '"idk": ["Eva"]', 3), ["item i1: annotator 'Eva'"]),
+    ],
+)
+def test_bad_file(tmp_path: Path, lines: list[str], change: Any, expected: list[str]) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(line + "\n" for line in change(lines)), encoding="utf-8")
+    with pytest.raises(CapoBenchError) as error:
+        jsonl.read(path)
+    message = str(error.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(CapoBenchError, match="cannot be read: No such file"):
+        jsonl.read(tmp_path / "absent.jsonl")
+    with pytest.raises(CapoBenchError, match="cannot be read: Is a directory"):
+        jsonl.read(tmp_path)
+    (tmp_path / "latin.jsonl").write_bytes(b'{"name": "caf\xe9"}')
+    with pytest.raises(CapoBenchError, match=r"not UTF-8 text \(byte 13\)"):
+        jsonl.read(tmp_path / "latin.jsonl")
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(CapoBenchError, match="cannot be written"):
+        jsonl.write(corpus_of(["Dear A,"]), tmp_path / "file" / "corpus.jsonl")
+
+
+def test_several_labels_need_a_multilabel_space() -> None:
+    task = TaskSpec("mood", "?", TASK.fields, LabelSpace("nominal", ("warm", "cool")), ("letter",))
+    item = Item(
+        "i0", {"letter": "Dear A,", "reply": "Hi."}, {"Ida": (Response("warm"), Response("cool"))}
+    )
+    with pytest.raises(CapoBenchError, match=r"item i0, annotator Ida: 2 labels .* nominal corpus"):
+        corpus_of([], task=task, items=(item,))
+
+
+def test_trailing_commas_only_between_values(tmp_path: Path) -> None:
+    path = tmp_path / "meta.json"
+    path.write_text('{"a": "x,}", "b": ["q\\",]", ], }', encoding="utf-8")
+    assert jsonl.read_json(path, trailing_commas=True) == {"a": "x,}", "b": ['q",]']}
+    with pytest.raises(CapoBenchError, match="is not valid JSON"):
+        jsonl.read_json(path)

@@ -1,0 +1,160 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capo_bench.corpus.lewidi import read_lewidi_nli, read_lewidi_par
+from capo_bench.corpus.model import Response
+from capo_bench.errors import CapoBenchError
+
+from .build import nli_record, par_record, write_lewidi
+
+PLAIN = nli_record("Ann1", {"Ann1": "neutral"}, ["Who knows."])
+
+
+def test_explanations_follow_the_annotators_string(tmp_path: Path) -> None:
+    record = nli_record(
+        "Ann2,Ann1,Ann2",
+        {"Ann1": "neutral", "Ann2": "entailment,contradiction"},
+        [" Five is before six.", "Shops close.", "It may be shut by six. "],
+    )
+    corpus = read_lewidi_nli(write_lewidi(tmp_path, "VariErrNLI", train={"12": record}))
+    assert corpus.items[0].cells == {
+        "Ann1": (Response("neutral", "Shops close."),),
+        "Ann2": (
+            Response("entailment", "Five is before six."),
+            Response("contradiction", "It may be shut by six."),
+        ),
+    }
+
+
+def test_ids_that_collide(tmp_path: Path) -> None:
+    other = nli_record(
+        "Ann2", {"Ann2": "entailment"}, ["Yes."], statement="The baker was up at six."
+    )
+    folder = write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN}, dev={"12": other})
+    train, dev = read_lewidi_nli(folder).items
+    assert train.source_id == dev.source_id == "12"
+    assert train.id != dev.id
+    assert train.id.startswith("12-")
+    assert dev.id.startswith("12-")
+    assert (train.split, dev.split) == ("train", "validation")
+    # the id depends on the texts alone, not on the file or the answers
+    swapped = write_lewidi(tmp_path / "b", "VariErrNLI", train={"12": other}, dev={"12": PLAIN})
+    assert {i.id for i in read_lewidi_nli(swapped).items} == {train.id, dev.id}
+
+
+def test_metadata_with_trailing_commas(tmp_path: Path) -> None:
+    corpus = read_lewidi_nli(write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN}))
+    assert [(a.id, dict(a.meta)) for a in corpus.annotators] == [
+        ("Ann1", {"Age": "30", "Nationality": "here, there,"}),
+        ("Ann2", {"Age": "40"}),
+    ]
+
+
+def test_paraphrase_fields_and_labels(tmp_path: Path) -> None:
+    record = par_record("Ann1,Ann2", {"Ann1": "-5", "Ann2": "5"}, ["Pruning, ripening.", " pears"])
+    corpus = read_lewidi_par(write_lewidi(tmp_path, "Paraphrase", train={"3": record}))
+    assert corpus.items[0].text == {
+        "question1": "How do I prune a pear tree?",
+        "question2": "When are pears ripe?",
+    }
+    assert corpus.items[0].cells == {
+        "Ann1": (Response("-5", "Pruning, ripening."),),
+        "Ann2": (Response("5", "pears"),),
+    }
+
+
+@pytest.mark.parametrize("hidden", [{}, "", None, {"Ann1": "", "Ann2": None}])
+def test_unlabelled_test_file(tmp_path: Path, hidden: Any) -> None:
+    record = nli_record("Ann1,Ann1,Ann2", hidden, ["one", "two", "three"], statement="It rained.")
+    folder = write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN}, test_clear={"13": record})
+    item = read_lewidi_nli(folder).split("test")[0]
+    assert item.cells == {"Ann1": (), "Ann2": ()}
+
+
+def test_labelled_test_file_comes_first(tmp_path: Path) -> None:
+    hidden = nli_record("Ann1", {}, [], statement="It rained.")
+    shown = nli_record("Ann1", {"Ann1": "neutral"}, ["No weather."], statement="It rained.")
+    folder = write_lewidi(
+        tmp_path, "VariErrNLI", train={"12": PLAIN}, test_clear={"13": hidden}, test={"13": shown}
+    )
+    (item,) = read_lewidi_nli(folder).split("test")
+    assert item.cells == {"Ann1": (Response("neutral", "No weather."),)}
+
+
+def test_no_test_file_no_test_split(tmp_path: Path) -> None:
+    corpus = read_lewidi_nli(write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN}))
+    with pytest.raises(CapoBenchError, match="has no items in split 'test'; it has train"):
+        corpus.split("test")
+
+
+TWO = {"Ann1": "neutral", "Ann2": "entailment"}
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        (
+            {"12": nli_record("Ann1,Ann2", TWO, ["one"])},
+            ["VariErrNLI_train.json, item 12", "1 explanations for 2 entries"],
+        ),
+        (
+            {"12": nli_record("Ann1,Ann1,Ann2", TWO, ["one", "two", "three"])},
+            ["VariErrNLI_train.json, item 12", "Ann1 has 1 labels but stands 2 times"],
+        ),
+        (
+            {"12": nli_record("Ann1", TWO, ["one"])},
+            ["VariErrNLI_train.json, item 12", "Ann2 has 1 labels but stands 0 times"],
+        ),
+        (
+            {"12": nli_record("Ann1,Ann2", {"Ann1": "neutral"}, ["one", "two"])},
+            ["VariErrNLI_train.json, item 12", "Ann2 has 0 labels but stands 1 times"],
+        ),
+        (
+            {"12": nli_record("Ann1", {"Ann1": "maybe"}, ["one"])},
+            ["item 12-", "annotator Ann1", "unknown label 'maybe'", "entailment, neutral"],
+        ),
+        (
+            {"12": nli_record("Ann9", {"Ann9": "neutral"}, ["one"])},
+            ["item 12-", "'Ann9' is not among the corpus's annotators", "Ann1, Ann2"],
+        ),
+        (
+            {"12": {"annotators": "Ann1"}},
+            ["VariErrNLI_train.json, item 12", "text", "Field required"],
+        ),
+        (
+            {"12": nli_record("Ann1", {"Ann1": "neutral"}, ["one"], title="A day")},
+            ["item 12-", "expected ['context', 'statement']"],
+        ),
+        ('{"12": {},\n "13": {,}}', ["VariErrNLI_train.json", "not valid JSON", "line 2"]),
+        ('{"12": {}, "12": {}}', ["VariErrNLI_train.json", "'12' occurs twice"]),
+        ("[]", ["VariErrNLI_train.json", "valid dictionary"]),
+        ({}, ["lewidi-nli is empty"]),
+    ],
+)
+def test_bad_nli(tmp_path: Path, train: Any, expected: list[str]) -> None:
+    with pytest.raises(CapoBenchError) as error:
+        read_lewidi_nli(write_lewidi(tmp_path, "VariErrNLI", train=train))
+    message = str(error.value)
+    assert message.startswith(str(tmp_path))
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+@pytest.mark.parametrize("label", ["6", "+5", "0.5", "five", "-3,2"])
+def test_bad_paraphrase_label(tmp_path: Path, label: str) -> None:
+    names = ",".join(["Ann1"] * len(label.split(",")))
+    record = par_record(names, {"Ann1": label}, ["one"] * len(label.split(",")))
+    folder = write_lewidi(tmp_path, "Paraphrase", train={"3": record})
+    with pytest.raises(CapoBenchError, match=r"item 3-\w+, annotator Ann1: .*label"):
+        read_lewidi_par(folder)
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "annotators_meta"])
+def test_missing_file(tmp_path: Path, name: str) -> None:
+    folder = write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN})
+    (folder / f"VariErrNLI_{name}.json").unlink()
+    with pytest.raises(CapoBenchError, match=f"VariErrNLI_{name}.json cannot be read"):
+        read_lewidi_nli(folder)
