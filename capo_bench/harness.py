@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.options import Options, read_options
-from capo_bench.prompts import Prompter, prompt_hash, render_target
+from capo_bench.prompts import CUE, Prompter, prompt_hash, render_target, stop_sequences
 from capo_bench.score import Scores, metrics_of
 from capo_bench.stats import Undefined
 
@@ -90,6 +90,7 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
             }
             for item, asked in annotators.items()
         ]
+        self.config.generation_kwargs["until"] = stop_sequences(corpus.task)
         self.dataset = {split: datasets.Dataset.from_list(documents)}
         self.config.test_split = split
         self.config.metadata = {
@@ -109,6 +110,10 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
         item = self._corpus.by_id[doc["item"]]
         first = [item.cells[annotator][0] for annotator in doc["annotators"]]
         return [render_target([response.label], response.explanation) for response in first]
+
+    def doc_to_prefix(self, doc: Mapping[str, Any]) -> str:
+        """The start of the response, after the chat template's opening if there is one."""
+        return CUE
 
     def fewshot_context(self, doc: Mapping[str, Any], num_fewshot: int, **kwargs: Any) -> list[str]:
         """One context per annotator, each as the base class builds one."""

@@ -40,17 +40,17 @@ def describe_annotator(
 
 
 def _labels(task: TaskSpec, labels: Sequence[str]) -> str:
-    if task.labels.kind == "ordinal":
-        values = sorted(int(label) for label in labels)
-        return (
-            f"Labels: {sum(values) / len(values):+.1f} on average, mostly between "
-            f"{values[len(values) // 10]} and {values[-1 - len(values) // 10]}."
-        )
     counts = Counter(labels)
-    shares = ", ".join(
-        f"{label} {100 * counts[label] / len(labels):.0f}%" for label in task.labels.labels
+    common = [label for label, _ in counts.most_common(3)]
+    shares = ", ".join(f"{label} ({100 * counts[label] / len(labels):.0f}%)" for label in common)
+    if task.labels.kind != "ordinal":
+        return f"Most frequent labels: {shares}."
+    values = sorted(int(label) for label in labels)
+    tenth = len(values) // 10
+    return (
+        f"Labels: mostly between {values[tenth]} and {values[-1 - tenth]}, in the middle "
+        f"{values[len(values) // 2]}; most frequent {shares}."
     )
-    return f"Labels: {shares}."
 
 
 def _form(texts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from capo_bench.corpus.model import Corpus, Item, TaskSpec
+from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec
 from capo_bench.errors import CapoBenchError
 from capo_bench.profiles import describe_annotator
 
@@ -24,12 +24,12 @@ Setting = Literal["tag", "zero-shot", "icl", "profile"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 MAX_EXAMPLES = 50
 
-FORM = "Label: <label>\nExplanation: <explanation>"
-# Where a response ends when a model goes on writing: the form has no blank line.
-STOP = ("\n\n",)
+CUE = "Label:"
+"""What every response starts with. Evaluation puts it in the model's mouth, so that a model that
+was not tuned knows where to start; a response may repeat it or go on from there."""
 
 _RESPONSE = re.compile(
-    r"\s*\**label\**\s*:\**(?P<labels>[^\n]*)(?:\n\s*\**explanation\**\s*:\**(?P<explanation>.*))?",
+    r"\s*(?:\**label\**\s*:)?\**(?P<labels>[^\n]*)(?:\n\s*\**explanation\**\s*:\**(?P<explanation>.*))?",
     flags=re.IGNORECASE | re.DOTALL,
 )
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -64,13 +64,13 @@ def render_target(labels: Collection[str], explanation: str) -> str:
 def parse(task: TaskSpec, text: str) -> Parsed:
     """Reads label and explanation from a model's text, or says why it cannot.
 
-    Accepted beside the exact form: blanks and line breaks before it, any case, markdown bold, and
+    Accepted beside the exact form: no `Label:` (the cue that the model went on from), blanks and
+    line breaks before it, any case, markdown bold, and
     quotes or a full stop around a label. Whatever follows a blank line is ignored. A label that is
     not one of the task's, or more than one label where the task allows one, makes it invalid.
     """
     match = _RESPONSE.match(text)
-    if match is None:
-        return Parsed((), "", "no `Label:` line at the start")
+    assert match is not None  # every part of the pattern may be empty
     explanation = _BLANK_LINE.split((match["explanation"] or "").lstrip(), maxsplit=1)[0]
     explanation = " ".join(line.strip() for line in explanation.split("\n")).strip()
     named = [_label(task, part) for part in match["labels"].split(",")]
@@ -159,7 +159,7 @@ class Prompter:
             )
         if self._setting == "tag":
             return f"Annotator {annotator}:\n"
-        ask = f"Answer for the item above exactly as annotator {annotator} would.\n"
+        ask = f"For the item above, annotator {annotator} answers:\n"
         if self._setting == "zero-shot":
             return ask
         history = self._corpus.responses("train", annotator)
@@ -179,15 +179,13 @@ class Prompter:
         return f"{self._render_examples(annotator)}\n\n{ask}"
 
     def _render_examples(self, annotator: str) -> str:
-        def order(entry: tuple[int, str]) -> str:
-            return hashlib.sha256(f"{entry[0]}\0{entry[1]}".encode()).hexdigest()
+        def order(entry: tuple[Item, Response]) -> str:
+            return hashlib.sha256(f"{entry[0].id}\0{entry[1].label}".encode()).hexdigest()
 
-        history = self._corpus.responses("train", annotator)
-        ranked = sorted(((index, item.id) for index, (item, _) in enumerate(history)), key=order)
+        history = sorted(self._corpus.responses("train", annotator), key=order)
         shown = [f"Annotator {annotator} answered other items like this:"]
         left = self._example_tokens
-        for index, _ in ranked[: self._examples]:
-            item, response = history[index]
+        for item, response in history[: self._examples]:
             text = "\n".join(
                 (
                     render_input(self._corpus.task, item.text),
@@ -214,11 +212,17 @@ def prompt_hash(prompts: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def stop_sequences(task: TaskSpec) -> list[str]:
+    """Where to stop a model that goes on with further items or answers after its response."""
+    return [f"\n{next(iter(task.fields.values()))}:", f"\n{CUE}", "\nAnnotator "]
+
+
 def _instructions(task: TaskSpec) -> str:
-    several = " If several labels are right, separate them by commas."
+    labels = task.labels.labels
+    several = ", or several of them separated by commas"
+    # The form shows a label, the middle one, and not a placeholder: small models copy placeholders.
     return (
-        f"{task.instruction} Answer in exactly this form:\n{FORM}\n"
-        f"The label is one of: {', '.join(task.labels.labels)}."
-        f"{several if task.labels.kind == 'multilabel' else ''} "
-        "The explanation is one or two sentences on one line."
+        f"{task.instruction} Give the label first (one of {', '.join(labels)}"
+        f"{several if task.labels.kind == 'multilabel' else ''}), then the explanation in one or two "
+        f"sentences.\nForm of the answer:\n{CUE} {labels[len(labels) // 2]}\nExplanation: ..."
     )

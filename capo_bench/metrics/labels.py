@@ -8,6 +8,7 @@ distance.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def _kappa(
     human: NDArray[np.int64],
     answer: NDArray[np.int64],
     categories: int,
-    weights: str | None = None,
+    weights: Literal["quadratic"] | None = None,
 ) -> ItemSums:
     # A confusion matrix per annotator and item is enough for every resampled kappa.
     n_annotators = len(cells.corpus.annotator_ids)
