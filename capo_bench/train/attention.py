@@ -28,7 +28,7 @@ def subtree_attention(
     segments: list[list[int]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' sdpa attention, cut along the subtrees of packed rows.
+    """Transformers' sdpa attention, cut along the subtrees of packed rows.
 
     Args:
         module: The attention layer.

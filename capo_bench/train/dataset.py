@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from capo_bench.corpus.model import Corpus, Item, Response
@@ -90,11 +90,19 @@ class Contest:
 
 @dataclass(frozen=True)
 class Group:
-    """Sequences of one item that are computed together."""
+    """Sequences of one item that are computed together.
+
+    Attributes:
+        item: The item's id.
+        paths: The sequences.
+        contests: Which of them compete.
+        reference: Log pi_ref of each path's response in nats, once it is known.
+    """
 
     item: str
     paths: tuple[Path, ...]
     contests: tuple[Contest, ...]
+    reference: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,11 @@ def build(
         group
         for draft in drafts
         for group in _groups(draft, {a: weights[draft.item.id, a] for a in draft.own}, options)
+    ]
+    scale = sum(len(g.contests) for g in groups) / sum(c.weight for g in groups for c in g.contests)
+    groups = [
+        replace(g, contests=tuple(replace(c, weight=c.weight * scale) for c in g.contests))
+        for g in groups
     ]
     return Dataset(tuple(groups), tuple(f"{count} {what}" for what, count in notes.items()))
 

@@ -11,7 +11,7 @@ from capo_bench.train.packing import Packed, visible
 
 
 def response_logprobs(model: nn.Module, config: Any, packed: Packed) -> Tensor:
-    """log pi(response | context) of every path, in nats, [N], float32 or wider.
+    """Log pi(response | context) of every path, in nats, [N], float32 or wider.
 
     Args:
         model: A causal language model of transformers, possibly wrapped (PEFT, DDP, FSDP).

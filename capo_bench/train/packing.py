@@ -9,8 +9,8 @@ on the path of node q if and only if k <= q < end(k), where end(k) closes the su
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -131,13 +131,14 @@ class Packed:
     causal: bool
     size: int
 
-    def to(self, device: torch.device) -> Packed:
+    def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
         """The same rows on another device."""
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=non_blocking)
             for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
-        return Packed(**moved)
+        return replace(self, **moved)
 
 
 def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0) -> Packed:

@@ -1,8 +1,14 @@
 """Tiny random models of the architectures in use, and random groups of paths."""
 
+import pathlib
 import random
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -14,6 +20,7 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -79,3 +86,28 @@ def group(seed: int, annotators: int = 3, shared: int = 12) -> list[Path]:
     start = tokens(2)
     responses = [(*start, *tokens(rng.randrange(1, 9)), 2) for _ in range(annotators)]
     return [Path(text + turn, response) for turn in turns for response in responses]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, with a begin and an end token."""
+    alphabet = sorted(ByteLevel.alphabet())
+    specials = ["<pad>", "<bos>", "<eos>"]
+    vocabulary = {token: index for index, token in enumerate([*specials, *alphabet])}
+    core = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = ByteLevelDecoder()
+    core.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
+
+
+def folder(path: pathlib.Path) -> pathlib.Path:
+    """A saved model and tokenizer, small enough to train in seconds."""
+    config = LlamaConfig(
+        **{**_SHAPE, "vocab_size": 259, "num_hidden_layers": 2, "max_position_embeddings": 2048}
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path

@@ -1,0 +1,85 @@
+"""Cross-annotator preference optimization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capo_bench.train.capo_config import CapoConfig
+from capo_bench.train.dataset import Group
+from capo_bench.train.objective import Outcome, preference
+from capo_bench.train.packed_trainer import Batch, PackedTrainer
+from capo_bench.train.reference import model_fingerprint, with_reference
+
+
+class CapoTrainer(PackedTrainer):
+    """Prefers an annotator's own response over the others', relative to the starting model.
+
+    The reference model is the model as it is given. Its log-probabilities are computed before
+    training, with the same packing, and kept in a folder by what they depend on.
+
+    Args:
+        model: The starting model, as a rule after supervised fine-tuning.
+        args: The settings.
+        train_dataset: Groups to train on.
+        eval_dataset: Groups to evaluate on, if any.
+        cache: Folder of the reference log-probabilities.
+        **kwargs: Passed on.
+    """
+
+    method = "capo"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: CapoConfig,
+        train_dataset: Sequence[Group],
+        eval_dataset: Sequence[Group] | None = None,
+        *,
+        cache: Path,
+        **kwargs: Any,
+    ) -> None:
+        self._cache = cache
+        super().__init__(model, args, train_dataset, eval_dataset, **kwargs)
+
+    def prepared(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """The groups with the log-probabilities of the model as it is now, the reference."""
+        if self.args.reference_free:
+            return groups
+        self.model.eval()
+        dtype = next(self.model.parameters()).dtype
+        fingerprint = f"{model_fingerprint(self.model)} {dtype} {self.accelerator.mixed_precision}"
+
+        def score(some: Sequence[Group]) -> Tensor:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                return self.logprobs(self.model, self.collate(some).to(self.args.device))
+
+        return with_reference(
+            groups,
+            score,
+            fingerprint,
+            self._cache,
+            process=(self.args.process_index, self.args.world_size),
+            wait=self.accelerator.wait_for_everyone,
+        )
+
+    def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
+        """The CAPO loss of each contest."""
+        return preference(
+            logprobs,
+            batch.reference,
+            batch.lengths,
+            batch.contests,
+            beta=self.args.beta,
+            loss=self.args.loss,
+            anchor=self.args.anchor,
+            length_normalized=self.args.length_normalized,
+        )
+
+    def size(self, batch: Batch) -> Tensor:
+        """One a contest."""
+        return torch.ones_like(batch.contests.own)

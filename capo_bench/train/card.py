@@ -1,0 +1,109 @@
+"""The model card: what a checkpoint was made of, so that the run can be repeated."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from capo_bench import __version__
+
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
+
+_TEXT = """\
+---
+library_name: {library}
+base_model: {base}
+tags: [capo-bench, {method}]
+---
+
+# {title}
+
+Trained by capo-bench, the open benchmark of CAPO (cross-annotator preference optimization,
+arXiv 2605.28802), to answer as one given annotator would. A prompt is the item and
+`Annotator <id>:`; the response is `Label: ...` and `Explanation: ...`. The model imitates {who};
+it is made for research on human label variation, not for decisions about people.
+
+| | |
+|---|---|
+{facts}
+
+```
+{command}
+```
+
+Score it on the same prompts with
+
+```
+lm_eval --model hf --model_args {arguments} --include_path "$(capo-bench tasks)" \\
+    --tasks <task of the corpus> --metadata '{{"setting": "tag"}}'{chat}
+```
+
+## Settings
+
+```json
+{settings}
+```
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the card tells.
+
+    Attributes:
+        method: `sft` or `capo`.
+        base: The model that the run started from.
+        output: Folder of the result.
+        adapter: Whether the result is a PEFT adapter.
+        annotators: The target annotators.
+        facts: Name and value of each line of the table.
+        settings: Settings that differ from transformers' defaults.
+        command: The command, as it was given.
+        chat: Whether prompts are wrapped in the chat template.
+    """
+
+    method: str
+    base: str
+    output: str
+    adapter: bool
+    annotators: tuple[str, ...]
+    facts: Mapping[str, str]
+    settings: Mapping[str, Any]
+    command: str
+    chat: bool
+
+
+def render(card: Card) -> str:
+    """The card as markdown, with the metadata that the hub reads."""
+    facts = {**card.facts, "versions": ", ".join(_versions())}
+    arguments = (
+        f"pretrained={card.base},peft={card.output}"
+        if card.adapter
+        else f"pretrained={card.output}"
+    )
+    return _TEXT.format(
+        library="peft" if card.adapter else "transformers",
+        base=card.base,
+        method=card.method,
+        title=f"{card.method.upper()} from {card.base}",
+        who="annotator " + ", ".join(card.annotators),
+        facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
+        command=card.command,
+        arguments=arguments,
+        chat=" --apply_chat_template" if card.chat else "",
+        settings=json.dumps(card.settings, indent=1, default=str, sort_keys=True),
+    )
+
+
+def _versions() -> list[str]:
+    found = [f"Python {platform.python_version()}", f"capo-bench {__version__}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:  # peft is optional
+            continue
+    return found

@@ -1,0 +1,308 @@
+"""`capo-bench train sft|capo`: one command from a model and a corpus to a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml  # type: ignore[import-untyped]
+from transformers import HfArgumentParser, set_seed
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from capo_bench.corpus.load import cache_folder, load
+from capo_bench.corpus.model import Corpus
+from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Prompter, prompt_hash
+from capo_bench.train.capo_config import CapoConfig
+from capo_bench.train.capo_trainer import CapoTrainer
+from capo_bench.train.card import Card, render
+from capo_bench.train.dataset import Dataset, Encoder, Options, build
+from capo_bench.train.models import load_model, longest, with_lora
+from capo_bench.train.packed_config import PackedConfig
+from capo_bench.train.packed_trainer import PackedTrainer
+from capo_bench.train.sft_config import SftConfig
+from capo_bench.train.sft_trainer import SftTrainer
+
+CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
+
+
+@dataclass
+class RunConfig:
+    """What is trained on what."""
+
+    model: str = field(
+        metadata={"help": "Folder or hub name of a model, folder of a PEFT adapter, or .gguf file."}
+    )
+    corpus: str = field(metadata={"help": "nli, paraphrase, mini-nli, ..., or a .jsonl file."})
+    data: str | None = field(default=None, metadata={"help": "Where the corpus's data lie."})
+    splits: Literal["capo", "native"] = field(
+        default="capo", metadata={"help": "The benchmark's splits or the data's own."}
+    )
+    valid_only: bool = field(
+        default=False, metadata={"help": "Only responses that their own author confirmed."}
+    )
+    target: list[str] = field(
+        default_factory=list, metadata={"help": "Target annotators; all by default, jointly."}
+    )
+    per_annotator: bool = field(
+        default=False, metadata={"help": "One model an annotator, each in a folder of its own."}
+    )
+    lora_rank: int = field(default=0, metadata={"help": "Rank of a LoRA adapter; 0: all weights."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter."})
+    lora_targets: list[str] = field(
+        default_factory=lambda: ["all-linear"], metadata={"help": "Layers that LoRA adapts."}
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32",
+        metadata={"help": "Type of the weights; for mixed precision keep float32 and set --bf16."},
+    )
+    attention: str | None = field(
+        default=None, metadata={"help": "Attention implementation of transformers."}
+    )
+    config: str | None = field(
+        default=None, metadata={"help": "YAML file of options; the command line overrides it."}
+    )
+
+
+class _Parser(HfArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise CapoBenchError(f"{message}; `{self.prog} --help` lists the options")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; prints what is wrong in one line and returns 2 if the input is at fault."""
+    try:
+        run(argv)
+    except CapoBenchError as error:
+        print(f"capo-bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(argv: Sequence[str]) -> None:
+    """Trains as the arguments say.
+
+    Args:
+        argv: `sft` or `capo` and its options: those of `RunConfig`, of the method's config, and
+            with it every option of `transformers.TrainingArguments`.
+
+    Raises:
+        CapoBenchError: On bad input, a full disk or a loss that is not finite.
+    """
+    if not argv or argv[0] not in CONFIGS:
+        raise CapoBenchError("expected `train sft ...` or `train capo ...`; add --help for options")
+    start, args = _parse(argv)
+    corpus = load(start.corpus, splits=start.splits, path=start.data, valid_only=start.valid_only)
+    if not start.per_annotator:
+        _train(argv, start, args, corpus, start.target)
+        return
+    for annotator in start.target or corpus.annotator_ids:
+        folder = str(Path(args.output_dir) / annotator.replace(os.sep, "_"))
+        own_start, own_args = _parse([*argv, "--output_dir", folder])
+        _train(argv, own_start, own_args, corpus, [annotator])
+
+
+def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
+    method, *rest = argv
+    parser = _Parser((RunConfig, CONFIGS[method]), prog=f"capo-bench train {method}")
+    for place, argument in enumerate(rest):
+        if argument == "--config" or argument.startswith("--config="):
+            file = argument.partition("=")[2] or "".join(rest[place + 1 : place + 2])
+            rest = [*_from_yaml(Path(file)), *rest]
+            break
+    # transformers' name of the option is the longer one.
+    rest = [
+        f"--output_dir{a[8:]}" if a == "--output" or a.startswith("--output=") else a for a in rest
+    ]
+    if "--help" not in rest and not any(a.startswith("--output") for a in rest):
+        raise CapoBenchError("no output folder; give one with --output DIR")
+    try:
+        start, args = parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False)
+    except ValueError as error:
+        raise CapoBenchError(str(error).splitlines()[0]) from error
+    return start, args
+
+
+def _from_yaml(file: Path) -> list[str]:
+    """The options of a YAML file as command-line arguments, so that both are read alike."""
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise CapoBenchError(f"--config {file} cannot be read: {what}") from error
+    if not isinstance(values, dict):
+        raise CapoBenchError(f"--config {file} must hold `option: value` lines")
+    arguments: list[str] = []
+    for name, value in values.items():
+        given = value if isinstance(value, list) else [value]
+        if value is not None:
+            arguments += [f"--{name}", *map(str, given)]
+    return arguments
+
+
+def _train(
+    argv: Sequence[str], start: RunConfig, args: PackedConfig, corpus: Corpus, targets: list[str]
+) -> None:
+    method = argv[0]
+    resume = _resume(args)
+    _check_output(Path(args.output_dir), resume)
+    model, tokenizer = load_model(start.model, dtype=start.dtype, attention=start.attention)
+    set_seed(args.seed)
+    if start.lora_rank:
+        model = with_lora(
+            model, rank=start.lora_rank, alpha=start.lora_alpha, targets=start.lora_targets
+        )
+    train, validation = _datasets(method, args, corpus, targets, model, tokenizer)
+    trainer = _trainer(method, model, args, train, validation, tokenizer)
+    _say(args, f"{len(train.groups)} groups, {trainer.form} form")
+    result = trainer.train(resume_from_checkpoint=resume)
+    facts = {
+        "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
+        + (" (synthetic)" if corpus.synthetic else ""),
+        "annotators": ", ".join(targets) or f"all, jointly ({', '.join(corpus.annotator_ids)})",
+        "prompt hash": _prompt_hash(corpus, args, tokenizer),
+        "training groups": f"{trainer.run['data']} ({len(train.groups)})",
+        "left out": "; ".join(train.notes) or "nothing",
+        "layout": trainer.form,
+        "training loss": f"{result.training_loss:.4f} after {result.global_step} steps",
+        **_validation_facts(trainer),
+    }
+    _save(trainer, argv, start, args, facts, targets or list(corpus.annotator_ids))
+
+
+def _trainer(
+    method: str,
+    model: Any,
+    args: PackedConfig,
+    train: Dataset,
+    validation: Dataset | None,
+    tokenizer: Any,
+) -> PackedTrainer:
+    groups = validation.groups if validation else None
+    if method == "sft":
+        return SftTrainer(model, args, train.groups, groups, processing_class=tokenizer)
+    cache = cache_folder() / "reference"
+    return CapoTrainer(model, args, train.groups, groups, cache=cache, processing_class=tokenizer)
+
+
+def _datasets(
+    method: str,
+    args: PackedConfig,
+    corpus: Corpus,
+    targets: list[str],
+    model: Any,
+    tokenizer: Any,
+) -> tuple[Dataset, Dataset | None]:
+    most = longest(model)
+    options = Options(
+        rejected=args.rejected if isinstance(args, CapoConfig) else None,
+        balance=args.balance,
+        max_length=min(args.max_length, most or args.max_length),
+        max_trie_tokens=args.max_trie_tokens,
+        drop_overlong=args.drop_overlong,
+        seed=args.seed,
+    )
+    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
+    train = build(corpus, "train", encoder, options, targets=targets or None)
+    for note in train.notes:
+        _say(args, f"train: {note}")
+    if args.eval_strategy == "no":
+        return train, None
+    if not any(item.split == "validation" for item in corpus.items):
+        _say(args, f"corpus {corpus.name} has no validation split: no evaluation")
+        args.eval_strategy = "no"
+        return train, None
+    validation = build(corpus, "validation", encoder, options, targets=targets or None)
+    for note in validation.notes:
+        _say(args, f"validation: {note}")
+    return train, validation
+
+
+def _resume(args: PackedConfig) -> bool | str | None:
+    value = args.resume_from_checkpoint
+    if value is None or str(value).lower() in ("false", "no"):
+        return None
+    return True if str(value).lower() in ("true", "yes") else str(value)
+
+
+def _check_output(output: Path, resume: bool | str | None) -> None:
+    if resume is None and any(output.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+        raise CapoBenchError(
+            f"{output} holds the checkpoints of a run; add --resume_from_checkpoint true to go on "
+            "with it, or choose another folder"
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CapoBenchError(
+            f"{output} cannot be written: {error.strerror}; choose another --output folder"
+        ) from error
+
+
+def _prompt_hash(corpus: Corpus, args: PackedConfig, tokenizer: Any) -> str:
+    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
+    prompter = Prompter(corpus, "tag")
+    return prompt_hash(
+        encoder.text(prompter(item, annotator))
+        for item in corpus.split("train")
+        for annotator in item.cells
+    )
+
+
+def _validation_facts(trainer: PackedTrainer) -> dict[str, str]:
+    evaluated = [entry for entry in trainer.state.log_history if "eval_nll" in entry]
+    if not evaluated:
+        return {}
+    last = evaluated[-1]
+    shown = {
+        name.removeprefix("eval_"): value
+        for name, value in last.items()
+        if name.startswith("eval_") and name.removeprefix("eval_") in trainer.metrics
+    }
+    text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+    return {"validation": f"{text} at step {last['step']}"}
+
+
+def _save(
+    trainer: PackedTrainer,
+    argv: Sequence[str],
+    start: RunConfig,
+    args: PackedConfig,
+    facts: dict[str, str],
+    annotators: list[str],
+) -> None:
+    trainer.save_all()
+    if not args.should_save:
+        return
+    adapter = hasattr(trainer.model, "peft_config")
+    base = start.model
+    if adapter:
+        base = trainer.model.peft_config["default"].base_model_name_or_path or base
+    defaults = type(args)(output_dir=args.output_dir).to_dict()
+    changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
+    card = Card(
+        method=argv[0],
+        base=base,
+        output=args.output_dir,
+        adapter=adapter,
+        annotators=tuple(annotators),
+        facts=facts,
+        settings={**asdict(start), **changed},
+        command=f"capo-bench train {shlex.join(argv)}",
+        chat=args.apply_chat_template,
+    )
+    (Path(args.output_dir) / "README.md").write_text(render(card), encoding="utf-8")
+    _say(args, f"saved in {args.output_dir}")
+
+
+def _say(args: PackedConfig, text: str) -> None:
+    if args.should_save:
+        print(text, file=sys.stderr)

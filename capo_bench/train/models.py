@@ -1,0 +1,148 @@
+"""Loading what is trained: a base model, an adapter, or a GGUF file; never remote code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from capo_bench.corpus.load import cache_folder
+from capo_bench.errors import CapoBenchError
+
+ADAPTER_FILE = "adapter_config.json"
+
+
+def load_model(name: str, *, dtype: str, attention: str | None) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer.
+
+    Args:
+        name: A folder, a name on the hub, a folder with a PEFT adapter (which is trained on), or a
+            `.gguf` file (converted once, into the local cache).
+        dtype: `float32`, `bfloat16` or `float16`.
+        attention: Attention implementation of transformers; its default if `None`.
+
+    Raises:
+        CapoBenchError: If model or tokenizer cannot be loaded.
+    """
+    adapter = Path(name) / ADAPTER_FILE
+    source = str(_converted(Path(name))) if name.endswith(".gguf") else name
+    base = _base_of(adapter) if adapter.is_file() else source
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise CapoBenchError(
+            f"the model {base} cannot be loaded: {_first_line(error)}; give a folder with "
+            "config.json and safetensors, a .gguf file or a name on the hub"
+        ) from error
+    if adapter.is_file():
+        model = _with_adapter(model, name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise CapoBenchError(
+            f"no tokenizer can be loaded from {source}: {_first_line(error)}; save one beside the "
+            "model"
+        ) from error
+    return model, tokenizer
+
+
+def with_lora(model: Any, *, rank: int, alpha: int, targets: list[str]) -> Any:
+    """The model with a new LoRA adapter (Hu et al., arXiv 2106.09685), which alone is trained.
+
+    Args:
+        model: A model of transformers.
+        rank: Rank of the adapter's matrices.
+        alpha: The adapter's output is scaled by alpha / rank.
+        targets: Names of the layers; `all-linear` for all but the head.
+
+    Raises:
+        CapoBenchError: If PEFT is not installed or a layer is unknown.
+    """
+    peft = _peft()
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        target_modules=targets[0] if len(targets) == 1 else targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise CapoBenchError(f"LoRA cannot be applied: {_first_line(error)}") from error
+
+
+def longest(model: Any) -> int | None:
+    """The most positions that a model has, if it says so."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise CapoBenchError(f"{adapter} names no base model") from error
+    return str(base)
+
+
+def _with_adapter(model: Any, name: str) -> Any:
+    try:
+        return _peft().PeftModel.from_pretrained(model, name, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CapoBenchError(
+            f"the adapter {name} cannot be loaded: {_first_line(error)}"
+        ) from error
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise CapoBenchError("LoRA needs peft: pip install 'capo-bench[train]'") from error
+    return peft
+
+
+def _converted(gguf: Path) -> Path:
+    """A safetensors folder made of a GGUF file, in the local cache, by the file's contents."""
+    if not gguf.is_file():
+        raise CapoBenchError(f"the model {gguf} does not exist; check the path")
+    with gguf.open("rb") as stream:
+        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    folder = cache_folder() / "models" / f"{gguf.stem}-{digest}"
+    if (folder / "config.json").is_file():
+        return folder
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise CapoBenchError(f"{gguf} cannot be converted: {_first_line(error)}") from error
+    # The weights are plain floats now, but the model still refuses to be saved as a quantised one.
+    model.is_quantized = False
+    model.hf_quantizer = None
+    for flag in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(model.config, flag):
+            delattr(model.config, flag)
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.replace(folder)
+    except OSError as error:
+        raise CapoBenchError(f"{folder} cannot be written: {error}") from error
+    return folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,403 @@
+"""What SFT and CAPO share: a `transformers.Trainer` over packed groups."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
+from capo_bench.train.dataset import Group
+from capo_bench.train.forms import choose
+from capo_bench.train.logprobs import response_logprobs
+from capo_bench.train.objective import Contests, Outcome
+from capo_bench.train.packed_config import PackedConfig
+from capo_bench.train.packing import Form, Packed, build, pack
+from capo_bench.train.reference import groups_fingerprint
+
+_METRICS = ("loss", "accuracy", "margin", "reward", "nll")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs.
+
+    Attributes:
+        packed: The rows.
+        contests: The contests, as indices into the rows' paths.
+        lengths: [N] tokens of each path's response.
+        reference: [N] log pi_ref of each path; zeros where there is none.
+        annotator: [C] index of each contest's target annotator.
+    """
+
+    packed: Packed
+    contests: Contests
+    lengths: Tensor
+    reference: Tensor
+    annotator: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; accelerate calls this."""
+        return Batch(
+            packed=self.packed.to(device, non_blocking),
+            contests=replace(
+                self.contests,
+                **{
+                    field.name: getattr(self.contests, field.name).to(device)
+                    for field in fields(Contests)
+                },
+            ),
+            lengths=self.lengths.to(device),
+            reference=self.reference.to(device),
+            annotator=self.annotator.to(device),
+        )
+
+
+class PackedTrainer(Trainer):  # type: ignore[misc]
+    """Trains on groups; a row of the data set is a batch of them, composed to a token budget.
+
+    Args:
+        model: A causal language model, or a PEFT model of one.
+        args: The settings.
+        train_dataset: Groups to train on.
+        eval_dataset: Groups to evaluate on, if any.
+        processing_class: The tokenizer, which is saved with the model.
+        **kwargs: Passed on to `transformers.Trainer`.
+
+    Raises:
+        CapoBenchError: If the layout asked for is not exact with this model, or the process would
+            spread a batch over several devices by `nn.DataParallel`.
+    """
+
+    # The loss is divided by the number of contests (or tokens) of the whole step, below.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: PackedConfig,
+        train_dataset: Sequence[Group],
+        eval_dataset: Sequence[Group] | None = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if args.n_gpu > 1:
+            raise CapoBenchError(
+                f"one process sees {args.n_gpu} GPUs; start one process a GPU with "
+                "`accelerate launch`, or set CUDA_VISIBLE_DEVICES"
+            )
+        disable_dropout(model)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=self._collate,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            compute_metrics=self._summary,
+            **kwargs,
+        )
+        self.model.to(args.device)  # FSDP and DeepSpeed would place it only later
+        both = [*train_dataset, *(eval_dataset or ())]
+        self.form: Form = choose(
+            self.model, self.model.config, [group.paths for group in both], args.form
+        )
+        self._annotators = sorted({c.annotator for group in both for c in group.contests})
+        self.run = {"method": self.method, "data": groups_fingerprint(train_dataset)}
+        self.train_dataset = self._compose(
+            self.prepared(train_dataset), args.per_device_train_batch_size
+        )
+        self.eval_dataset = (
+            self._compose(self.prepared(eval_dataset), args.per_device_eval_batch_size)
+            if eval_dataset
+            else None
+        )
+        self._sums = torch.zeros(len(_METRICS) + 1, dtype=torch.float64)
+
+    # What a method is.
+
+    method = ""
+
+    def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
+        """The loss and the metrics of every contest of a batch."""
+        raise NotImplementedError
+
+    def size(self, batch: Batch) -> Tensor:
+        """[C] what each contest adds to the number that the loss of a step is divided by."""
+        raise NotImplementedError
+
+    metrics: tuple[str, ...] = _METRICS
+
+    def prepared(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """What a method adds to the groups before training; nothing by default."""
+        return groups
+
+    # Data.
+
+    def _compose(self, groups: Sequence[Group], most: int) -> list[list[Group]]:
+        """Batches of at most `most` groups within the token budget, of similar sizes.
+
+        They are composed once, so that every epoch has the same number of steps and a resumed run
+        sees the same batches; their order is shuffled in every epoch.
+        """
+        shapes = [self._shape(group) for group in groups]
+        order = list(range(len(groups)))
+        random.Random(self.args.seed).shuffle(order)
+        batches: list[list[Group]] = []
+        window = 16 * most
+        for start in range(0, len(order), window):
+            rows = width = 0
+            batch: list[Group] = []
+            for index in sorted(order[start : start + window], key=lambda i: shapes[i]):
+                rows, width = rows + shapes[index][1], max(width, shapes[index][0])
+                if batch and (len(batch) == most or rows * width > self.args.max_batch_tokens):
+                    batches.append(batch)
+                    batch, rows, width = [], shapes[index][1], shapes[index][0]
+                batch.append(groups[index])
+            batches.append(batch)
+        return batches
+
+    def _shape(self, group: Group) -> tuple[int, int]:
+        """Length of the longest row of a group, and its rows."""
+        if self.form == "trie":
+            return len(build(group.paths).tokens), 1
+        packed = pack([group.paths], self.form)
+        return packed.input_ids.shape[1], packed.input_ids.shape[0]
+
+    def _collate(self, rows: Sequence[Sequence[Group]]) -> dict[str, Any]:
+        (groups,) = rows
+        batch = self.collate(groups)
+        return {"input_ids": batch.packed.input_ids, "batch": batch}
+
+    def collate(self, groups: Sequence[Group]) -> Batch:
+        """Packs groups."""
+        own: list[int] = []
+        rejected: list[list[int]] = []
+        weight: list[float] = []
+        annotator: list[int] = []
+        first = 0
+        for group in groups:
+            for contest in group.contests:
+                own.append(first + contest.own)
+                rejected.append([first + path for path in contest.rejected])
+                weight.append(contest.weight)
+                annotator.append(self._annotators.index(contest.annotator))
+            first += len(group.paths)
+        most = max(map(len, rejected))
+        return Batch(
+            packed=pack([group.paths for group in groups], self.form),
+            contests=Contests(
+                own=torch.tensor(own),
+                rejected=torch.tensor(
+                    [others + [-1] * (most - len(others)) for others in rejected], dtype=torch.long
+                ),
+                weight=torch.tensor(weight),
+            ),
+            lengths=torch.tensor([len(p.response) for group in groups for p in group.paths]),
+            reference=torch.cat(
+                [torch.tensor(g.reference or [0.0] * len(g.paths)) for g in groups]
+            ),
+            annotator=torch.tensor(annotator),
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """One composed batch a step, in an order fixed by the seed and the epoch."""
+        return self._loader(self.train_dataset, RandomSampler(self.train_dataset))
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """One composed batch a step, in order."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self._loader(dataset, SequentialSampler(dataset))
+
+    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
+        loader = DataLoader(
+            dataset,
+            batch_size=1,
+            sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=False,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    # Loss.
+
+    def logprobs(self, model: nn.Module, batch: Batch) -> Tensor:
+        """[N] log-probabilities of the paths of a batch."""
+        return response_logprobs(model, self.model.config, batch.packed)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """The weighted loss of a batch, divided by what the whole step holds.
+
+        Raises:
+            CapoBenchError: If the loss is not finite.
+        """
+        batch: Batch = inputs["batch"].to(self.args.device)
+        outcome = self.outcome(self.logprobs(model, batch), batch)
+        loss = (outcome.loss * batch.contests.weight).sum()
+        if not torch.isfinite(loss):
+            last = last_whole(Path(self.args.output_dir))
+            raise CapoBenchError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; last good "
+                f"checkpoint: {last or 'none'}; lower --learning_rate or set --max_grad_norm"
+            )
+        if num_items_in_batch is None:
+            num_items_in_batch = self.size(batch).sum()
+        loss = loss / num_items_in_batch.to(loss.device)
+        if self.args.average_tokens_across_devices:
+            # The items of all processes are counted, and their gradients are averaged.
+            loss = loss * self.accelerator.num_processes
+        self._count(outcome)
+        return (loss, outcome) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        count = torch.stack([self.size(s["batch"]).sum() for s in batch_samples]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+    # Metrics.
+
+    def _count(self, outcome: Outcome) -> None:
+        sums = [getattr(outcome, name).detach().double().sum() for name in _METRICS]
+        count = sums[0].new_tensor(len(outcome.loss))
+        self._sums += torch.stack([*sums, count]).to(self._sums.device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means since the last log to the training loss."""
+        if "loss" in logs:
+            sums = self._sums.to(self.args.device, torch.float32)[None]
+            *means, count = self.accelerator.gather(sums).sum(0).tolist()
+            for name, value in zip(_METRICS, means, strict=True):
+                if name in self.metrics and name != "loss":
+                    logs[name] = value / count
+            self._sums.zero_()
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, Tensor, Tensor]:
+        """Metrics of the contests and their sizes, [1, C, .], and their annotators, [1, C]."""
+        batch: Batch = inputs["batch"].to(self.args.device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outcome = self.outcome(self.logprobs(model, batch), batch)
+        columns = [*(getattr(outcome, name) for name in _METRICS), self.size(batch)]
+        values = torch.stack([column.float() for column in columns], dim=1)
+        return None, values[None], batch.annotator[None]
+
+    def _summary(self, evaluated: EvalPrediction) -> dict[str, float]:
+        present = evaluated.label_ids >= 0  # -100 is transformers' padding
+        values, annotator = evaluated.predictions[present], evaluated.label_ids[present]
+        found = {
+            name: float(values[:, place].mean())
+            for place, name in enumerate(_METRICS)
+            if name in self.metrics
+        }
+        found["loss"] = float(values[:, 0].sum() / values[:, -1].sum())
+        by_annotator = "margin" if "margin" in self.metrics else "nll"
+        for index, name in enumerate(self._annotators):
+            if (annotator == index).any():
+                mean = values[annotator == index, _METRICS.index(by_annotator)].mean()
+                found[f"{by_annotator}/{name}"] = float(mean)
+        return found
+
+    # Checkpoints.
+
+    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
+        """Trains; `True` resumes from the last whole checkpoint of the output folder.
+
+        Raises:
+            CapoBenchError: If there is none, or it is of another run.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_whole(Path(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise CapoBenchError(
+                    f"{self.args.output_dir} holds no whole checkpoint to resume from; start "
+                    "without --resume_from_checkpoint"
+                )
+        if resume_from_checkpoint:
+            check_same_run(Path(resume_from_checkpoint), self.run)
+            resume_from_checkpoint = str(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            # A pickle that nothing reads back.
+            (folder / "training_args.bin").unlink(missing_ok=True)
+            (folder / RUN_FILE).write_text(json.dumps(self.run, indent=1) + "\n", encoding="utf-8")
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Saves a checkpoint, or leaves no trace of it.
+
+        Raises:
+            CapoBenchError: If weights are not finite or the checkpoint cannot be written.
+        """
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not torch.isfinite(parameter).all():
+                raise CapoBenchError(
+                    f"{name} is not finite at step {self.state.global_step}; not saved; last good "
+                    f"checkpoint: {last_whole(folder.parent) or 'none'}; lower --learning_rate"
+                )
+        with self._written_whole(folder):
+            super()._save_checkpoint(model, trial)
+
+    def save_all(self) -> None:
+        """Saves the result and the trainer's state in the output folder.
+
+        Raises:
+            CapoBenchError: If it cannot be written.
+        """
+        with self._written_whole(Path(self.args.output_dir)):
+            self.save_model()
+            self.save_state()
+
+    @contextmanager
+    def _written_whole(self, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        # torch reports a full disk as a RuntimeError, safetensors as an error of its own.
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+                shutil.rmtree(folder, ignore_errors=True)
+            last = last_whole(Path(self.args.output_dir))
+            raise CapoBenchError(
+                f"{folder} cannot be written ({str(error).splitlines()[0]}); last good checkpoint: "
+                f"{last or 'none'}; free space and resume with --resume_from_checkpoint true"
+            ) from error
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Switches dropout off: tokens shared in a trie would share one mask, unlike separate rows."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "attn_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

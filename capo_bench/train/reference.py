@@ -1,0 +1,112 @@
+"""Reference log-probabilities: computed once, kept on disk by what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.train.dataset import Group
+
+_CHUNK = 64  # groups a file; an interrupted pass resumes at the last whole file
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """16 hex digits that change with any weight of the model."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        flat = parameter.detach().contiguous().flatten().cpu()
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def groups_fingerprint(groups: Sequence[Group]) -> str:
+    """16 hex digits that change with any token, contest or weight: data, prompt and tokenizer."""
+    return hashlib.blake2b(repr(list(groups)).encode(), digest_size=8).hexdigest()
+
+
+def with_reference(
+    groups: Sequence[Group],
+    score: Callable[[Sequence[Group]], Tensor],
+    model: str,
+    folder: Path,
+    *,
+    process: tuple[int, int] = (0, 1),
+    wait: Callable[[], None] = lambda: None,
+) -> list[Group]:
+    """The groups with log pi_ref of every path.
+
+    Args:
+        groups: The groups.
+        score: Log-probabilities of the paths of some groups under the reference model, in order.
+        model: Fingerprint of the reference model and the precision it computes in.
+        folder: Where results are kept; it is shared by runs.
+        process: Index of this process and their number; each computes its share.
+        wait: Waits for the other processes.
+
+    Returns:
+        The same groups, in order.
+
+    Raises:
+        CapoBenchError: If the folder cannot be written or a file in it is damaged.
+    """
+    chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
+    files = [folder / f"{_key(model, chunk)}.safetensors" for chunk in chunks]
+    rank, world = process
+    with tqdm(
+        total=len(groups), desc="Reference", unit="group", disable=rank > 0, leave=False
+    ) as bar:
+        for index, (file, chunk) in enumerate(zip(files, chunks, strict=True)):
+            if index % world == rank and not file.exists():
+                values = []
+                for group in chunk:
+                    values.append(score([group]).cpu())
+                    bar.update(world)
+                _save(file, torch.cat(values))
+    wait()
+    found: list[Group] = []
+    for file, chunk in zip(files, chunks, strict=True):
+        kept = iter(_load(file, sum(len(group.paths) for group in chunk)).tolist())
+        for group in chunk:
+            found.append(replace(group, reference=tuple(islice(kept, len(group.paths)))))
+    return found
+
+
+def _key(model: str, groups: Sequence[Group]) -> str:
+    text = f"{model} {[group.paths for group in groups]}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _load(file: Path, size: int) -> Tensor:
+    try:
+        values = load_file(file)["logprobs"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CapoBenchError(
+            f"{file} cannot be read ({error}); delete it if it is damaged, and keep the cache where "
+            "all processes see it"
+        ) from error
+    if values.shape != (size,):
+        raise CapoBenchError(
+            f"{file} holds {tuple(values.shape)} values, expected {size}; delete it and start again"
+        )
+    return values
+
+
+def _save(file: Path, values: Tensor) -> None:
+    partial = file.with_suffix(".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"logprobs": values}, partial)
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise CapoBenchError(f"{file} cannot be written: {error}; free space there") from error

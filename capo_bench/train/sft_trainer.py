@@ -1,0 +1,27 @@
+"""Supervised fine-tuning on the annotators' own responses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from capo_bench.train.objective import Outcome
+from capo_bench.train.packed_trainer import Batch, PackedTrainer
+
+
+class SftTrainer(PackedTrainer):
+    """The loss is the negative log-likelihood of the own responses, a token, prompts left out."""
+
+    method = "sft"
+    metrics = ("loss", "nll")
+
+    def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
+        """The negative log-likelihood of each own response, in nats; divided by tokens later."""
+        own = logprobs[batch.contests.own]
+        nothing = torch.zeros_like(own)
+        nll = -own / batch.lengths[batch.contests.own]
+        return Outcome(loss=-own, accuracy=nothing, margin=nothing, reward=nothing, nll=nll)
+
+    def size(self, batch: Batch) -> Tensor:
+        """Tokens of the own responses."""
+        return batch.lengths[batch.contests.own]
