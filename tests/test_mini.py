@@ -1,0 +1,350 @@
+"""The bundled synthetic corpora: what they look like, and that the truth about them is true."""
+
+import math
+from collections import Counter
+from itertools import pairwise, product
+from random import Random
+from statistics import NormalDist
+
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from capo_bench.corpus.mini import mini_nli, mini_paraphrase, nli_world, paraphrase_world
+from capo_bench.corpus.mini_material import load, readings, render
+from capo_bench.corpus.splits import groups
+from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import parse, render_target
+
+WORLDS = pytest.mark.parametrize("world", [nli_world, paraphrase_world])
+CORPORA = pytest.mark.parametrize("mini", [mini_nli, mini_paraphrase])
+
+
+def responses(corpus):
+    return [response for item in corpus.items for cell in item.cells.values() for response in cell]
+
+
+# --- the corpora ---------------------------------------------------------------------------------
+
+
+def test_the_bundled_corpora_are_pinned():
+    # A change here means that results on the bundled corpora are no longer comparable.
+    assert mini_nli().fingerprint == "b26fee2a002aaa6f"
+    assert mini_paraphrase().fingerprint == "4fc72bd838199a52"
+
+
+@CORPORA
+def test_what_the_corpus_says_about_itself(mini):
+    corpus = mini()
+    assert corpus.synthetic
+    assert corpus.license == "Apache-2.0"
+    assert corpus.annotator_ids == ("Ann1", "Ann2", "Ann3", "Ann4")
+    assert all(a.meta["origin"] == "synthetic" and a.meta["persona"] for a in corpus.annotators)
+    assert corpus.items[0].id == f"{corpus.name}-0001"
+    assert [len(corpus.split(name)) for name in ("train", "validation", "test")] == [64, 12, 24]
+
+
+@CORPORA
+def test_the_same_arguments_give_the_same_corpus(mini):
+    assert mini(0.5, 3, 40) == mini(0.5, 3, 40)
+    assert mini(0.5, 3, 40).items[0].text != mini(0.5, 4, 40).items[0].text
+
+
+@CORPORA
+def test_a_smaller_corpus_is_the_beginning_of_a_larger_one(mini):
+    small, large = mini(items=40), mini(items=60, annotators=6)
+    for few, many in zip(small.items, large.items, strict=False):
+        assert few.text == many.text
+        assert few.cells == {a: many.cells[a] for a in small.annotator_ids}
+
+
+@CORPORA
+def test_a_thousand_items_without_duplicates(mini):
+    corpus = mini(items=1000)
+    assert len({tuple(item.text.values()) for item in corpus.items}) == 1000
+    assert [len(corpus.split(name)) for name in ("train", "validation", "test")] == [640, 120, 240]
+
+
+def test_contexts_occur_more_than_once_and_stay_in_one_split():
+    corpus = mini_nli()
+    shared = [group for group in groups(corpus) if len(group) > 1]
+    assert len(shared) >= 3
+    assert all(len({item.split for item in group}) == 1 for group in shared)
+
+
+@CORPORA
+def test_explanations_survive_rendering_and_parsing(mini):
+    corpus = mini(items=300)
+    for response in responses(corpus):
+        assert response.explanation
+        assert response.explanation == " ".join(response.explanation.split())
+        parsed = parse(corpus.task, render_target([response.label], response.explanation))
+        assert parsed.error is None
+        assert (parsed.labels, parsed.explanation) == ((response.label,), response.explanation)
+
+
+def test_some_cells_have_two_labels_and_some_have_none():
+    corpus = mini_nli(items=1000)
+    cells = [cell for item in corpus.items for cell in item.cells.values()]
+    assert 0.03 < sum(len(cell) == 2 for cell in cells) / len(cells) < 0.05
+    undecided = sum(len(item.idk) for item in corpus.items)
+    empty = sum(not cell for cell in cells)
+    assert 0.01 < undecided / len(cells) < 0.03
+    assert 0.003 < (empty - undecided) / len(cells) < 0.02
+    assert all(not item.cells[annotator] for item in corpus.items for annotator in item.idk)
+    assert all(cell[0].label != cell[1].label for cell in cells if len(cell) == 2)
+
+
+@pytest.mark.parametrize(
+    ("mini", "weights", "low", "high"),
+    [(mini_nli, None, 0.3, 0.6), (mini_paraphrase, "quadratic", 0.3, 0.85)],
+)
+def test_annotators_agree_about_as_much_as_people_do(mini, weights, low, high):
+    items = mini(items=1000).items
+    for one, other in (("Ann1", "Ann2"), ("Ann1", "Ann3"), ("Ann2", "Ann3"), ("Ann3", "Ann4")):
+        cells = [(item.cells[one], item.cells[other]) for item in items]
+        labels = [[pair[i][0].label for pair in cells if all(pair)] for i in (0, 1)]
+        if weights:
+            labels = [[int(label) for label in column] for column in labels]
+        assert low < cohen_kappa_score(*labels, weights=weights) < high
+
+
+def test_coverage_thins_out_an_annotator_and_leaves_the_others_alone():
+    full = mini_nli(items=400, annotators=5)
+    thin = mini_nli(items=400, annotators=5, coverage=[1, 1, 0.3, 1, 0.05])
+    answered = Counter(annotator for item in thin.items for annotator in item.cells)
+    assert answered["Ann1"] == answered["Ann2"] == answered["Ann4"] == 400
+    assert 90 < answered["Ann3"] < 150
+    assert 5 < answered["Ann5"] < 40
+    for before, after in zip(full.items, thin.items, strict=True):
+        assert after.cells == {annotator: before.cells[annotator] for annotator in after.cells}
+
+
+def test_a_crowd_of_fifty_with_habits_of_their_own():
+    world = nli_world(items=30, annotators=50)
+    assert world.corpus.annotator_ids[49] == "Ann50"
+    assert len({persona.habits["style"] for persona in world.personas}) == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"distinctness": 1.5}, "distinctness is 1.5"),
+        ({"items": 4}, "4 items, expected 5 or more"),
+        ({"annotators": 0}, "0 annotators"),
+        ({"annotators": 3, "coverage": [1.0, 1.0]}, "3 annotators and 2 coverages"),
+        ({"coverage": 0.0}, "coverage is 0.0"),
+        ({"items": 10**6}, "ask for fewer"),
+    ],
+)
+@CORPORA
+def test_arguments_out_of_range(mini, arguments, message):
+    with pytest.raises(CapoBenchError, match=message):
+        mini(**arguments)
+
+
+# --- the material --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", ["mini_nli", "mini_paraphrase"])
+def test_habits_name_only_options_that_exist(stem):
+    material = load(stem)
+    for table in material.tables["persona"]:
+        for choice, weights in table["habits"].items():
+            assert set(weights) <= set(material.language.choices[choice])
+    for kind in set(material.language.class_of.values()):
+        assert tuple(material.language.patterns[kind]) == material.language.choices["style"]
+        assert ["none", *material.language.codas[kind]] == list(material.language.choices["coda"])
+
+
+def test_every_slot_occurs_in_the_context_and_in_each_question_pair():
+    for frame in load("mini_nli").tables["frame"]:
+        assert all(f"{{{slot}" in frame["context"] for slot in frame["slots"])
+    for frame in load("mini_paraphrase").tables["frame"]:
+        for pair in frame["pair"]:
+            assert all(f"{{{slot}" in pair["q1"] + pair["q2"] for slot in frame["slots"])
+
+
+def test_quotations_are_verbatim():
+    for scene in nli_world(items=1000).scenes:
+        assert scene.words["span"] in scene.text["context"]
+        assert scene.words["key"] in scene.words["statement"]
+    for scene in paraphrase_world(items=1000).scenes:
+        assert scene.words["u"] in scene.text["question1"]
+        assert scene.words["v"] in scene.text["question2"]
+
+
+@CORPORA
+def test_nothing_of_the_patterns_is_left_in_the_text(mini):
+    corpus = mini(items=500)
+    texts = [text for item in corpus.items for text in item.text.values()]
+    texts += [response.explanation for response in responses(corpus)]
+    assert not [text for text in texts if set(text) & set("{}«»[]") or "  " in text]
+
+
+# --- the truth -----------------------------------------------------------------------------------
+
+
+@WORLDS
+def test_label_probabilities_follow_the_dial(world):
+    alike, half, distinct = (world(d, items=20) for d in (0.0, 0.5, 1.0))
+    for scene in alike.scenes:
+        shared, mixed, own = (w.label_probabilities(scene.id) for w in (alike, half, distinct))
+        assert shared["Ann1"] == shared["Ann2"] == shared["Ann3"] == shared["Ann4"]
+        assert own["Ann1"] != own["Ann2"]
+        for annotator, labels in mixed.items():
+            assert sum(labels.values()) == pytest.approx(1)
+            for label, probability in labels.items():
+                mean = sum(own[a][label] for a in own) / 4
+                assert shared[annotator][label] == pytest.approx(mean)
+                assert probability == pytest.approx((mean + own[annotator][label]) / 2)
+
+
+def test_nli_label_probabilities_by_hand():
+    world = nli_world(items=20)
+    scene = next(scene for scene in world.scenes if scene.log_odds.get("entailment") == 2.2)
+    # Ann1: entailment 2.2 - 1.3 = 0.9, neutral 0 + 0.5; the odds are exp(0.4).
+    expected = {"entailment": 0.598688, "neutral": 0.401312, "contradiction": 0}
+    assert world.label_probabilities(scene.id)["Ann1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_paraphrase_label_probabilities_are_a_normal_density_on_the_scale():
+    world = paraphrase_world(items=20)
+    scene = world.scenes[0]
+    density = NormalDist(2.4 + 0.6 * scene.meaning, 1.5).pdf  # Ann3
+    total = sum(density(label) for label in range(-5, 6))
+    for label, probability in world.label_probabilities(scene.id)["Ann3"].items():
+        assert probability == pytest.approx(density(int(label)) / total)
+
+
+@WORLDS
+def test_likelihood_is_the_sum_over_all_choices_that_render_to_the_text(world):
+    mini = world(0.7, items=10)
+    scene = mini.scenes[3]
+    language = mini.language
+    rng = Random(5)
+    drawn = [mini.sample(scene.id, "Ann2", rng) for _ in range(30)]
+    label = drawn[0].label
+    texts = {response.explanation for response in drawn if response.label == label}
+    totals = dict.fromkeys(texts, 0.0)
+    tuples = Counter()
+    # Ann2's habits, mixed with the mean of all four by hand.
+    habits = {
+        choice: {
+            option: 0.7 * mini.personas[1].habits[choice][i]
+            + 0.3 * sum(persona.habits[choice][i] for persona in mini.personas) / 4
+            for i, option in enumerate(options)
+        }
+        for choice, options in language.choices.items()
+    }
+    for values in product(*language.choices.values()):
+        chosen = dict(zip(language.choices, values, strict=True))
+        text = render(language, language.class_of[label], scene, chosen)
+        if text in totals:
+            totals[text] += math.prod(habits[choice][chosen[choice]] for choice in chosen)
+            tuples[text] += 1
+    assert max(tuples.values()) > 1  # several tuples do render to one text
+    prior = mini.label_probabilities(scene.id)["Ann2"][label]
+    for text, total in totals.items():
+        found = mini.log_likelihood(scene.id, label, text)["Ann2"]
+        assert found == pytest.approx(math.log(prior * total))
+        assert tuples[text] == len(list(readings(language, language.class_of[label], scene, text)))
+
+
+@WORLDS
+def test_likelihood_agrees_with_the_frequencies_of_draws(world):
+    mini = world(items=10)
+    item, n = mini.scenes[1].id, 20_000
+    rng = Random(1)
+    drawn = Counter(mini.sample(item, "Ann2", rng) for _ in range(n))
+    for response, count in drawn.most_common(25):
+        p = math.exp(mini.log_likelihood(item, response.label, response.explanation)["Ann2"])
+        assert count / n == pytest.approx(p, abs=4.5 * math.sqrt(p * (1 - p) / n))
+    by_label = Counter()
+    for response, count in drawn.items():
+        by_label[response.label] += count
+    for label, p in mini.label_probabilities(item)["Ann2"].items():
+        assert by_label[label] / n == pytest.approx(p, abs=4.5 * math.sqrt(p * (1 - p) / n))
+
+
+@WORLDS
+def test_likelihood_of_the_explanation_alone_sums_over_the_labels(world):
+    mini = world(items=10)
+    said = mini.corpus.items[0].cells["Ann3"][0].explanation
+    item = mini.scenes[0].id
+    alone = mini.log_likelihood(item, None, said)
+    for annotator in alone:
+        total = sum(
+            math.exp(mini.log_likelihood(item, label, said)[annotator])
+            for label in mini.task.labels.labels
+        )
+        assert math.exp(alone[annotator]) == pytest.approx(total)
+
+
+@WORLDS
+def test_every_response_of_the_corpus_is_possible_for_every_annotator(world):
+    # Nobody can be told apart by one token alone.
+    mini = world(items=30)
+    for item in mini.corpus.items:
+        for cell in item.cells.values():
+            for response in cell:
+                values = mini.log_likelihood(item.id, response.label, response.explanation)
+                assert all(value > -math.inf for value in values.values())
+
+
+@WORLDS
+def test_what_nobody_would_say_has_no_probability(world):
+    mini = world(items=10)
+    values = mini.log_likelihood(mini.scenes[0].id, None, "Colourless green ideas sleep.")
+    assert set(values.values()) == {-math.inf}
+
+
+@WORLDS
+def test_bayes_attribution_rises_from_chance_with_the_dial(world):
+    curve = [world(d).bayes_attribution(draws=60) for d in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert curve[0] == pytest.approx(0.25)
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(curve))
+    assert 0.91 < curve[-1] < 0.98
+    assert world(0.5).bayes_attribution(5, draws=25) > curve[2] + 0.1
+
+
+def test_bayes_attribution_in_a_crowd_of_like_people_is_chance():
+    world = nli_world(0, items=30, annotators=20)
+    assert world.bayes_attribution(3, draws=2, split="train") == pytest.approx(0.05)
+
+
+@WORLDS
+def test_bayes_attribution_is_the_accuracy_of_the_most_likely_annotator(world):
+    mini = world(0.6)
+    rng = Random(9)
+    items = mini.corpus.split("test")
+    hits = []
+    for annotator in mini.corpus.annotator_ids * 200:
+        item = items[int(rng.random() * len(items))]
+        said = mini.sample(item.id, annotator, rng)
+        likelihood = mini.log_likelihood(item.id, said.label, said.explanation)
+        hits.append(max(likelihood, key=likelihood.__getitem__) == annotator)
+    found = sum(hits) / len(hits)
+    noise = 4 * math.sqrt(found * (1 - found) * (1 / 800 + 1 / 400))
+    assert mini.bayes_attribution(seen="response", draws=100) == pytest.approx(found, abs=noise)
+
+
+@WORLDS
+def test_label_agreement_is_that_of_fresh_draws(world):
+    mini = world()
+    rng = Random(2)
+    for annotator in mini.corpus.annotator_ids:
+        cells = [
+            (item.id, {response.label for response in item.cells[annotator]})
+            for item in mini.corpus.split("test")
+            if item.cells[annotator]
+        ]
+        hits = [mini.sample(i, annotator, rng).label in labels for i, labels in cells * 40]
+        truth = mini.label_agreement(annotator)
+        noise = 4 * math.sqrt(truth * (1 - truth) / len(hits))
+        assert sum(hits) / len(hits) == pytest.approx(truth, abs=noise)
+
+
+def test_label_agreement_is_not_defined_without_answers():
+    world = nli_world(items=10, annotators=2, coverage=[1.0, 1e-9])
+    with pytest.raises(CapoBenchError, match="Ann2 of mini-nli answered no item"):
+        world.label_agreement("Ann2")
