@@ -176,6 +176,11 @@ def build(
                 f"annotator {target} of corpus {corpus.name} has nothing to train on in split "
                 f"{split!r}; choose another target"
             )
+    if not drafts:
+        raise CapoBenchError(
+            f"corpus {corpus.name}, split {split!r}: there is nothing to train on "
+            f"({', '.join(f'{count} {what}' for what, count in notes.items()) or 'no responses'})"
+        )
     cells = [(draft.item.id, annotator) for draft in drafts for annotator in draft.own]
     weights = dict(zip(cells, balanced(cells, options.balance), strict=True))
     groups = [
@@ -254,11 +259,6 @@ def _drafts(
     if not explained:
         raise CapoBenchError(
             f"corpus {corpus.name} has no explanations in split {split!r}; training needs them"
-        )
-    if not drafts:
-        raise CapoBenchError(
-            f"corpus {corpus.name}, split {split!r}: there is nothing to train on "
-            f"({', '.join(f'{count} {what}' for what, count in notes.items())})"
         )
     return drafts, notes
 

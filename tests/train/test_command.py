@@ -1,0 +1,297 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from capo_bench.corpus import jsonl
+from capo_bench.errors import CapoBenchError
+from capo_bench.train.command import main, run
+from capo_bench.train.dataset import Encoder
+from capo_bench.train.packed_trainer import PackedTrainer
+
+from . import tiny
+from .corpora import corpus, crossed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Seven training items and three to validate on."""
+    file = tmp_path_factory.mktemp("corpus") / "toy.jsonl"
+    made = crossed(10, 3)
+    items = [
+        replace(item, split="train" if place < 7 else "validation")
+        for place, item in enumerate(made.items)
+    ]
+    jsonl.write(replace(made, items=tuple(items)), file)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def options(source, toy, output, **kwargs):
+    settings = {
+        "model": source, "corpus": toy, "output": output, "use_cpu": True, "disable_tqdm": True,
+        "logging_steps": 1, "learning_rate": 1e-3, **kwargs,
+    }  # fmt: skip
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
+def history(output, key="loss"):
+    state = json.loads((output / "trainer_state.json").read_text())
+    return {entry["step"]: entry[key] for entry in state["log_history"] if key in entry}
+
+
+def weights(output):
+    return load_file(output / "model.safetensors")
+
+
+def assert_same_weights(left, right, tolerance=0.0):
+    for name, value in weights(left).items():
+        torch.testing.assert_close(value, weights(right)[name], rtol=0, atol=tolerance)
+
+
+def test_from_base_to_scores(source, tmp_path):
+    """SFT, CAPO and generation on the bundled corpus; what lm-eval's `hf` model needs is there."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    sft, capo = tmp_path / "sft", tmp_path / "capo"
+    short = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "no"}
+    run(["sft", *options(source, "mini-nli", sft, **short)])
+    run(["capo", *options(sft, "mini-nli", capo, **short)])
+    assert 0 < history(capo, "eval_accuracy")[3] < 1
+    assert set(history(capo, "eval_margin/Ann1")) == {3}
+    card = (capo / "README.md").read_text()
+    assert f"capo-bench train capo --model {sft} --corpus mini-nli" in card
+    assert "(synthetic)" in card
+    assert not list(capo.glob("*.bin"))
+    model = HFLM(pretrained=str(capo), device="cpu", batch_size=1)
+    request = Instance("generate_until", {}, ("Annotator Ann1:\n", {"max_gen_toks": 4}), 0)
+    (text,) = model.generate_until([request], disable_tqdm=True)
+    assert isinstance(text, str)
+
+
+def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):
+    sft, capo = tmp_path / "sft", tmp_path / "capo"
+    short = {"max_steps": 2, "save_strategy": "no"}
+    run(["sft", *options(source, toy, sft, lora_rank=4, **short)])
+    run(["capo", *options(sft, toy, capo, **short)])
+    assert {p.name for p in capo.glob("*.safetensors")} == {"adapter_model.safetensors"}
+    # The reference is the SFT adapter, not the base: CAPO starts at log 2.
+    assert history(capo)[1] == pytest.approx(0.6931, abs=1e-3)
+    first, second = (load_file(f / "adapter_model.safetensors") for f in (sft, capo))
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert f"pretrained={source},peft={capo}" in (capo / "README.md").read_text()
+
+
+def test_per_annotator_and_yaml(source, toy, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"model: {source}\nlearning_rate: 1e-3\nmax_steps: 1\nper_annotator: true\n")
+    output = tmp_path / "out"
+    run(
+        [
+            "sft", "--config", str(file), "--corpus", str(toy), "--output", str(output),
+            "--target", "A0", "A2", "--use_cpu", "true", "--save_strategy", "no",
+        ]
+    )  # fmt: skip
+    assert sorted(p.name for p in output.iterdir()) == ["A0", "A2"]
+    assert "| annotators | A2 |" in (output / "A2" / "README.md").read_text()
+
+
+_KILLED = """
+import os, signal, sys
+from capo_bench.train.command import run
+from capo_bench.train.packed_trainer import PackedTrainer
+stock = PackedTrainer.training_step
+def step(self, *args, **kwargs):
+    if self.state.global_step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stock(self, *args, **kwargs)
+PackedTrainer.training_step = step
+run(sys.argv[1:])
+"""
+
+
+def test_killed_and_resumed_run_is_the_uninterrupted_one(source, toy, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = {
+        "per_device_train_batch_size": 2, "num_train_epochs": 3, "eval_strategy": "no",
+        "save_strategy": "steps", "save_steps": 2, "gradient_accumulation_steps": 1,
+    }  # fmt: skip
+    run(["capo", *options(source, toy, whole, **settings)])
+    command = ["capo", *options(source, toy, broken, **settings)]
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, *command], cwd=ROOT, capture_output=True, check=False
+    )
+    assert killed.returncode == -9
+    # As if the kill had come while a checkpoint was written.
+    (broken / "checkpoint-7").mkdir()
+    (broken / "checkpoint-7" / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(CapoBenchError, match="holds the checkpoints of a run"):
+        run(command)
+    run([*command, "--resume_from_checkpoint", "true"])
+    assert history(broken) == pytest.approx(history(whole), abs=1e-4)
+    assert len(history(whole)) == 12
+    assert_same_weights(whole, broken, 1e-6)
+
+
+def test_resume_from_other_data_is_refused(source, toy, tmp_path):
+    output = tmp_path / "out"
+    settings = {"max_steps": 1, "eval_strategy": "no"}
+    run(["sft", *options(source, toy, output, **settings)])
+    again = {**settings, "resume_from_checkpoint": "true", "target": "A0"}
+    with pytest.raises(CapoBenchError, match=r"was trained with data .*, this run has"):
+        run(["sft", *options(source, toy, output, **again)])
+    again = {**settings, "resume_from_checkpoint": "true"}
+    with pytest.raises(CapoBenchError, match="was trained with method sft, this run has capo"):
+        run(["capo", *options(source, toy, output, **again)])
+    with pytest.raises(CapoBenchError, match="no whole checkpoint"):
+        run(["sft", *options(source, toy, tmp_path / "new", **again)])
+
+
+def test_two_processes_give_the_gradient_of_one(source, tmp_path):
+    """Two groups of unequal sizes in one step of plain SGD, three to evaluate."""
+    small, large = crossed(1, 2), crossed(5, 5)
+    items = [
+        replace(small.items[0], id="small", split="train"),
+        replace(large.items[1], split="train"),
+        *(replace(item, split="validation") for item in large.items[2:]),
+    ]
+    file = tmp_path / "uneven.jsonl"
+    jsonl.write(replace(large, items=tuple(items)), file)
+    settings = {
+        "max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0,
+        "warmup_steps": 0, "save_strategy": "no", "anchor": 1.0, "eval_strategy": "steps",
+        "eval_steps": 1, "per_device_eval_batch_size": 1,
+    }  # fmt: skip
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(["capo", *options(source, file, one, per_device_train_batch_size=2, **settings)])
+    command = ["capo", *options(source, file, two, per_device_train_batch_size=1, **settings)]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+            "-m", "capo_bench.train", *command,
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not torch.equal(weights(one)["model.norm.weight"], weights(source)["model.norm.weight"])
+    assert_same_weights(one, two, 1e-6)
+    for key in ("loss", "eval_loss", "eval_margin/A4", "margin"):
+        assert history(two, key) == pytest.approx(history(one, key), abs=1e-5)
+
+
+def test_full_disk_leaves_the_last_good_checkpoint(source, toy, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    stock = PackedTrainer._save_optimizer_and_scheduler
+
+    def full(self, folder):
+        if self.state.global_step == 2:
+            raise RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 64 vs 0")
+        stock(self, folder)
+
+    monkeypatch.setattr(PackedTrainer, "_save_optimizer_and_scheduler", full)
+    settings = {"max_steps": 3, "eval_strategy": "no", "save_strategy": "steps", "save_steps": 1}
+    command = ["sft", *options(source, toy, output, **settings)]
+    with pytest.raises(
+        CapoBenchError, match=r"checkpoint-2 cannot be written .*checkpoint-1; free"
+    ):
+        run(command)
+    assert [p.name for p in output.glob("checkpoint-*")] == ["checkpoint-1"]
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run([*command, "--resume_from_checkpoint", "true"])
+    assert set(history(output)) == {1, 2, 3}
+
+
+def test_gguf_is_converted_once(source, tmp_path, monkeypatch):
+    """What is checked here is the cache; reading the format is transformers' part."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from capo_bench.train import models
+
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"GGUF")
+    read = []
+    load_model, load_tokenizer = (c.from_pretrained for c in (AutoModelForCausalLM, AutoTokenizer))
+
+    def opened(load):
+        def wrapped(name, gguf_file=None, **kwargs):
+            if gguf_file:
+                read.append(gguf_file)
+                model = load(source)
+                model.is_quantized = True
+                return model
+            return load(name, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", opened(load_model))
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", opened(load_tokenizer))
+    for _ in range(2):
+        model, tokenizer = models.load_model(str(file), dtype="float32", attention=None)
+    assert read == ["tiny.gguf"] * 2  # model and tokenizer, once
+    assert Encoder(tokenizer).context("a") == Encoder(tiny.tokenizer()).context("a")
+    assert model.dtype == torch.float32
+
+
+BAD = {
+    "no such model": ({"model": "/nowhere/model"}, "the model /nowhere/model cannot be loaded"),
+    "no such gguf": ({"model": "/nowhere/m.gguf"}, "/nowhere/m.gguf does not exist"),
+    "unknown corpus": ({"corpus": "nlli"}, "unknown corpus 'nlli'"),
+    "unknown annotator": ({"target": "Bob"}, "no annotator 'Bob'; it has A0, A1, A2"),
+    "unknown option": ({"betta": 1}, "--betta"),
+    "unknown layers": ({"lora_rank": 2, "lora_targets": "nolayer"}, "LoRA cannot be applied"),
+    "bad yaml": ({"config": "/nowhere.yaml"}, "--config /nowhere.yaml cannot be read"),
+    "output is a file": ({"output": "/dev/null"}, "/dev/null cannot be written"),
+    "bad value": ({"max_length": "many"}, "max_length.*: invalid int value: 'many'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(source, toy, tmp_path, capsys, name):
+    changed, message = BAD[name]
+    settings = {"model": source, "corpus": toy, "output": tmp_path / "out", **changed}
+    assert main(["sft", *options(**{"source": source, "toy": toy, **settings})]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("capo-bench: ")
+    assert re.search(message, error)
+
+
+def test_no_tokenizer_and_no_explanations(source, toy, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((source / name).read_bytes())
+    with pytest.raises(CapoBenchError, match="no tokenizer can be loaded from"):
+        run(["sft", *options(bare, toy, tmp_path / "a")])
+    mute = tmp_path / "mute.jsonl"
+    jsonl.write(corpus({"i": {"A": [("yes", "")], "B": [("no", "")]}}), mute)
+    with pytest.raises(CapoBenchError, match="no explanations in split 'train'"):
+        run(["sft", *options(source, mute, tmp_path / "b")])
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (broken / name).write_bytes((source / name).read_bytes())
+    save_file({"x": torch.zeros(1)}, broken / "unrelated.safetensors")
+    with pytest.raises(CapoBenchError, match=r"the model .*broken cannot be loaded"):
+        run(["sft", *options(broken, toy, tmp_path / "c")])

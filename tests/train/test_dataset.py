@@ -1,0 +1,222 @@
+from dataclasses import replace
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Metaspace
+from transformers import PreTrainedTokenizerFast
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Prompter, render_target
+from capo_bench.train.dataset import Encoder, Options, balanced, build
+from capo_bench.train.packing import build as build_trie
+
+from . import tiny
+from .corpora import corpus, crossed
+
+ALL = Options(rejected="all")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.tokenizer()
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    return Encoder(tokenizer)
+
+
+def _texts(tokenizer, group):
+    """Contests as (annotator, own text, rejected texts)."""
+
+    def text(path):
+        return tokenizer.decode(group.paths[path].response, skip_special_tokens=True)
+
+    return [
+        (c.annotator, text(c.own), sorted(text(path) for path in c.rejected))
+        for c in group.contests
+    ]
+
+
+def test_contests_by_hand(tokenizer, encoder):
+    """A has two pairs, B repeats one of them, C says something else; D did not answer."""
+    toy = corpus(
+        {
+            "i": {
+                "A": [("yes", "one"), ("no", "two")],
+                "B": [("yes", "one")],
+                "C": [("no", "three")],
+            },
+            "j": {"D": [("no", "four")], "A": [("yes", "five")]},
+        }
+    )
+    one, two, three = (
+        render_target([label], words)
+        for label, words in (("yes", "one"), ("no", "two"), ("no", "three"))
+    )
+    group = build(toy, "train", encoder, ALL).groups[0]
+    assert _texts(tokenizer, group) == [
+        ("A", one, [three]),
+        ("A", two, [three]),
+        ("B", one, sorted([two, three])),
+        ("C", three, sorted([one, two])),
+    ]
+    for contest in group.contests:
+        prompt = Prompter(toy, "tag")(toy.items[0], contest.annotator)
+        assert group.paths[contest.own].context == encoder.context(prompt)
+    same = build(toy, "train", encoder, Options(rejected="same-label")).groups
+    assert _texts(tokenizer, same[0]) == [
+        ("A", two, [three]),
+        ("C", three, [two]),
+    ]
+    assert len(same) == 1  # nothing in j has the same label
+    other = build(toy, "train", encoder, Options(rejected="other-label")).groups
+    assert _texts(tokenizer, other[0])[0] == ("A", one, [three])
+    sft = build(toy, "train", encoder, Options(rejected=None)).groups
+    assert _texts(tokenizer, sft[0]) == [
+        ("A", one, []),
+        ("A", two, []),
+        ("B", one, []),
+        ("C", three, []),
+    ]
+
+
+def test_identical_responses_are_no_pair(encoder):
+    toy = corpus({"i": {"A": [("yes", "same")], "B": [("yes", "same")]}})
+    with pytest.raises(CapoBenchError, match="2 own responses left out"):
+        build(toy, "train", encoder, ALL)
+
+
+def test_two_pairs_of_a_cell_share_its_weight(encoder):
+    toy = corpus({"i": {"A": [("yes", "one"), ("no", "two")], "B": [("no", "three")]}})
+    weights = [c.weight for c in build(toy, "train", encoder, ALL).groups[0].contests]
+    assert weights == pytest.approx([0.75, 0.75, 1.5])
+
+
+def test_balance_by_hand():
+    cells = [("i", "A"), ("i", "B"), ("j", "A")]
+    assert balanced(cells, "none") == [1, 1, 1]
+    assert balanced(cells, "items") == pytest.approx([0.75, 0.75, 1.5])
+    assert balanced(cells, "annotators") == pytest.approx([0.75, 1.5, 0.75])
+    full = [("i", "A"), ("i", "B"), ("j", "A"), ("j", "B"), ("k", "A"), ("k", "B")]
+    assert balanced(full, "both") == pytest.approx([1] * 6)
+
+
+def test_balance_of_both_margins():
+    cells = [("i", "A"), ("i", "B"), ("i", "C"), ("j", "A"), ("j", "B"), ("k", "A"), ("k", "C")]
+    weights = balanced(cells, "both")
+    for axis in (0, 1):
+        totals = {}
+        for cell, weight in zip(cells, weights, strict=True):
+            totals[cell[axis]] = totals.get(cell[axis], 0) + weight
+        assert list(totals.values()) == pytest.approx([7 / 3] * 3, rel=1e-6)
+
+
+def test_targets(encoder):
+    toy = crossed(3, 4)
+    groups = build(toy, "train", encoder, ALL, targets=["A1"]).groups
+    assert {c.annotator for g in groups for c in g.contests} == {"A1"}
+    assert [len(g.paths) for g in groups] == [4, 4, 4]
+
+
+def test_budget_divides_an_item_and_samples(encoder):
+    toy = crossed(1, 12)
+    whole = build(toy, "train", encoder, replace(ALL, max_trie_tokens=100_000)).groups
+    assert len(whole) == 1
+    assert len(whole[0].paths) == 144
+    budget = 500
+    groups = build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
+    assert sorted(c.annotator for g in groups for c in g.contests) == sorted(toy.annotator_ids)
+    for group in groups:
+        assert len(build_trie(group.paths).tokens) <= budget
+        assert all(contest.rejected for contest in group.contests)
+    assert groups == build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
+
+
+def test_long_responses_are_cut_and_counted(encoder):
+    toy = corpus({"i": {"A": [("yes", "x" * 300)], "B": [("no", "short")]}})
+    built = build(toy, "train", encoder, replace(ALL, max_length=120))
+    assert max(len(p.context) + len(p.response) for p in built.groups[0].paths) == 120
+    assert built.notes == ("1 responses cut to max_length",)
+
+
+@pytest.mark.parametrize(
+    ("toy", "options", "targets", "message"),
+    [
+        (crossed(1, 2), replace(ALL, max_length=30), None, "item i0 .* its prompt has 38 tokens"),
+        (crossed(1, 2), ALL, ["Z"], "no annotator 'Z'; it has A0, A1"),
+        (
+            corpus({"i": {"A": [("yes", "a")], "B": [("no", "b")]}, "j": {"C": []}}),
+            ALL,
+            ["C"],
+            "annotator C .* has nothing to train on",
+        ),
+        (corpus({"i": {"A": [("yes", "")], "B": [("no", "")]}}), ALL, None, "no explanations"),
+    ],
+)
+def test_bad_input(encoder, toy, options, targets, message):
+    with pytest.raises(CapoBenchError, match=message):
+        build(toy, "train", encoder, options, targets=targets)
+
+
+def test_overlong_items_are_dropped_on_request(encoder):
+    toy = corpus({"i": {"A": [("yes", "a")], "B": [("no", "b")]}})
+    long = replace(toy.items[0], id="long", text={"text": "x" * 500})
+    toy = replace(toy, items=(*toy.items, long))
+    built = build(toy, "train", encoder, replace(ALL, max_length=100, drop_overlong=True))
+    assert [group.item for group in built.groups] == ["i"]
+    assert built.notes == ("1 items dropped because their prompt leaves no room for a response",)
+
+
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}<assistant>"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_token_ids_are_those_of_lm_eval(tmp_path, chat):
+    """lm-eval's own model class encodes the prompt; its template code wraps it."""
+    from lm_eval.models.huggingface import HFLM
+
+    tiny.folder(tmp_path)
+    harness = HFLM(pretrained=str(tmp_path), device="cpu", batch_size=1)
+    harness.tokenizer.chat_template = CHAT
+    toy = crossed(1, 2)
+    prompt = Prompter(toy, "tag")(toy.items[0], "A0")
+    text = prompt
+    if chat:
+        text = harness.apply_chat_template([{"role": "user", "content": prompt}])
+        assert text == f"<user>{prompt}</><assistant>"
+    ids, _ = harness.tok_batch_encode([text])
+    ours = Encoder(harness.tokenizer, chat=chat)
+    assert ours.text(prompt) == text
+    assert list(ours.context(prompt)) == ids[0].tolist()
+    # The template may write the begin token itself; it is not added again.
+    harness.tokenizer.chat_template = "<bos>" + CHAT
+    text = harness.apply_chat_template([{"role": "user", "content": prompt}])
+    ids, _ = harness.tok_batch_encode([text])
+    assert list(Encoder(harness.tokenizer, chat=True).context(prompt)) == ids[0].tolist()
+
+
+def test_segments_and_the_joint_text_have_the_same_ids(tokenizer, encoder):
+    prompt, response = "Text: a.\n\nAnnotator 1:\n", "Label: yes\nExplanation: so."
+    joint = tokenizer(prompt + response).input_ids
+    assert [*encoder.context(prompt), *encoder.response(response)] == [*joint, 2]
+
+
+def test_sentencepiece_blank_is_not_put_before_a_response():
+    """A tokenizer that marks every beginning of a text with a blank, as Llama 2's does."""
+    vocabulary = {"<eos>": 0, "▁": 1, "\n": 2, "L": 3, "a": 4}
+    core = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = Metaspace(prepend_scheme="always")
+    marking = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
+    assert marking("La", add_special_tokens=False).input_ids == [1, 3, 4]
+    assert Encoder(marking).response("La") == (3, 4, 0)
+
+
+def test_no_end_token_and_no_template():
+    bare = tiny.tokenizer()
+    with pytest.raises(CapoBenchError, match="no chat template"):
+        Encoder(bare, chat=True)
+    bare.eos_token = None
+    with pytest.raises(CapoBenchError, match="no end token"):
+        Encoder(bare)

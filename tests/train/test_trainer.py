@@ -1,0 +1,261 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.train import attention
+from capo_bench.train.capo_config import CapoConfig
+from capo_bench.train.capo_trainer import CapoTrainer
+from capo_bench.train.dataset import Encoder, Options, build
+from capo_bench.train.forms import choose
+from capo_bench.train.sft_config import SftConfig
+from capo_bench.train.sft_trainer import SftTrainer
+
+from . import tiny
+from .corpora import crossed
+
+FORMS = ("trie", "target", "plain")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("tiny"))
+
+
+def load(source):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+
+
+def groups_of(items=3, annotators=3, rejected="all"):
+    options = Options(rejected=rejected)
+    return build(crossed(items, annotators), "train", Encoder(tiny.tokenizer()), options).groups
+
+
+def config(cls, output, **kwargs):
+    kwargs = {"eval_strategy": "no", "save_strategy": "no", "use_cpu": True, **kwargs}
+    return cls(output_dir=str(output), disable_tqdm=True, **kwargs)
+
+
+def capo(source, tmp_path, groups, model=None, **kwargs):
+    args = config(CapoConfig, tmp_path, **kwargs)
+    return CapoTrainer(model or load(source), args, groups, groups, cache=tmp_path / "cache")
+
+
+def moved(model, seed=1):
+    """The model far enough from where it was for a loss that is not the one at the start."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+
+
+def loss_and_gradient(trainer, groups):
+    trainer.model.zero_grad()
+    inputs = trainer._collate([groups])
+    loss = trainer.compute_loss(trainer.model, inputs)
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize(("loss", "start"), [("sigmoid", math.log(2)), ("softmax", math.log(3))])
+@pytest.mark.parametrize("form", FORMS)
+def test_loss_at_the_start(source, tmp_path, form, loss, start):
+    trainer = capo(source, tmp_path, groups_of(), form=form, loss=loss)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(start, abs=1e-6)
+
+
+def test_forms_give_the_same_loss_and_gradient(source, tmp_path):
+    results = []
+    for form in FORMS:
+        trainer = capo(source, tmp_path, groups_of(), form=form)
+        moved(trainer.model)
+        results.append(loss_and_gradient(trainer, trainer.train_dataset[0]))
+    assert abs(results[0][0] - math.log(2)) > 0.01
+    for loss, gradient in results[1:]:
+        assert loss == pytest.approx(results[0][0], abs=1e-6)
+        torch.testing.assert_close(gradient, results[0][1], rtol=1e-3, atol=1e-6)
+
+
+def test_loss_is_that_of_trl(source, tmp_path):
+    """TRL's DPOTrainer on the same pairs, weights and reference."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    groups = groups_of()
+    trainer = capo(source, tmp_path, groups, beta=0.3)
+    moved(trainer.model)
+    ours, gradient = loss_and_gradient(
+        trainer, [g for batch in trainer.train_dataset for g in batch]
+    )
+    tokenizer = tiny.tokenizer()
+    pairs = [
+        {
+            "prompt": tokenizer.decode(group.paths[contest.own].context[1:]),
+            "chosen": tokenizer.decode(group.paths[contest.own].response[:-1]),
+            "rejected": tokenizer.decode(group.paths[rejected].response[:-1]),
+        }
+        for group in groups
+        for contest in group.contests
+        for rejected in contest.rejected
+    ]
+    assert len(pairs) == 3 * 3 * 2
+    policy = load(source)
+    moved(policy)
+    trl = DPOTrainer(
+        policy,
+        load(source),
+        args=DPOConfig(
+            output_dir=str(tmp_path / "trl"), beta=0.3, use_cpu=True, bf16=False,
+            gradient_checkpointing=False, disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    batch = trl.data_collator(list(trl.train_dataset))
+    policy.zero_grad()
+    theirs = trl.compute_loss(policy, batch)
+    theirs.backward()
+    assert abs(ours - math.log(2)) > 0.01
+    assert ours == pytest.approx(theirs.item(), abs=1e-5)
+    expected = torch.cat([p.grad.flatten() for p in policy.parameters()])
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_order_of_annotators_and_items_in_a_batch_change_nothing(source, tmp_path):
+    groups = groups_of(items=2)
+    trainer = capo(source, tmp_path, groups)
+    groups = trainer.prepared(groups)
+    moved(trainer.model)
+    turned = [replace(g, contests=g.contests[::-1]) for g in reversed(groups)]
+    loss, gradient = loss_and_gradient(trainer, groups)
+    loss_turned, gradient_turned = loss_and_gradient(trainer, turned)
+    assert loss == pytest.approx(loss_turned, abs=1e-6)
+    torch.testing.assert_close(gradient, gradient_turned, rtol=1e-3, atol=1e-6)
+    one, _ = loss_and_gradient(trainer, groups[:1])
+    other, _ = loss_and_gradient(trainer, groups[1:])
+    assert loss == pytest.approx((one + other) / 2, abs=1e-6)
+
+
+def test_sft_loss_is_that_of_transformers(source, tmp_path):
+    groups = groups_of(rejected=None)
+    trainer = SftTrainer(load(source), config(SftConfig, tmp_path), groups)
+    loss, gradient = loss_and_gradient(trainer, groups)
+    model = load(source)
+    paths = [group.paths[contest.own] for group in groups for contest in group.contests]
+    tokens = sum(len(path.response) for path in paths)
+    expected = 0.0
+    for path in paths:
+        ids = torch.tensor([path.context + path.response])
+        labels = torch.tensor([(-100,) * len(path.context) + path.response])
+        part = model(input_ids=ids, labels=labels).loss * len(path.response) / tokens
+        part.backward()
+        expected += part.item()
+    assert loss == pytest.approx(expected, abs=1e-5)
+    wanted = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_accumulated_steps_are_one_large_batch(source, tmp_path):
+    """Groups of unequal sizes: a mean of means would differ."""
+    groups = [*groups_of(items=1), *groups_of(items=2, annotators=5)[1:]]
+    weights = []
+    for size, steps in ((2, 1), (1, 2)):
+        trainer = capo(
+            source, tmp_path / str(size), groups, per_device_train_batch_size=size, max_steps=1,
+            gradient_accumulation_steps=steps, learning_rate=0.1, optim="sgd", warmup_steps=0,
+        )  # fmt: skip
+        trainer.train()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+
+
+def test_capo_learns_and_reports(source, tmp_path):
+    trainer = capo(
+        source, tmp_path, groups_of(items=4), max_steps=60, learning_rate=3e-3, logging_steps=60
+    )
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert {"accuracy", "margin", "reward", "nll", "loss"} <= set(logged)
+    measured = trainer.evaluate()
+    assert measured["eval_loss"] < 0.5
+    assert measured["eval_accuracy"] > 0.9
+    assert all(measured[f"eval_margin/A{a}"] > 0 for a in range(3))
+
+
+def test_reference_is_computed_once(source, tmp_path, monkeypatch):
+    capo(source, tmp_path, groups_of())
+    files = sorted((tmp_path / "cache").iterdir())
+    monkeypatch.setattr(CapoTrainer, "logprobs", None)
+    again = capo(source, tmp_path, groups_of())
+    assert sorted((tmp_path / "cache").iterdir()) == files
+    assert len(again.train_dataset[0][0].reference) == 9
+    changed = load(source)
+    moved(changed)
+    with pytest.raises(TypeError):  # another model: it would be computed
+        capo(source, tmp_path, groups_of(), model=changed)
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_trie_is_chosen(architecture):
+    model = tiny.model(architecture, torch.float32)
+    stock = model.config._attn_implementation
+    assert choose(model, model.config, [tiny.group(1)], "auto") == "trie"
+    assert model.config._attn_implementation == (attention.NAME if stock == "sdpa" else stock)
+
+
+def test_a_model_that_ignores_the_mask_is_named(caplog):
+    """A window that nobody declared: what a silent failure looks like."""
+    model = tiny.model("mistral", torch.float32)
+
+    def forget(module, args, kwargs):
+        if kwargs.get("attention_mask") is not None:
+            kwargs["attention_mask"] = torch.ones_like(kwargs["attention_mask"]).tril()
+        return args, kwargs
+
+    model.register_forward_pre_hook(forget, with_kwargs=True)
+    assert choose(model, model.config, [tiny.group(1)], "auto") == "plain"
+    assert "mistral with sdpa attention does not compute packed rows exactly (off by" in caplog.text
+    assert model.config._attn_implementation == "sdpa"
+    with pytest.raises(CapoBenchError, match="use --form plain"):
+        choose(model, model.config, [tiny.group(1)], "trie")
+
+
+def test_half_precision_weights_come_back_unchanged():
+    model = tiny.model("llama", torch.bfloat16)
+    before = [p.clone() for p in model.parameters()]
+    assert choose(model, model.config, [tiny.group(1)], "auto") == "trie"
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.equal(old, new)
+        assert new.dtype == torch.bfloat16
+
+
+def test_nan_stops(source, tmp_path):
+    trainer = capo(source, tmp_path, groups_of(), save_strategy="steps", save_steps=1, max_steps=3)
+    trainer.train()
+    good = sorted(p.name for p in tmp_path.glob("checkpoint-*"))
+    with torch.no_grad():
+        trainer.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(
+        CapoBenchError, match=r"the loss is nan at step 1; last good .*checkpoint-3"
+    ):
+        trainer.train()
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == good
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"beta": 0}, "beta must be above 0, got 0"),
+        ({"beta": float("nan")}, "beta must be above 0"),
+        ({"anchor": -1}, "anchor must not be negative"),
+        ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 2"),
+        ({"label_smoothing_factor": 0.1}, "do not apply"),
+    ],
+)
+def test_bad_settings(tmp_path, kwargs, message):
+    with pytest.raises(CapoBenchError, match=message):
+        config(CapoConfig, tmp_path, **kwargs)
