@@ -22,7 +22,14 @@ from transformers import AutoTokenizer
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.options import Options, read_options
-from capo_bench.prompts import CUE, Prompter, prompt_hash, render_target, stop_sequences
+from capo_bench.prompts import (
+    CUE,
+    Prompter,
+    at_most_tokens,
+    prompt_hash,
+    render_target,
+    stop_sequences,
+)
 from capo_bench.score import Scores, metrics_of
 from capo_bench.stats import Undefined
 
@@ -65,7 +72,9 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
             options.setting,
             examples=options.k,
             example_tokens=options.example_tokens,
-            **_token_counter(options, given),
+            count_tokens=token_counter(options, given)
+            if options.setting == "icl"
+            else at_most_tokens,
         )
         split = options.split
         cells = evaluated_cells(corpus, split)
@@ -188,11 +197,11 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
         return value if math.isfinite(value) else "N/A"
 
 
-def _token_counter(options: Options, given: Mapping[str, Any]) -> dict[str, Any]:
+def token_counter(options: Options, given: Mapping[str, Any]) -> Callable[[str], int]:
     """Counts tokens as the evaluated model does, where the harness tells which model that is."""
     name = options.tokenizer or given.get("pretrained")
-    if options.setting != "icl" or not isinstance(name, str):
-        return {}
+    if not isinstance(name, str):
+        return at_most_tokens
     known = {key: given[key] for key in ("revision", "gguf_file") if key in given}
     tokenizer = AutoTokenizer.from_pretrained(name, **known)
-    return {"count_tokens": lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)}
+    return lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)

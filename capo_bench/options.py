@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
@@ -60,20 +60,35 @@ class Options:
         return asdict(self)
 
 
-def read_options(given: Mapping[str, Any]) -> Options:
+Kind = TypeVar("Kind", bound=Options)
+
+
+@overload
+def read_options(given: Mapping[str, Any]) -> Options: ...
+
+
+@overload
+def read_options(given: Mapping[str, Any], kind: type[Kind]) -> Kind: ...
+
+
+def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Options:
     """Picks the options out of a task's metadata.
 
     The harness adds the model's arguments to the metadata, so unknown keys are normal; one that
     nearly is an option is a slip.
 
+    Args:
+        given: The metadata, or flags.
+        kind: Which options there are.
+
     Raises:
         CapoBenchError: On such a slip, or if no corpus is named.
     """
-    known = [field.name for field in fields(Options)]
+    known = [field.name for field in fields(kind)]
     for key in given:
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
         if key not in known and close:
             raise CapoBenchError(f"unknown metadata key {key!r}; did you mean {close[0]!r}?")
     if not given.get("corpus"):
         raise CapoBenchError('no corpus is named; set one with --metadata \'{"corpus": "nli"}\'')
-    return Options(**{key: given[key] for key in known if given.get(key) is not None})
+    return kind(**{key: given[key] for key in known if given.get(key) is not None})

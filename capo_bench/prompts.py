@@ -90,6 +90,11 @@ def _label(task: TaskSpec, text: str) -> str | None:
     return known.get(text)
 
 
+def at_most_tokens(text: str) -> int:
+    """An upper bound of a text's tokens: 3 characters each, for English and common tokenizers."""
+    return -(-len(text) // 3)
+
+
 class Prompter:
     """The prompts of one corpus in one setting.
 
@@ -105,8 +110,7 @@ class Prompter:
         examples: For `icl`, the most examples of an annotator, 1 to 50. The choice is fixed by a
             hash of the item ids; the same examples serve all items.
         example_tokens: For `icl`, the examples stop before they exceed this many tokens.
-        count_tokens: Counts the tokens of a text. The default takes 3 characters for a token, an
-            upper bound for English under the tokenizers in use.
+        count_tokens: Counts the tokens of a text.
 
     Raises:
         CapoBenchError: On an unknown setting, a number of examples out of range, or an annotator
@@ -120,7 +124,7 @@ class Prompter:
         *,
         examples: int = 10,
         example_tokens: int = 2048,
-        count_tokens: Callable[[str], int] = lambda text: -(-len(text) // 3),
+        count_tokens: Callable[[str], int] = at_most_tokens,
     ) -> None:
         if setting not in SETTINGS:
             raise CapoBenchError(
@@ -179,10 +183,7 @@ class Prompter:
         return f"{self._render_examples(annotator)}\n\n{ask}"
 
     def _render_examples(self, annotator: str) -> str:
-        def order(entry: tuple[Item, Response]) -> str:
-            return hashlib.sha256(f"{entry[0].id}\0{entry[1].label}".encode()).hexdigest()
-
-        history = sorted(self._corpus.responses("train", annotator), key=order)
+        history = in_hash_order(self._corpus.responses("train", annotator))
         shown = [f"Annotator {annotator} answered other items like this:"]
         left = self._example_tokens
         for item, response in history[: self._examples]:
@@ -197,6 +198,15 @@ class Prompter:
                 break
             shown.append(text)
         return "\n\n".join(shown)
+
+
+def in_hash_order(history: Iterable[tuple[Item, Response]]) -> list[tuple[Item, Response]]:
+    """Responses with their items, shuffled in a way that only their ids and labels decide."""
+
+    def order(entry: tuple[Item, Response]) -> str:
+        return hashlib.sha256(f"{entry[0].id}\0{entry[1].label}".encode()).hexdigest()
+
+    return sorted(history, key=order)
 
 
 def render_input(task: TaskSpec, text: Mapping[str, str]) -> str:
