@@ -7,17 +7,25 @@ its value; a bootstrap draw is then one row of a matrix product, however complex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+from capo_bench.errors import CapoBenchError
 
 Array = NDArray[np.float64]
 
-DRAWS = 1000
-_CHUNK = 4_000_000  # numbers in memory at once while drawing
+DRAWS = 10_000
+LEVEL = 0.95
+"""Coverage of every interval; tests are two-sided at `1 - LEVEL`."""
+
+POWER = 0.8
+
+_CHUNK = 100_000  # sums that are combined at once: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,8 @@ class ItemSums:
 
     Attributes:
         sums: Array of shape (items, d).
-        combine: Maps sums of shape (..., d) to values of shape (...); `nan` where undefined.
+        combine: Maps sums of shape (..., d) to values of shape (...); `nan` where undefined. For two
+            runs over the same items it must be the same function up to a monotone change of scale.
     """
 
     sums: Array
@@ -54,7 +63,7 @@ class Estimate:
     Attributes:
         value: The metric.
         stderr: Standard error, clustered on the item; `nan` with fewer than two items.
-        low: Lower end of the 95 % interval.
+        low: Lower end of the 95 % interval; `nan` likewise.
         high: Upper end.
     """
 
@@ -62,6 +71,23 @@ class Estimate:
     stderr: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two runs over the same items.
+
+    Attributes:
+        difference: The first run's value minus the second's, with its paired uncertainty.
+        p: Two-sided p-value of the paired permutation test.
+        p_holm: The same, adjusted for all metrics that were compared with it.
+        detectable: The smallest true difference that this many items would show (power .8).
+    """
+
+    difference: Estimate
+    p: float
+    p_holm: float
+    detectable: float
 
 
 def ratio(sums: Array) -> Array:
@@ -98,25 +124,159 @@ def bootstrap(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Array:
     Returns:
         Array of shape (draws,).
     """
-    n, d = metric.sums.shape
-    counts = _resamples(n, draws, seed)
-    step = max(1, _CHUNK // max(d, 1))
-    return np.concatenate(
-        [metric.combine(counts[at : at + step] @ metric.sums) for at in range(0, draws, step)]
-    )
+    counts = _resamples(len(metric.sums), draws, seed)
+    return _combined(metric, draws, lambda part: counts[part] @ metric.sums)
 
 
 def estimate(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Value, bootstrap standard error and 95 % percentile interval of a metric."""
-    value = metric.value()
-    if len(metric.sums) < 2:
-        return Estimate(value, float("nan"), float("nan"), float("nan"))
-    drawn = bootstrap(metric, draws=draws, seed=seed)
+    """Value, bootstrap standard error and 95 % interval of a metric.
+
+    The interval is Efron's (1987, https://doi.org/10.2307/2289144) BCa, which corrects the percentile
+    interval for bias and skewness, at the levels that Hesterberg (2015,
+    https://doi.org/10.1080/00031305.2015.1089789, section 5.3) widens to what Student's t would take;
+    the standard error is scaled by sqrt(n / (n - 1)) likewise. With 50 to 100 items the plain
+    percentile interval covers .88 to .94 on skewed metrics, this one .93 to .955. Draws in which the
+    metric is undefined are left out.
+
+    Where all items give the same, the interval has no width: it says nothing about what was never
+    seen (0 of n items are compatible with a rate of up to 3 / n).
+    """
+    value, n = metric.value(), len(metric.sums)
+    drawn = bootstrap(metric, draws=draws, seed=seed) if n > 1 else np.empty(0)
     drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) < 2:
+    if len(drawn) < 2 or not np.isfinite(value):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value, float(drawn.std(ddof=1)), float(low), float(high))
+    stderr = drawn.std(ddof=1) * np.sqrt(n / (n - 1))
+    low, high = np.quantile(drawn, _bca_levels(metric, value, drawn))
+    return Estimate(value, float(stderr), float(low), float(high))
+
+
+def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
+    """Our value minus theirs, paired by item.
+
+    Raises:
+        CapoBenchError: If the two were not measured on equally many items.
+    """
+    if len(ours.sums) != len(theirs.sums):
+        raise CapoBenchError(
+            f"one run has {len(ours.sums)} items and the other {len(theirs.sums)}; "
+            "compare runs over the same items"
+        )
+    width = ours.sums.shape[1]
+    return ItemSums(
+        np.hstack([ours.sums, theirs.sums]),
+        lambda sums: ours.combine(sums[..., :width]) - theirs.combine(sums[..., width:]),
+    )
+
+
+def permutation_p(ours: ItemSums, theirs: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> float:
+    """Two-sided p-value of the hypothesis that the two runs are exchangeable within items.
+
+    Each draw swaps the two runs in a random half of the items; p is the share of draws, the actual
+    assignment among them, whose difference is at least as large (Phipson and Smyth 2010,
+    https://doi.org/10.2202/1544-6115.1585). A draw in which the metric is undefined counts as larger.
+
+    Raises:
+        CapoBenchError: As `difference` does.
+    """
+    width = ours.sums.shape[1]
+    both = difference(ours, theirs).sums
+    # One function for both runs: else swapping everything would not turn the difference round.
+    metric = ItemSums(
+        both, lambda sums: ours.combine(sums[..., :width]) - ours.combine(sums[..., width:])
+    )
+    total, change = both.sum(axis=0), np.roll(both, width, axis=1) - both
+    swapped = _swaps(len(both), draws, seed)
+    drawn = np.abs(_combined(metric, draws, lambda part: total + swapped[part] @ change))
+    # Equal but for rounding is equal.
+    smaller = np.count_nonzero(drawn < abs(metric.value()) * (1 - 1e-9) - 1e-12)
+    return (1 + draws - smaller) / (1 + draws)
+
+
+def minimum_detectable_effect(stderr: float, n_items: int) -> float:
+    """The smallest true difference that a two-sided test at .05 finds with power .8.
+
+    (t(.975) + t(.8)) standard errors, with n_items - 1 degrees of freedom (Bloom 1995,
+    https://doi.org/10.1177/0193841X9501900504).
+
+    Args:
+        stderr: Standard error of the difference between two runs.
+        n_items: Number of items behind it.
+    """
+    if n_items < 2:
+        return float("nan")
+    return float(stderr * stdtrit(n_items - 1, [(1 + LEVEL) / 2, POWER]).sum())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for being several, in the same order (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def compare(
+    ours: Mapping[str, Measured],
+    theirs: Mapping[str, Measured],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Comparison | Undefined]:
+    """Differences between two runs over the same items, for every metric that both have.
+
+    Args:
+        ours: The first run's metrics.
+        theirs: The second run's, by the same names.
+        draws: Draws of each bootstrap and each permutation test.
+        seed: Seed of both.
+
+    Raises:
+        CapoBenchError: If the two were not measured on equally many items.
+    """
+    undefined: dict[str, Undefined] = {}
+    found: dict[str, tuple[Estimate, float, int]] = {}
+    names = [name for name in ours if name in theirs]
+    for name in names:
+        one, other = ours[name], theirs[name]
+        if isinstance(one, Undefined):
+            undefined[name] = one
+        elif isinstance(other, Undefined):
+            undefined[name] = other
+        elif np.isfinite((paired := difference(one, other)).value()):
+            apart = estimate(paired, draws=draws, seed=seed)
+            p = permutation_p(one, other, draws=draws, seed=seed)
+            found[name] = apart, p, len(paired.sums)
+        else:
+            undefined[name] = Undefined("nothing was observed that it could be computed from")
+    adjusted = dict(zip(found, holm([p for _, p, _ in found.values()]), strict=True))
+    compared = {
+        name: Comparison(apart, p, adjusted[name], minimum_detectable_effect(apart.stderr, n))
+        for name, (apart, p, n) in found.items()
+    }
+    return {name: undefined.get(name) or compared[name] for name in names}
+
+
+def _bca_levels(metric: ItemSums, value: float, drawn: Array) -> Array:
+    n = len(metric.sums)
+    # Half of the ties lie below, as in scipy; never all or none, so that the bias stays finite.
+    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
+    bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
+    without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
+    influence = without[np.isfinite(without)].mean() - without[np.isfinite(without)]
+    spread = (influence**2).sum() ** 1.5
+    skew = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
+    tail = bias + np.sqrt(n / (n - 1)) * stdtrit(n - 1, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return np.asarray(ndtr(bias + tail / (1 - skew * tail)))
+
+
+def _combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Array:
+    step = max(1, _CHUNK // metric.sums.shape[1])
+    parts = [slice(at, min(at + step, draws)) for at in range(0, draws, step)]
+    return np.concatenate([metric.combine(sums(part)) for part in parts])
 
 
 @lru_cache(maxsize=4)
@@ -124,3 +284,9 @@ def _resamples(n: int, draws: int, seed: int) -> Array:
     # How often each item is drawn: a multinomial row per draw.
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     return counts.astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _swaps(n: int, draws: int, seed: int) -> Array:
+    # 1 where the two runs are swapped.
+    return np.random.default_rng(seed).integers(2, size=(draws, n)).astype(np.float64)

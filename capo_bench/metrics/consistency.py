@@ -1,6 +1,7 @@
 """Explanation consistency: does the model's writing have the annotator's habits?
 
-A second look at identity that needs no classifier, only distributions of interpretable features.
+A second look at identity that needs no classifier, only distributions of interpretable features: as
+one number over all of them, and habit by habit.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import habit_names, habits
-from capo_bench.stats import Array, ItemSums, Measured, Undefined, bootstrap, sum_by_item
+from capo_bench.stats import Array, Estimate, ItemSums, Measured, Undefined, bootstrap, estimate
 
 _BINS = 8
+_CLEARLY = 3  # standard errors by which annotators must differ, for a ratio to their difference
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,29 @@ def fit_habits(corpus: Corpus) -> HabitBins:
     return HabitBins(names, edges, train)
 
 
+@dataclass(frozen=True)
+class HabitDivergence:
+    """How far the model is along from the other annotators to the target, in one habit.
+
+    Attributes:
+        annotator: Id of the target.
+        habit: Name of the feature.
+        own: Distance of the target's evaluated explanations from their training ones, 0..1.
+        others: Mean distance of the other annotators' from them.
+        model: Distance of the model's from them.
+        caught: `(others - model) / (others - own)`, as in `explanation_consistency`: 1, the model has
+            the habit as the target does; 0, as the others do. Undefined where the habit does not tell
+            the target from the others.
+    """
+
+    annotator: str
+    habit: str
+    own: float
+    others: float
+    model: float
+    caught: Estimate | Undefined
+
+
 def explanation_consistency(cells: Cells, bins: HabitBins) -> Measured:
     """How much of the way from the other annotators to the target the responses have come.
 
@@ -78,60 +103,125 @@ def explanation_consistency(cells: Cells, bins: HabitBins) -> Measured:
     compare as many test explanations with the same training ones, so that small samples, which
     inflate every distance, cancel.
     """
-    known = np.flatnonzero(np.isfinite(bins.train).all(axis=(1, 2)))
-    counted = np.isin(cells.annotator, known)
-    if len(np.unique(cells.annotator[counted])) < 2:
+    known = _known(cells, bins)
+    if len(known) < 2:
         return Undefined("it takes two annotators with training and evaluated explanations")
-    # Per item: histograms of the model's and of the human explanations, one block an annotator.
+    return _caught(_histograms(cells, bins, known), bins.train, known)
+
+
+def feature_divergence(cells: Cells, bins: HabitBins) -> list[HabitDivergence]:
+    """Which habits of each annotator the model has caught, and which it has missed.
+
+    Returns:
+        One row for each annotator and habit, by annotator and then from the habit that sets them
+        apart most to the one that does so least. Empty where `explanation_consistency` is undefined
+        for want of annotators.
+    """
+    known = _known(cells, bins)
+    if len(known) < 2:
+        return []
+    histograms = _histograms(cells, bins, known)
+    rows = []
+    for annotator in known:
+        for feature, name in enumerate(bins.names):
+            # Kept as an axis of length one, so that the mean over features is that feature's.
+            one = slice(feature, feature + 1)
+            part, train = histograms[..., one, :], bins.train[:, one]
+            target = np.array([annotator])
+            own, others, model = _distances(part.sum(axis=0), train, target)
+            caught = _caught(part, train, target)
+            rows.append(
+                HabitDivergence(
+                    annotator=cells.corpus.annotator_ids[annotator],
+                    habit=name,
+                    own=float(own[0]),
+                    others=float(others[0]),
+                    model=float(model[0]),
+                    caught=caught if isinstance(caught, Undefined) else estimate(caught),
+                )
+            )
+    order = {annotator: index for index, annotator in enumerate(cells.corpus.annotator_ids)}
+    return sorted(rows, key=lambda row: (order[row.annotator], row.own - row.others))
+
+
+def _known(cells: Cells, bins: HabitBins) -> NDArray[np.int64]:
+    """Annotators with training explanations and evaluated ones."""
+    explained = [any(r.explanation for r in references) for references in cells.references]
+    evaluated = np.unique(cells.annotator[np.array(explained, dtype=np.bool_)])
+    return evaluated[np.isfinite(bins.train[evaluated]).all(axis=(1, 2))]
+
+
+def _histograms(cells: Cells, bins: HabitBins, known: NDArray[np.int64]) -> Array:
+    """Of the model's and of the human explanations, shape (items, 2, annotators, F, bins)."""
     placed = np.stack([bins.place(cells.explanations, cells.inputs), _human(cells, bins)], axis=1)
-    rows = np.zeros((len(cells), 2, *bins.train.shape))
-    rows[np.arange(len(cells)), :, cells.annotator] = placed
-    rows[~counted] = 0
-    sums = sum_by_item(rows.reshape(len(cells), -1), cells.item, len(cells.items))
+    # Without a human explanation there is nothing to compare the model's with.
+    counted = np.isin(cells.annotator, known) & (placed[:, 1].sum(axis=(1, 2)) > 0)
+    sums = np.zeros((len(cells.items), 2, *bins.train.shape))
+    sums[cells.item[counted], :, cells.annotator[counted]] = placed[counted]
+    return sums
 
-    def gaps(values: Array) -> tuple[Array, Array]:
-        histograms = values.reshape(*values.shape[:-1], 2, *bins.train.shape)
-        return _gaps(histograms[..., 0, :, :, :], histograms[..., 1, :, :, :], bins.train, known)
 
-    def combine(values: Array) -> Array:
-        ours, others = gaps(values)
+def _caught(histograms: Array, train: Array, targets: NDArray[np.int64]) -> Measured:
+    shape = histograms.shape[1:]
+
+    def gaps(sums: Array) -> tuple[Array, Array]:
+        own, others, model = _distances(sums.reshape(*sums.shape[:-1], *shape), train, targets)
+        use = np.isfinite(own) & np.isfinite(others)
+        ours, apart = np.where(use, model - own, 0), np.where(use, others - own, 0)
+        return ours.sum(axis=-1), apart.sum(axis=-1)
+
+    def combine(sums: Array) -> Array:
+        ours, apart = gaps(sums)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(1 - ours / others)
+            return np.asarray(1 - ours / apart)
 
-    if len(cells.items) > 1:
-        apart = ItemSums(sums, lambda values: gaps(values)[1])
-        if apart.value() < 2 * bootstrap(apart, draws=200).std(ddof=1):
-            return Undefined("the annotators' habits cannot be told apart on the evaluated items")
+    sums = histograms.reshape(len(histograms), -1)
+    apart = ItemSums(sums, lambda values: gaps(values)[1])
+    noise = bootstrap(apart, draws=200).std(ddof=1) if len(sums) > 1 else 0.0
+    if apart.value() <= _CLEARLY * noise:
+        return Undefined("the annotators' habits cannot be told apart on the evaluated items")
     return ItemSums(sums, combine)
 
 
-def _gaps(
-    model: Array, human: Array, train: Array, known: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """Sums over annotators a of D(G, T_a) - D(H_a, T_a) and of mean_b D(H_b, T_a) - D(H_a, T_a)."""
-    answered = human.sum(axis=(-1, -2)) > 0
-    ours = np.zeros(answered.shape[:-1])
-    others = np.zeros(answered.shape[:-1])
-    for a in known:
-        to_a = np.where(answered, _distance(human, train[a]), 0)
-        peers = answered.sum(axis=-1) - answered[..., a]
-        use = answered[..., a] & (peers > 0)
-        mean_peer = (to_a.sum(axis=-1) - to_a[..., a]) / np.maximum(peers, 1)
-        ours += np.where(use, _distance(model[..., a, :, :], train[a]) - to_a[..., a], 0)
-        others += np.where(use, mean_peer - to_a[..., a], 0)
-    return ours, others
+def _distances(
+    histograms: Array, train: Array, targets: NDArray[np.int64]
+) -> tuple[Array, Array, Array]:
+    """D(H_a, T_a), mean_b D(H_b, T_a) and D(G, T_a) for each target a; `nan` if nobody answered.
+
+    Args:
+        histograms: Shape (..., 2, annotators, F, bins).
+        train: Shape (annotators, F, bins).
+        targets: Indices of the a.
+
+    Returns:
+        Three arrays of shape (..., targets).
+    """
+    total = histograms.sum(axis=-1, keepdims=True)
+    p = np.divide(histograms, total, out=np.full_like(histograms, np.nan), where=total > 0)
+    entropy = _entropy(p)
+    own, others, model = np.empty((3, *histograms.shape[:-4], len(targets)))
+    for at, a in enumerate(targets):
+        # Jensen-Shannon divergence: entropy of the mean less the mean of the entropies.
+        reference = _entropy(train[a])
+        middle = _entropy((p[..., 1, :, :, :] + train[a]) / 2)
+        human = _distance(middle, entropy[..., 1, :, :], reference)
+        middle = _entropy((p[..., 0, a, :, :] + train[a]) / 2)
+        model[..., at] = _distance(middle, entropy[..., 0, a, :], reference)
+        own[..., at] = human[..., a]
+        peers = np.delete(human, a, axis=-1)
+        answered = np.isfinite(peers)
+        with np.errstate(invalid="ignore"):
+            others[..., at] = np.where(answered, peers, 0).sum(axis=-1) / answered.sum(axis=-1)
+    return own, others, model
 
 
-def _distance(counts: Array, reference: Array) -> Array:
-    """Mean over features of the Jensen-Shannon distance in bits, shape (..., F, bins) to (...)."""
-    total = counts.sum(axis=-1, keepdims=True)
-    p = counts / np.maximum(total, 1e-300)
-    middle = (p + reference) / 2
-    divergence = (_entropy(middle) - (_entropy(p) + _entropy(reference)) / 2).clip(min=0)
-    return np.asarray(np.sqrt(divergence).mean(axis=-1), dtype=np.float64)
+def _distance(middle: Array, p: Array, q: Array) -> Array:
+    """Mean over features of the Jensen-Shannon distance, from entropies of shape (..., F)."""
+    return np.asarray(np.sqrt((middle - (p + q) / 2).clip(min=0)).mean(axis=-1))
 
 
 def _entropy(p: Array) -> Array:
+    """In bits, over the last axis."""
     return np.asarray(-(p * np.log2(np.where(p > 0, p, 1))).sum(axis=-1))
 
 
@@ -143,6 +233,7 @@ def _human(cells: Cells, bins: HabitBins) -> Array:
             zip(cells.references, cells.inputs, strict=True)
         )
         for response in references
+        if response.explanation
     ]
     cell = np.array([index for index, _, _ in rows])
     placed = bins.place([text for _, text, _ in rows], [source for _, _, source in rows])
