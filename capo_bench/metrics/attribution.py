@@ -177,7 +177,9 @@ def attribution(
             values.append(_attributed_in_groups(log_probabilities[own], column, k))
             rows.append(own)
     if not rows:
-        return Undefined(f"no attributable annotator has {needed} evaluated responses")
+        return Undefined(
+            f"no attributable annotator has {needed} evaluated responses, which groups of {k} take"
+        )
     counted = np.concatenate(rows)
     share = item_means(np.concatenate(values), cells.item[counted], len(cells.items))
     return share if k == 1 else _on_logit_scale(share)
