@@ -1,0 +1,321 @@
+"""Training speed side by side: TRL's DPOTrainer, plain rows, and packed groups.
+
+    python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
+        [--lora] [--method capo|sft] [--items 3]
+
+Every contestant is a process of its own with one thread, float32 weights and AdamW, and takes one
+optimizer step an item. Contestants take turns, an item each, so that a busy machine disturbs all
+alike; what is reported is the median CPU time (user and system) of an item. The floor is the time
+of the matrix products alone, at the rate this machine reaches on the model's own shapes between
+the turns. Memory is the peak above weights, gradients and optimizer state.
+
+Without --annotators the items are the corpus's; with it they are random tokens of the lengths that
+VariErr-NLI has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path as File
+from typing import Any
+
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from capo_bench.corpus.load import load
+from capo_bench.train.capo_config import CapoConfig
+from capo_bench.train.capo_trainer import CapoTrainer
+from capo_bench.train.command import keep_freed_memory
+from capo_bench.train.dataset import Contest, Encoder, Group, Options, build
+from capo_bench.train.logprobs import response_logprobs
+from capo_bench.train.models import load_model, with_lora
+from capo_bench.train.objective import Contests, preference
+from capo_bench.train.packing import Path, pack
+from capo_bench.train.sft_config import SftConfig
+from capo_bench.train.sft_trainer import SftTrainer
+
+CONTESTANTS = {
+    "capo": {
+        "trl": "TRL as shipped",
+        "trl-compact": "TRL, compact head",
+        "trl-compact-2": "TRL, compact head, 2 pairs a pass",
+        "pairwise": "plain pairwise",
+        "plain": "each sequence once",
+        "target": "trie a target",
+        "trie": "trie an item (ours)",
+    },
+    "sft": {"plain": "plain rows", "trie": "trie an item (ours)"},
+}
+
+
+def items(model: str, corpus: str, annotators: int | None, method: str, count: int) -> list[Group]:
+    """The groups to train on, the same for every contestant."""
+    if annotators is None:
+        _, tokenizer = load_model(model, dtype="float32", attention=None)
+        options = Options(rejected="all" if method == "capo" else None, balance="none")
+        groups = build(load(corpus), "train", Encoder(tokenizer), options).groups
+        most = max(len(group.contests) for group in groups)
+        full = [group for group in groups if len(group.contests) == min(most, 4)]
+        return random.Random(0).sample(full, count)
+    rng = random.Random(0)
+
+    def tokens(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(10, 200) for _ in range(rng.randint(low, high)))
+
+    found = []
+    for number in range(count):
+        text, label = tokens(45, 75), tokens(9, 9)
+        responses = [(*label, *tokens(8, 24)) for _ in range(annotators)]
+        paths, contests = [], []
+        for a in range(annotators):
+            context = text + tokens(6, 6)
+            first = len(paths)
+            scored = range(annotators) if method == "capo" else [a]
+            paths += [Path(context, responses[b]) for b in scored]
+            others = tuple(first + b for b in scored if b != a)
+            own = first + (a if method == "capo" else 0)
+            contests.append(Contest(str(a), own, others, 1.0))
+        found.append(Group(str(number), tuple(paths), tuple(contests)))
+    return found
+
+
+class Worker:
+    """One contestant."""
+
+    def __init__(self, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        self.kind, self.method = kind, options.method
+        self.model, self.tokenizer = load_model(options.model, dtype="float32", attention=None)
+        torch.manual_seed(0)
+        if options.lora:
+            self.model = with_lora(self.model, rank=16, alpha=32, targets=["all-linear"])
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)
+        self.fixed = 3 * sum(p.numel() * p.element_size() for p in trained)
+        folder = tempfile.mkdtemp()
+        common = {
+            "output_dir": folder, "use_cpu": True, "eval_strategy": "no", "save_strategy": "no",
+            "disable_tqdm": True, "max_trie_tokens": 10**6,
+        }  # fmt: skip
+        self.trl: Any = None
+        if kind.startswith("trl"):
+            self._start_trl(folder)
+        elif self.method == "sft":
+            self.ours = SftTrainer(self.model, SftConfig(**common, form=kind), groups)
+        else:
+            form = "plain" if kind == "pairwise" else kind
+            config = CapoConfig(**common, form=form, reference_free=True)
+            self.ours = CapoTrainer(self.model, config, groups, cache=File(folder))
+        self.model.train()
+        _reset_peak()
+        self.start = _memory("VmRSS")
+
+    def _start_trl(self, folder: str) -> None:
+        import trl.trainer.utils
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
+
+        if "compact" in self.kind:
+            trl.trainer.utils._use_triton = lambda device: True  # used for this choice alone
+        self.trl = DPOTrainer(
+            self.model,
+            args=DPOConfig(
+                output_dir=folder, use_cpu=True, bf16=False, activation_checkpointing=False,
+                precompute_ref_log_probs=True, disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}]),
+            processing_class=self.tokenizer,
+        )  # fmt: skip
+        self.trl.get_train_dataloader()  # the reference of the one pair
+        self.trl.precompute_ref_logps = True
+
+    def step(self, group: Group) -> tuple[float, float, int]:
+        """CPU seconds, loss and tokens computed of one optimizer step on one item."""
+        start = time.process_time()
+        loss, tokens = self._backward(group)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return time.process_time() - start, loss, tokens
+
+    def _backward(self, group: Group) -> tuple[float, int]:
+        pairs = [(c.own, other) for c in group.contests for other in c.rejected]
+        if self.trl is not None:
+            return self._backward_trl(group, pairs)
+        if self.kind == "pairwise":
+            packed = pack([[group.paths[i] for pair in pairs for i in pair]], "plain")
+            logprobs = response_logprobs(self.model, self.model.config, packed)
+            own = torch.arange(0, 2 * len(pairs), 2)
+            contests = Contests(own, own[:, None] + 1, torch.ones(len(pairs)))
+            zero = torch.zeros_like(logprobs)
+            loss = preference(logprobs, zero, zero + 1, contests, beta=0.1).loss.mean()
+            loss.backward()
+            return loss.item(), packed.input_ids.numel()
+        inputs = self.ours._collate([[group]])
+        loss = self.ours.compute_loss(self.model, inputs)
+        loss.backward()
+        return loss.item(), inputs["input_ids"].numel()
+
+    def _backward_trl(self, group: Group, pairs: list[tuple[int, int]]) -> tuple[float, int]:
+        rows = [
+            {
+                "prompt_ids": list(group.paths[own].context),
+                "chosen_ids": list(group.paths[own].response),
+                "rejected_ids": list(group.paths[other].response),
+                "ref_chosen_logps": 0.0,
+                "ref_rejected_logps": 0.0,
+            }
+            for own, other in pairs
+        ]
+        size = 2 if self.kind.endswith("-2") else len(rows)
+        total, tokens = 0.0, 0
+        for first in range(0, len(rows), size):
+            batch = self.trl.data_collator(rows[first : first + size])
+            part = len(rows[first : first + size]) / len(rows)
+            loss = self.trl.compute_loss(self.model, batch) * part
+            loss.backward()
+            total, tokens = total + loss.item(), tokens + batch["input_ids"].numel()
+        return total, tokens
+
+    def peak(self) -> float:
+        """Bytes above weights, gradients and optimizer state."""
+        return _memory("VmHWM") - self.start - self.fixed
+
+
+def _memory(what: str) -> float:
+    lines = File("/proc/self/status").read_text().splitlines()
+    return 1024 * float(next(line for line in lines if line.startswith(what)).split()[1])
+
+
+def _reset_peak() -> None:
+    File("/proc/self/clear_refs").write_text("5")
+
+
+def work(pipe: Connection, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
+    """A worker's process: answers a group with its step, and `None` with its peak."""
+    worker = Worker(kind, options, groups)
+    pipe.send("ready")
+    while True:
+        group = pipe.recv()
+        if group is None:
+            pipe.send(worker.peak())
+            return
+        pipe.send(worker.step(group))
+
+
+def rate(model: Any, tokens: int) -> float:
+    """Floating-point operations a second of this machine on the model's own matrix products."""
+    config = model.config
+    left = torch.randn(tokens, config.hidden_size)
+    right = torch.randn(config.hidden_size, config.intermediate_size)
+    left @ right
+    start = time.process_time()
+    for _ in range(100):
+        left @ right
+    return 200 * left.numel() * config.intermediate_size / (time.process_time() - start)
+
+
+def operations(model: Any, group: Group, lora: bool) -> float:
+    """Of the matrix products of a step on the trie: 2 a weight and token, once forward and twice
+    backward (once where the weights are frozen); the head where a token is scored."""
+    packed = pack([group.paths], "trie")
+    head = model.config.hidden_size * model.config.vocab_size
+    body = sum(
+        p.numel() for name, p in model.named_parameters() if p.dim() == 2 and "layers" in name
+    )
+    times = 4 if lora else 6
+    return times * (body * packed.input_ids.numel() + head * int(packed.keep.sum()))
+
+
+def main() -> None:
+    """Runs the contest and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--corpus", default="nli")
+    parser.add_argument("--annotators", type=int)
+    parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--method", choices=["capo", "sft"], default="capo")
+    parser.add_argument("--items", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="Contestants; ours is always among them.")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    groups = items(options.model, options.corpus, options.annotators, options.method, options.items)
+    model, _ = load_model(options.model, dtype="float32", attention=None)
+    names = CONTESTANTS[options.method]
+    chosen = [kind for kind in names if not options.only or kind in options.only or kind == "trie"]
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    processes = []
+    for kind in chosen:
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, kind, options, groups))
+        process.start()
+        processes.append(process)
+        here.recv()
+        pipes[kind] = here
+    steps: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in chosen}
+    floors = []
+    for number, group in enumerate([groups[0], *groups]):  # the first turn warms up
+        for kind, pipe in pipes.items():
+            pipe.send(group)
+            taken = pipe.recv()
+            if number:
+                steps[kind].append(taken)
+        if number:
+            width = pack([group.paths], "trie").input_ids.numel()
+            floors.append(operations(model, group, options.lora) / rate(model, width))
+    peaks = {}
+    for kind, pipe in pipes.items():
+        pipe.send(None)
+        peaks[kind] = pipe.recv()
+    for process in processes:
+        process.join()
+    print_table(options, names, steps, peaks, floors)
+
+
+def print_table(
+    options: argparse.Namespace,
+    names: dict[str, str],
+    steps: dict[str, list[tuple[float, float, int]]],
+    peaks: dict[str, float],
+    floors: list[float],
+) -> None:
+    """One line a contestant, and the floor."""
+    data = f"A = {options.annotators}" if options.annotators else options.corpus
+    table = Table(
+        title=f"{options.method}, {'LoRA' if options.lora else 'full'}, {data}, "
+        f"{len(floors)} items, {File(options.model).name}"
+    )
+    for column in ("form", "s/item", "items/s", "tokens", "loss", "peak GB", "ours is faster by"):
+        table.add_column(column, justify="left" if column == "form" else "right")
+    ours = [seconds for seconds, _, _ in steps["trie"]]
+    for kind, taken in steps.items():
+        seconds = [s for s, _, _ in taken]
+        ratio = statistics.median(s / o for s, o in zip(seconds, ours, strict=True))
+        table.add_row(
+            names[kind],
+            f"{statistics.median(seconds):.3g}",
+            f"{1 / statistics.median(seconds):.3g}",
+            f"{statistics.mean(n for _, _, n in taken):.0f}",
+            f"{statistics.mean(loss for _, loss, _ in taken):.5f}",
+            f"{peaks[kind] / 1e9:.2f}",
+            f"{ratio:.1f}",
+        )
+    share = statistics.median(f / o for f, o in zip(floors, ours, strict=True))
+    table.add_row("floor: matrix products", f"{statistics.median(floors):.3g}", "", "", "", "", "")
+    Console(width=110).print(table)
+    print(f"Ours spends {share:.0%} of its time on the floor.")
+
+
+if __name__ == "__main__":
+    main()
