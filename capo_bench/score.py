@@ -6,17 +6,22 @@ the references' encodings), so that many sets of predictions share it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from capo_bench import __version__
 from capo_bench.corpus.model import Corpus
-from capo_bench.metrics.attribution import Attributor, attribution, fit_attributor
+from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
 from capo_bench.metrics.bertscore import load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import HabitBins, explanation_consistency, fit_habits
+from capo_bench.metrics.faithful import faithful_metrics
+from capo_bench.metrics.guards import Guards, fit_guards
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.metrics.text import content_metrics
 from capo_bench.stats import Estimate, Measured, Undefined, estimate, item_means
@@ -33,16 +38,17 @@ class Metric:
 
     Attributes:
         name: As in tables.
-        axis: `identity` (is it this annotator?), `content` (is it right for this item?) or `guard`
-            (is it a response at all, and not a trick?).
+        axis: `headline` (both axes at once), `identity` (is it this annotator?), `content` (is it
+            right for this item?) or `guard` (is it a response at all, and not a trick?).
         higher_is_better: Direction.
     """
 
     name: str
-    axis: Literal["identity", "content", "guard"]
+    axis: Literal["headline", "identity", "content", "guard"]
     higher_is_better: bool = True
 
 
+_HEADLINE = (Metric("faithful_rate", "headline"),)
 _LABELS = (Metric("label_accuracy", "content"),)
 _MULTILABEL = (Metric("label_accuracy_strict", "content"),)
 _AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
@@ -57,19 +63,24 @@ _TEXT = (
     Metric("bertscore_recall", "content"),
     Metric("bertscore_f1", "content"),
     Metric("rouge_l", "content"),
+    Metric("item_relevance", "content"),
 )
 _IDENTITY = (
     *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
     *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
     Metric("explanation_consistency", "identity"),
 )
-_GUARDS = (Metric("invalid_rate", "guard", higher_is_better=False),)
+_GUARDS = tuple(
+    Metric(name, "guard", higher_is_better=False)
+    for name in ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")
+)
 
 
 def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
     """The metrics of a corpus, in the order of tables."""
     kind = corpus.task.labels.kind
     return (
+        *_HEADLINE,
         *_LABELS,
         *(_MULTILABEL if kind == "multilabel" else ()),
         *_AGREEMENT,
@@ -130,7 +141,10 @@ class Scorer:
             CapoBenchError: As `capo_bench.metrics.cells.join` does.
         """
         cells = join(self.corpus, self.split, predictions)
-        measured = self.measure(cells)
+        return self.summarise(cells, self.measure(cells))
+
+    def summarise(self, cells: Cells, measured: Mapping[str, Measured]) -> Scores:
+        """Values and intervals of what `measure` found for these cells."""
         return Scores(
             estimates={
                 metric.name: _estimated(measured[metric.name]) for metric in metrics_of(self.corpus)
@@ -143,11 +157,14 @@ class Scorer:
     def measure(self, cells: Cells) -> dict[str, Measured]:
         """Every metric as sums over items, for whoever resamples or compares them."""
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
+        attributions, target_named = _attributions(cells, self._normalised, "")
+        raw_attributions, _ = _attributions(cells, self._raw, "raw_")
         return {
+            **faithful_metrics(cells, self._guards, target_named),
             **label_agreement(cells),
             **content_metrics(cells, load_encoder(self._encoder_name)),
-            **_attributions(cells, self._normalised, ""),
-            **_attributions(cells, self._raw, "raw_"),
+            **attributions,
+            **raw_attributions,
             "explanation_consistency": explanation_consistency(cells, self._habits),
             "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
         }
@@ -174,18 +191,25 @@ class Scorer:
         return fit_attributor(self.corpus, normalised=False)
 
     @cached_property
+    def _guards(self) -> Guards | Undefined:
+        return fit_guards(self.corpus)
+
+    @cached_property
     def _habits(self) -> HabitBins:
         return fit_habits(self.corpus)
 
 
 def _attributions(
     cells: Cells, attributor: Attributor | Undefined, variant: str
-) -> dict[str, Measured]:
+) -> tuple[dict[str, Measured], NDArray[np.bool_] | Undefined]:
+    """Attribution by group size, and whether each response alone is attributed to its target."""
     names = {k: f"attribution_{variant}at_{k}" for k in GROUP_SIZES}
     if isinstance(attributor, Undefined):
-        return dict.fromkeys(names.values(), attributor)
+        return dict.fromkeys(names.values(), attributor), attributor
     scores = attributor.log_probabilities(cells.explanations, cells.inputs)
-    return {name: attribution(cells, scores, attributor.annotators, k) for k, name in names.items()}
+    known = attributor.annotators
+    measured = {name: attribution(cells, scores, known, k) for k, name in names.items()}
+    return measured, attributed(cells, scores, known)
 
 
 def _estimated(measured: Measured) -> Estimate | Undefined:

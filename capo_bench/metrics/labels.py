@@ -35,11 +35,11 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
           An unreadable label counts as the end of the scale farther from the human's.
     """
     space = cells.corpus.task.labels
-    human = _indicators(space.labels, [{r.label for r in refs} for refs in cells.references])
-    predicted = _indicators(space.labels, [parsed.labels for parsed in cells.parsed])
+    human = indicators(space.labels, [{r.label for r in refs} for refs in cells.references])
+    predicted = indicators(space.labels, [parsed.labels for parsed in cells.parsed])
     n_items = len(cells.items)
-    within = predicted.any(axis=1) & ~(predicted & ~human).any(axis=1)
-    metrics: dict[str, Measured] = {"label_accuracy": item_means(within, cells.item, n_items)}
+    agree = item_means(labels_agree(cells), cells.item, n_items)
+    metrics: dict[str, Measured] = {"label_accuracy": agree}
     if space.kind == "multilabel":
         strict = (predicted == human).all(axis=1)
         metrics["label_accuracy_strict"] = item_means(strict, cells.item, n_items)
@@ -53,8 +53,24 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
     return metrics
 
 
-def _indicators(labels: Sequence[str], sets: Sequence[Collection[str]]) -> Flags:
+def labels_agree(cells: Cells) -> Flags:
+    """Whether there is a predicted label and all predicted labels are among the human's."""
+    return np.array(
+        [
+            bool(parsed.labels) and {r.label for r in references}.issuperset(parsed.labels)
+            for parsed, references in zip(cells.parsed, cells.references, strict=True)
+        ]
+    )
+
+
+def indicators(labels: Sequence[str], sets: Sequence[Collection[str]]) -> Flags:
+    """Whether each of n sets holds each label, shape (n, labels)."""
     return np.array([[label in chosen for label in labels] for chosen in sets], dtype=np.bool_)
+
+
+def farther_end(human: NDArray[np.int64], n_labels: int) -> NDArray[np.int64]:
+    """Index of the end of the scale that is farther from each label: the worst answer."""
+    return np.where(human >= n_labels / 2, 0, n_labels - 1)
 
 
 def _macro_f1(cells: Cells, human: Flags, predicted: Flags) -> ItemSums:
@@ -98,8 +114,7 @@ def _ordinal(
 ) -> dict[str, Measured]:
     labels = np.array([int(label) for label in cells.corpus.task.labels.labels])
     n_items = len(cells.items)
-    farther_end = np.where(human >= len(labels) / 2, 0, len(labels) - 1)
-    answer = np.where(answer < len(labels), answer, farther_end)
+    answer = np.where(answer < len(labels), answer, farther_end(human, len(labels)))
     error = np.abs(labels[human] - labels[answer]).astype(float)
     per_item = sum_by_item(np.column_stack([error, np.ones(len(error))]), cells.item, n_items)
     anad = ratio(per_item) / len(labels)

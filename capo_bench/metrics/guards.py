@@ -1,0 +1,286 @@
+"""Guards: tricks that gain attribution or label agreement without answering as the annotator would.
+
+Three ways in which a response may be no answer to its item: it is about something else, it is taken
+from the annotator's training explanations, or one phrase stands in far too many responses. People do
+all three to some extent (on LeWiDi Par, one annotator repeats an earlier explanation in five answers
+of six), so each guard counts only what exceeds the annotator's own behaviour in training, every
+training explanation being held against all others. A human then comes out at 0 but for noise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from capo_bench.corpus.model import Corpus, Item
+from capo_bench.metrics.attribution import MIN_EXPLANATIONS
+from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.style import mask_content, normalise, words
+from capo_bench.stats import Array, Undefined
+
+Flags = NDArray[np.bool_]
+Gram = tuple[str, ...]
+
+RELEVANT_WITHIN = 0.1
+"""A response is relevant if fewer than this share of the other items are as close to it."""
+COPIED_FROM_ONE = 0.8
+"""Overlap of 4-grams with a single training explanation from which on a response is a copy."""
+COPIED_FROM_ALL = 0.5
+"""Share of 4-grams found in any training explanation from which on a response is pieced together."""
+
+COPY_N, PHRASE_N = 4, 3
+_SUBSAMPLES = 200
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Input texts and explanations as comparable vectors; make one with `fit_item_vectors`.
+
+    L2-normalised sublinear TF-IDF of character 3-5-grams within words of the normalised text. Of
+    human test explanations .93 (VariErr-NLI) and .54 (Par) find their own item so, against .89 and
+    .45 with mean-pooled MiniLM token vectors less their mean, and no encoder is needed.
+    """
+
+    _vectoriser: TfidfVectorizer
+
+    def items(self, items: Sequence[Item]) -> csr_matrix:
+        """Vectors of items' input texts, one row each."""
+        return self.texts([" ".join(item.text.values()) for item in items])
+
+    def texts(self, texts: Sequence[str]) -> csr_matrix:
+        """Vectors of texts, one row each; zeros for an empty one."""
+        return self._vectoriser.transform([normalise(text) for text in texts])
+
+    def relevant(self, texts: Sequence[str], own: Sequence[Item], pool: Sequence[Item]) -> Flags:
+        """Whether fewer than a tenth of the other items are as close to the text as its own is.
+
+        Args:
+            texts: n explanations.
+            own: Their items, members of the pool.
+            pool: The items that compete, two or more. Ties count half.
+        """
+        row = {item.id: index for index, item in enumerate(pool)}
+        at = np.array([row[item.id] for item in own])
+        similarity = (self.texts(texts) @ self.items(pool).T).toarray()
+        to_own = similarity[np.arange(len(at)), at][:, None]
+        closer = (similarity > to_own).sum(axis=1)
+        level = (similarity == to_own).sum(axis=1) - 1
+        return np.asarray((closer + level / 2) / (len(pool) - 1) < RELEVANT_WITHIN)
+
+
+def fit_item_vectors(corpus: Corpus) -> ItemVectors:
+    """Fits the vocabulary and its weights on the input texts of the train split."""
+    texts = [normalise(" ".join(item.text.values())) for item in corpus.split("train")]
+    options = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
+    return ItemVectors(TfidfVectorizer(sublinear_tf=True, **options).fit(texts))
+
+
+def ngrams(tokens: Sequence[str], n: int) -> frozenset[Gram]:
+    """The distinct n-grams of a text; a text shorter than n is one gram, an empty one has none."""
+    n = min(n, len(tokens))
+    return (
+        frozenset(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+        if n
+        else frozenset()
+    )
+
+
+@dataclass(frozen=True)
+class GramIndex:
+    """Which n-grams stand in which of an annotator's training explanations.
+
+    Attributes:
+        column: The column of each n-gram.
+        rows: One row an explanation, 1 where it holds the n-gram; shape (explanations, n-grams).
+    """
+
+    column: Mapping[Gram, int]
+    rows: csr_matrix
+
+    @cached_property
+    def frequency(self) -> Array:
+        """In how many explanations each n-gram stands."""
+        return np.asarray(self.rows.sum(axis=0), dtype=np.float64).ravel()
+
+    def copied(self, grams: Sequence[frozenset[Gram]]) -> Flags:
+        """Whether each text is a copy; see `copies`."""
+        shared = (self._matrix(grams) @ self.rows.T).toarray()
+        known = np.array([sum(gram in self.column for gram in own) for own in grams])
+        return self._copied(np.array([len(own) for own in grams]), shared, known)
+
+    def copied_among_themselves(self) -> Flags:
+        """Whether each of the training explanations is a copy of the others."""
+        shared = (self.rows @ self.rows.T).toarray()
+        np.fill_diagonal(shared, 0)
+        return self._copied(self._sizes, shared, self.rows @ (self.frequency > 1))
+
+    def expected_excess(self, n: int) -> float:
+        """By how much some n-gram exceeds its usual rate in n responses of the annotator themself.
+
+        Mean over random subsamples of the highest rate in n of the explanations (at most half of
+        them) minus the rate in the rest.
+        """
+        total = self.rows.shape[0]
+        n = max(1, min(n, total // 2))
+        repeated = self.rows[:, np.flatnonzero(self.frequency > 1)]
+        if repeated.shape[1] == 0:
+            return 1 / n
+        order = np.tile(np.arange(total), (_SUBSAMPLES, 1))
+        drawn = np.random.default_rng(_SEED).permuted(order, axis=1)[:, :n]
+        chosen = np.zeros((_SUBSAMPLES, total))
+        np.put_along_axis(chosen, drawn, 1, axis=1)
+        inside, outside = chosen @ repeated, (1 - chosen) @ repeated
+        return float((inside / n - outside / (total - n)).max(axis=1).mean())
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.asarray(self.rows.sum(axis=1), dtype=np.int64).ravel()
+
+    def _matrix(self, grams: Sequence[frozenset[Gram]]) -> csr_matrix:
+        return _incidence(
+            [[self.column[g] for g in own if g in self.column] for own in grams], len(self.column)
+        )
+
+    def _copied(self, sizes: NDArray[np.int64], shared: Array, known: Array) -> Flags:
+        shorter = np.minimum(sizes[:, None], self._sizes)
+        from_one = ((shared >= COPIED_FROM_ONE * shorter) & (shorter > 0)).any(axis=1)
+        return np.asarray(from_one | ((known >= COPIED_FROM_ALL * sizes) & (sizes > 0)))
+
+
+def index_grams(grams: Sequence[frozenset[Gram]]) -> GramIndex:
+    """Indexes the n-grams of training explanations."""
+    column = {gram: i for i, gram in enumerate(sorted(frozenset().union(*grams)))}
+    return GramIndex(column, _incidence([[column[g] for g in own] for own in grams], len(column)))
+
+
+@dataclass(frozen=True)
+class Habitual:
+    """What one annotator does in training.
+
+    Attributes:
+        irrelevant: Share of training explanations that do not find their own item.
+        copied: Share of training explanations that are copies of the others.
+        plain: 4-grams of the training explanations.
+        masked: The same with the words that an explanation shares with its item masked, so that a
+            training explanation refilled with another item's words is known for what it is.
+        phrases: 3-grams of the training explanations.
+    """
+
+    irrelevant: float
+    copied: float
+    plain: GramIndex
+    masked: GramIndex
+    phrases: GramIndex
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The annotators' own behaviour in training, against which responses are held.
+
+    Attributes:
+        vectors: How items and explanations are compared.
+        own: By index in `corpus.annotator_ids`: everyone with at least `MIN_EXPLANATIONS` training
+            explanations.
+    """
+
+    vectors: ItemVectors
+    own: Mapping[int, Habitual]
+
+
+def fit_guards(corpus: Corpus) -> Guards | Undefined:
+    """Reads the annotators' own behaviour from the train split."""
+    pool = corpus.split("train")
+    vectors = fit_item_vectors(corpus)
+    own: dict[int, Habitual] = {}
+    for index, annotator in enumerate(corpus.annotator_ids):
+        rows = [
+            (i, r.explanation) for i, r in corpus.responses("train", annotator) if r.explanation
+        ]
+        if len(rows) >= MIN_EXPLANATIONS and len(pool) > 1:
+            texts, items = [text for _, text in rows], [item for item, _ in rows]
+            inputs = [item.text for item in items]
+            plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs))
+            copied = plain.copied_among_themselves() | masked.copied_among_themselves()
+            own[index] = Habitual(
+                irrelevant=float(1 - vectors.relevant(texts, items, pool).mean()),
+                copied=float(copied.mean()),
+                plain=plain,
+                masked=masked,
+                phrases=index_grams([ngrams(words(text), PHRASE_N) for text in texts]),
+            )
+    if not own:
+        return Undefined(f"no annotator has {MIN_EXPLANATIONS} training explanations")
+    return Guards(vectors, own)
+
+
+def copy_grams(
+    texts: Sequence[str], inputs: Sequence[Mapping[str, str]]
+) -> tuple[list[frozenset[Gram]], list[frozenset[Gram]]]:
+    """4-grams of each text's words, and of its words with the item's content masked."""
+    masked = [
+        mask_content(normalise(text), list(source.values())).split()
+        for text, source in zip(texts, inputs, strict=True)
+    ]
+    return [ngrams(words(text), COPY_N) for text in texts], [ngrams(row, COPY_N) for row in masked]
+
+
+def excesses(cells: Cells, guards: Guards) -> tuple[Flags, Array]:
+    """What each response adds to the excess of its annotator over their own behaviour.
+
+    *Irrelevant*: `ItemVectors.relevant` among all items of the split says no. *Copied*: the overlap
+    coefficient of its 4-grams with those of one training explanation of the target (shared ones over
+    those of the shorter text, so that appending does not hide it) is at least .8, or half of its
+    4-grams stand in some training explanation of the target; either as written or masked. *Phrase*:
+    it holds the 3-gram whose rate in the submission's responses for this annotator is farthest above
+    the rate in training.
+
+    Returns:
+        Flags of relevance, shape (cells,), and an array of shape (cells, 3): for irrelevant, copied
+        and phrase, 1 or 0 minus the rate that is the annotator's own. Their sum over an annotator's
+        responses is the number of responses in excess. Rows of annotators outside `guards.own` are 0.
+    """
+    pool = cells.corpus.split(str(cells.items[0].split))
+    texts = cells.explanations
+    relevant = guards.vectors.relevant(texts, [cells.items[index] for index in cells.item], pool)
+    plain, masked = copy_grams(texts, cells.inputs)
+    phrases = [ngrams(words(text), PHRASE_N) for text in texts]
+    excess = np.zeros((len(cells), 3))
+    for annotator, own in guards.own.items():
+        rows = np.flatnonzero(cells.annotator == annotator)
+        if len(rows) == 0:
+            continue
+        copied = own.plain.copied([plain[row] for row in rows])
+        copied |= own.masked.copied([masked[row] for row in rows])
+        excess[rows, 0] = ~relevant[rows] - own.irrelevant
+        excess[rows, 1] = copied - own.copied
+        excess[rows, 2] = _phrase([phrases[row] for row in rows], own.phrases)
+    return relevant, excess
+
+
+def _phrase(grams: Sequence[frozenset[Gram]], history: GramIndex) -> Array:
+    counts = Counter(gram for own in grams for gram in own)
+    total = history.rows.shape[0]
+
+    def usual(gram: Gram) -> float:
+        known = gram in history.column
+        return float(history.frequency[history.column[gram]]) / total if known else 0.0
+
+    if not counts:
+        return np.zeros(len(grams))
+    worst = max(counts, key=lambda gram: (counts[gram] / len(grams) - usual(gram), gram))
+    allowed = usual(worst) + history.expected_excess(len(grams))
+    return np.array([float(worst in own) - allowed for own in grams])
+
+
+def _incidence(columns: Sequence[Sequence[int]], width: int) -> csr_matrix:
+    starts = np.cumsum([0, *map(len, columns)])
+    flat = np.array([column for row in columns for column in row], dtype=np.int64)
+    return csr_matrix((np.ones(len(flat)), flat, starts), shape=(len(columns), width))
