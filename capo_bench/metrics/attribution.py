@@ -98,15 +98,12 @@ def fit_attributor(corpus: Corpus, *, normalised: bool) -> Attributor | Undefine
     counts = np.array([len(train[index]) for index in known])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     masked, style = _read(texts, inputs, normalised)
-    options = {"sublinear_tf": True, "min_df": 2, "lowercase": False}
+    words, characters = ngram_vectorisers()
     spread = style.std(axis=0)
     attributor = Attributor(
         annotators=np.array(known, dtype=np.int64),
         normalised=normalised,
-        _vectorisers=(
-            TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", **options).fit(masked),
-            TfidfVectorizer(ngram_range=(2, 5), analyzer="char", **options).fit(masked),
-        ),
+        _vectorisers=(words.fit(masked), characters.fit(masked)),
         _mean=style.mean(axis=0),
         # A constant feature tells nothing; an infinite scale makes it zero everywhere.
         _scale=np.where(spread > 0, spread, np.inf),
@@ -115,6 +112,15 @@ def fit_attributor(corpus: Corpus, *, normalised: bool) -> Attributor | Undefine
     )
     attributor._classifier.fit(attributor._matrix(texts, inputs), np.repeat(known, counts))
     return attributor
+
+
+def ngram_vectorisers() -> tuple[TfidfVectorizer, TfidfVectorizer]:
+    """L2-normalised sublinear TF-IDF of word 1-2-grams and of character 2-5-grams."""
+    options = {"sublinear_tf": True, "min_df": 2, "lowercase": False}
+    return (
+        TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", **options),
+        TfidfVectorizer(ngram_range=(2, 5), analyzer="char", **options),
+    )
 
 
 def _read(
