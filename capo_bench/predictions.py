@@ -10,7 +10,8 @@ from typing import Any
 from capo_bench.corpus.jsonl import read_json_lines, write_json_lines
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.metrics.cells import Prediction
+from capo_bench.metrics.cells import Prediction, evaluated_cells
+from capo_bench.prompts import render_target
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ def read_predictions(path: Path) -> PredictionFile:
             f"({', '.join(sorted(fingerprints))}); score them apart"
         )
     return PredictionFile(tuple(predictions), fingerprints.pop(), options)
+
+
+def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
+    """What the annotators themselves answered, the first response of each labelled cell."""
+    return [
+        Prediction(item.id, annotator, render_target([first.label], first.explanation))
+        for item, annotator in evaluated_cells(corpus, split)
+        for first in item.cells[annotator][:1]
+    ]
 
 
 def write_predictions(path: Path, corpus: Corpus, predictions: Sequence[Prediction]) -> None:

@@ -5,6 +5,7 @@ lm-eval skips a task file that it cannot read, and checks names only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness import RESPONSES, tasks_path
+from capo_bench.judge import BIAS, JudgeTask
 
 _DOCUMENTS = 2
 
@@ -51,17 +53,32 @@ def validate_task(name: str, metadata: dict[str, Any]) -> str | None:
         task = manager.load([name])["tasks"][name]
     except CapoBenchError as error:
         return str(error)
+    return _rehearse(task)
+
+
+def _rehearse(task: Any) -> str | None:
     task.build_all_requests(limit=_DOCUMENTS)
     documents = [task.eval_docs[index] for index in range(min(_DOCUMENTS, len(task.eval_docs)))]
     prompts = [request.args[0] for request in task.instances]
+    if isinstance(task, JudgeTask):
+        found = _aggregated(task, documents, task.perfect_results)
+        if found[BIAS] > 1e-9 or not found[RESPONSES]:
+            return f"a perfect judge has a position bias of {found[BIAS]}"
+        return None
     if len(set(prompts)) != sum(len(document["annotators"]) for document in documents):
         return "the prompts of different annotators or items are not distinct"
+    found = _aggregated(task, documents, task.doc_to_target)
+    if found[RESPONSES] != len(prompts) or found["label_accuracy"] != 1.0:
+        return f"the annotators' own answers score {found['label_accuracy']} in label accuracy"
+    return None
+
+
+def _aggregated(
+    task: Any, documents: list[Any], results: Callable[[Any], list[Any]]
+) -> dict[str, Any]:
     collected: dict[str, list[Any]] = {}
     for document in documents:
-        for metric, value in task.process_results(document, task.doc_to_target(document)).items():
+        for metric, value in task.process_results(document, results(document)).items():
             collected.setdefault(metric, []).append(value)
     aggregation = task.aggregation()
-    values = {metric: aggregation[metric](found) for metric, found in collected.items()}
-    if values[RESPONSES] != len(prompts) or values["label_accuracy"] != 1.0:
-        return f"the annotators' own answers score {values['label_accuracy']} in label accuracy"
-    return None
+    return {metric: aggregation[metric](found) for metric, found in collected.items()}
