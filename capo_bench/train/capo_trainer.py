@@ -45,6 +45,8 @@ class CapoTrainer(PackedTrainer):
     ) -> None:
         self._cache = cache
         super().__init__(model, args, train_dataset, eval_dataset, **kwargs)
+        names = ("beta", "loss", "anchor", "length_normalized", "reference_free")
+        self.run["objective"] = ", ".join(f"{name} {getattr(args, name)}" for name in names)
 
     def prepared(self, groups: Sequence[Group]) -> Sequence[Group]:
         """The groups with the log-probabilities of the model as it is now, the reference."""
@@ -53,6 +55,7 @@ class CapoTrainer(PackedTrainer):
         self.model.eval()
         dtype = next(self.model.parameters()).dtype
         fingerprint = f"{model_fingerprint(self.model)} {dtype} {self.accelerator.mixed_precision}"
+        self.run["reference"] = fingerprint
 
         def score(some: Sequence[Group]) -> Tensor:
             with torch.no_grad(), self.compute_loss_context_manager():

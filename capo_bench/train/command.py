@@ -22,6 +22,7 @@ from capo_bench.prompts import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.card import Card, render
+from capo_bench.train.checkpoints import last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.models import load_model, longest, with_lora
 from capo_bench.train.packed_config import PackedConfig
@@ -29,6 +30,7 @@ from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
+CARD_FILE = "README.md"
 CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
 
 
@@ -104,8 +106,15 @@ def run(argv: Sequence[str]) -> None:
         _train(argv, start, args, corpus, start.target)
         return
     for annotator in start.target or corpus.annotator_ids:
-        folder = str(Path(args.output_dir) / annotator.replace(os.sep, "_"))
-        own_start, own_args = _parse([*argv, "--output_dir", folder])
+        folder = Path(args.output_dir) / annotator.replace(os.sep, "_")
+        own = [*argv, "--output_dir", str(folder)]
+        if _resume(args):
+            if (folder / CARD_FILE).exists():
+                _say(args, f"annotator {annotator} is done already")
+                continue
+            if last_whole(folder) is None:
+                own += ["--resume_from_checkpoint", "false"]
+        own_start, own_args = _parse(own)
         _train(argv, own_start, own_args, corpus, [annotator])
 
 
@@ -175,7 +184,14 @@ def _train(
     train, validation = _datasets(method, args, corpus, targets, model, tokenizer)
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     _say(args, f"{len(train.groups)} groups, {trainer.form} form")
-    result = trainer.train(resume_from_checkpoint=resume)
+    try:
+        result = trainer.train(resume_from_checkpoint=resume)
+    except KeyboardInterrupt:
+        raise CapoBenchError(
+            f"interrupted after step {trainer.state.global_step}; last good checkpoint: "
+            f"{last_whole(Path(args.output_dir)) or 'none'}; go on with "
+            "--resume_from_checkpoint true"
+        ) from None
     facts = {
         "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
         + (" (synthetic)" if corpus.synthetic else ""),
@@ -314,7 +330,7 @@ def _save(
         command=f"capo-bench train {shlex.join(argv)}",
         chat=args.apply_chat_template,
     )
-    (Path(args.output_dir) / "README.md").write_text(render(card), encoding="utf-8")
+    (Path(args.output_dir) / CARD_FILE).write_text(render(card), encoding="utf-8")
     _say(args, f"saved in {args.output_dir}")
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from transformers import EvalPrediction, Trainer
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
@@ -78,8 +79,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         **kwargs: Passed on to `transformers.Trainer`.
 
     Raises:
-        CapoBenchError: If the layout asked for is not exact with this model, or the process would
-            spread a batch over several devices by `nn.DataParallel`.
+        CapoBenchError: If the layout asked for is not exact with this model, the process would
+            spread a batch over several devices by `nn.DataParallel`, or DeepSpeed shards the model
+            when it is loaded.
     """
 
     # The loss is divided by the number of contests (or tokens) of the whole step, below.
@@ -98,6 +100,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             raise CapoBenchError(
                 f"one process sees {args.n_gpu} GPUs; start one process a GPU with "
                 "`accelerate launch`, or set CUDA_VISIBLE_DEVICES"
+            )
+        if is_deepspeed_zero3_enabled():
+            raise CapoBenchError(
+                "DeepSpeed ZeRO-3 shards the model before it can be checked and the reference "
+                "computed; use ZeRO-2 or FSDP"
             )
         disable_dropout(model)
         super().__init__(

@@ -113,7 +113,19 @@ def test_per_annotator_and_yaml(source, toy, tmp_path):
         ]
     )  # fmt: skip
     assert sorted(p.name for p in output.iterdir()) == ["A0", "A2"]
-    assert "| annotators | A2 |" in (output / "A2" / "README.md").read_text()
+    card = output / "A2" / "README.md"
+    assert "| annotators | A2 |" in card.read_text()
+    # Resuming does what is left: A2 has no checkpoint and starts again, A0 is done.
+    card.unlink()
+    done = (output / "A0" / "trainer_state.json").stat().st_mtime_ns
+    run(
+        [
+            "sft", "--config", str(file), "--corpus", str(toy), "--output", str(output),
+            "--target", "A0", "A2", "--use_cpu", "true", "--resume_from_checkpoint", "true",
+        ]
+    )  # fmt: skip
+    assert card.exists()
+    assert (output / "A0" / "trainer_state.json").stat().st_mtime_ns == done
 
 
 _KILLED = """
@@ -155,7 +167,7 @@ def test_killed_and_resumed_run_is_the_uninterrupted_one(source, toy, tmp_path):
 
 def test_resume_from_other_data_is_refused(source, toy, tmp_path):
     output = tmp_path / "out"
-    settings = {"max_steps": 1, "eval_strategy": "no"}
+    settings = {"max_steps": 1, "eval_strategy": "no", "warmup_steps": 0}
     run(["sft", *options(source, toy, output, **settings)])
     again = {**settings, "resume_from_checkpoint": "true", "target": "A0"}
     with pytest.raises(CapoBenchError, match=r"was trained with data .*, this run has"):
@@ -163,6 +175,16 @@ def test_resume_from_other_data_is_refused(source, toy, tmp_path):
     again = {**settings, "resume_from_checkpoint": "true"}
     with pytest.raises(CapoBenchError, match="was trained with method sft, this run has capo"):
         run(["capo", *options(source, toy, output, **again)])
+    capo = tmp_path / "capo"
+    run(["capo", *options(source, toy, capo, **settings)])
+    for changed in ({"beta": 0.2}, {"model": output}):
+        with pytest.raises(CapoBenchError, match=r"was trained with (objective|reference)"):
+            run(
+                [
+                    "capo",
+                    *options(**{"source": source, "toy": toy, "output": capo, **again, **changed}),
+                ]
+            )
     with pytest.raises(CapoBenchError, match="no whole checkpoint"):
         run(["sft", *options(source, toy, tmp_path / "new", **again)])
 
@@ -198,6 +220,15 @@ def test_two_processes_give_the_gradient_of_one(source, tmp_path):
     assert_same_weights(one, two, 1e-6)
     for key in ("loss", "eval_loss", "eval_margin/A4", "margin"):
         assert history(two, key) == pytest.approx(history(one, key), abs=1e-5)
+
+
+def test_interrupt(source, toy, tmp_path, monkeypatch):
+    def interrupted(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PackedTrainer, "training_step", interrupted)
+    with pytest.raises(CapoBenchError, match=r"interrupted after step 0; last good .* none; go on"):
+        run(["sft", *options(source, toy, tmp_path / "out")])
 
 
 def test_full_disk_leaves_the_last_good_checkpoint(source, toy, tmp_path, monkeypatch):

@@ -173,6 +173,26 @@ def test_accumulated_steps_are_one_large_batch(source, tmp_path):
     torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
 
 
+def test_recomputed_activations_change_nothing(source, tmp_path):
+    plain = capo(source, tmp_path, groups_of())
+    frugal = capo(source, tmp_path, groups_of())
+    frugal.model.activation_checkpointing_enable()
+    results = []
+    for trainer in (plain, frugal):
+        moved(trainer.model)
+        trainer.model.train()
+        results.append(loss_and_gradient(trainer, trainer.train_dataset[0]))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
+
+
+def test_mixed_precision_starts_at_log_2(source, tmp_path):
+    """The reference is computed in the precision of the training."""
+    trainer = capo(source, tmp_path, groups_of(), bf16=True, max_steps=1, logging_steps=1)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+
+
 def test_capo_learns_and_reports(source, tmp_path):
     trainer = capo(
         source, tmp_path, groups_of(items=4), max_steps=60, learning_rate=3e-3, logging_steps=60
