@@ -1,0 +1,102 @@
+"""Attribution: the classifier on texts that only style tells apart, and the group statistic."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from capo_bench.corpus.mini import mini_nli
+from capo_bench.metrics.attribution import MIN_EXPLANATIONS, attribution, fit_attributor
+from capo_bench.metrics.cells import evaluated_cells
+from capo_bench.stats import Undefined
+
+from .build import answer, corpus
+
+X = [("neutral", "x")]
+
+
+def grouped(scores, target, k):
+    """Share of all k-subsets that the target wins: the definition, by enumeration."""
+    margin = scores[:, [target]] - np.delete(scores, target, axis=1)
+    wins = [(margin[list(s)].sum(axis=0) > 0).all() for s in combinations(range(len(scores)), k)]
+    return np.mean(wins)
+
+
+def test_one_response_by_hand():
+    cells = answer(corpus([{"A": X, "B": X}, {"A": X}]), [{"A": "", "B": ""}, {"A": ""}])
+    scores = np.log([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]])
+    # A's first is won, B's goes to A, and a tie is no attribution.
+    found = attribution(cells, scores, np.array([0, 1]), k=1)
+    assert found.value() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_groups_agree_with_enumeration_of_all_subsets(k):
+    rng = np.random.default_rng(1)
+    n = 10
+    cells = answer(corpus([{"A": X, "B": X}] * n), [{"A": "", "B": ""}] * n)
+    scores = rng.normal(size=(2 * n, 2))
+    scores[cells.annotator == 0, 0] += 0.4
+    expected = np.mean([grouped(scores[cells.annotator == a], a, k) for a in (0, 1)])
+    found = attribution(cells, scores, np.array([0, 1]), k)
+    assert found.value() == pytest.approx(expected, abs=0.01)
+
+
+def test_too_few_responses_for_a_group_is_said():
+    cells = answer(corpus([{"A": X, "B": X}] * 2), [{"A": "", "B": ""}] * 2)
+    found = attribution(cells, np.zeros((4, 2)), np.array([0, 1]), k=3)
+    assert isinstance(found, Undefined)
+    assert "6 evaluated responses, which groups of 3 take" in found.reason
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return mini_nli()
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_it_tells_the_personas_of_the_mini_corpus(mini, normalised):
+    attributor = fit_attributor(mini, normalised=normalised)
+    cells = evaluated_cells(mini, "test")
+    scores = attributor.log_probabilities(
+        [item.cells[a][0].explanation for item, a in cells], [item.text for item, _ in cells]
+    )
+    named = np.array(mini.annotator_ids)[attributor.annotators[scores.argmax(axis=1)]]
+    # Chance is .25; the Bayes limit of this corpus is .94.
+    assert np.mean(named == [a for _, a in cells]) > 0.7
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1)
+
+
+def test_normalised_attribution_does_not_see_case_and_punctuation(mini):
+    attributor = fit_attributor(mini, normalised=True)
+    source = mini.items[0].text
+    plain, dressed = attributor.log_probabilities(
+        ["it is not stated what he paid", "It is not stated, what he paid!"], [source, source]
+    )
+    np.testing.assert_allclose(plain, dressed)
+
+
+def test_an_empty_explanation_says_nothing(mini):
+    attributor = fit_attributor(mini, normalised=True)
+    scores = attributor.log_probabilities([" "], [mini.items[0].text])
+    np.testing.assert_allclose(scores, np.log(0.25))
+
+
+def test_unequal_counts_leave_no_prior():
+    # The same words from both: only a prior could tell them apart.
+    many, few = 4 * MIN_EXPLANATIONS, MIN_EXPLANATIONS
+    rows = [{"A": [("neutral", "it is not said at all")]} for _ in range(many)]
+    for row in rows[:few]:
+        row["B"] = [("neutral", "it is not said at all")]
+    base = corpus(rows)
+    train = replace(base, items=tuple(replace(item, split="train") for item in base.items))
+    attributor = fit_attributor(train, normalised=True)
+    scores = attributor.log_probabilities(["it is not said at all"], [train.items[0].text])
+    np.testing.assert_allclose(np.exp(scores), [[0.5, 0.5]], atol=0.05)
+
+
+def test_annotators_with_little_history_are_not_attributable():
+    base = corpus([{"A": X, "B": X}] * 3)
+    train = replace(base, items=tuple(replace(item, split="train") for item in base.items))
+    assert isinstance(fit_attributor(train, normalised=True), Undefined)
