@@ -19,7 +19,13 @@ from sklearn.linear_model import LogisticRegression
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import features, mask_content, normalise
+from capo_bench.metrics.style import (
+    FUNCTION_WORDS,
+    features,
+    habit_names,
+    mask_content,
+    normalise,
+)
 from capo_bench.stats import Array, ItemSums, Measured, Undefined, item_means
 
 MIN_EXPLANATIONS = 15
@@ -41,7 +47,8 @@ class Attributor:
 
     annotators: NDArray[np.int64]
     normalised: bool
-    _vectorisers: tuple[TfidfVectorizer, TfidfVectorizer]
+    _fields: tuple[str, ...]
+    _vectorisers: tuple[TfidfVectorizer, ...]
     _mean: Array
     _scale: Array
     _classifier: Any
@@ -57,20 +64,42 @@ class Attributor:
         Returns:
             Array of shape (n, annotators).
         """
-        rows = self._matrix(texts, inputs)
+        rows = self.matrix(texts, inputs)
         scores = self._classifier.predict_log_proba(rows) - self._log_prior
         scores[[not text.strip() for text in texts]] = 0.0
         top = scores.max(axis=1, keepdims=True)
         return np.asarray(scores - top - np.log(np.exp(scores - top).sum(axis=1, keepdims=True)))
 
-    def _matrix(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> csr_matrix:
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Kind and name of each column of `matrix`.
+
+        Kinds: `words` and `characters` (n-grams, only if words are read), `habit`, `function word`.
+        """
+        grams = zip(("words", "characters"), self._vectorisers, strict=False)
+        return [
+            *((kind, str(gram)) for kind, block in grams for gram in block.get_feature_names_out()),
+            *(("habit", name) for name in habit_names(self._fields)),
+            *(("function word", word) for word in FUNCTION_WORDS),
+        ]
+
+    @property
+    def coefficients(self) -> Array:
+        """What a unit of each column adds to each annotator's score, shape (annotators, columns)."""
+        found = np.asarray(self._classifier.coef_, dtype=np.float64)
+        return np.concatenate([-found, found]) / 2 if len(found) == 1 else found
+
+    def matrix(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> csr_matrix:
+        """What the classifier sees of n texts, shape (n, columns)."""
         masked, style = _read(texts, inputs, self.normalised)
         blocks = [4 * vectoriser.transform(masked) for vectoriser in self._vectorisers]
         style = np.clip((style - self._mean) / self._scale, -4, 4)
         return hstack([*blocks, csr_matrix(0.2 * style)]).tocsr()
 
 
-def fit_attributor(corpus: Corpus, *, normalised: bool) -> Attributor | Undefined:
+def fit_attributor(
+    corpus: Corpus, *, normalised: bool, words: bool = True
+) -> Attributor | Undefined:
     """Fits the classifier on the train split.
 
     Masked text as L2-normalised sublinear TF-IDF of word 1-2-grams and character 2-5-grams, and
@@ -82,6 +111,7 @@ def fit_attributor(corpus: Corpus, *, normalised: bool) -> Attributor | Undefine
         corpus: The corpus; only its train split is read.
         normalised: Whether to drop case and punctuation first (the primary variant: otherwise one
             annotator's missing full stop decides).
+        words: Whether to read the masked text at all, or only the features of style.
     """
     train = {
         index: [
@@ -98,19 +128,19 @@ def fit_attributor(corpus: Corpus, *, normalised: bool) -> Attributor | Undefine
     counts = np.array([len(train[index]) for index in known])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     masked, style = _read(texts, inputs, normalised)
-    words, characters = ngram_vectorisers()
     spread = style.std(axis=0)
     attributor = Attributor(
         annotators=np.array(known, dtype=np.int64),
         normalised=normalised,
-        _vectorisers=(words.fit(masked), characters.fit(masked)),
+        _fields=tuple(corpus.task.fields),
+        _vectorisers=tuple(grams.fit(masked) for grams in ngram_vectorisers()) if words else (),
         _mean=style.mean(axis=0),
         # A constant feature tells nothing; an infinite scale makes it zero everywhere.
         _scale=np.where(spread > 0, spread, np.inf),
         _classifier=LogisticRegression(C=1.0, max_iter=1000),
         _log_prior=np.log(counts / counts.sum()),
     )
-    attributor._classifier.fit(attributor._matrix(texts, inputs), np.repeat(known, counts))
+    attributor._classifier.fit(attributor.matrix(texts, inputs), np.repeat(known, counts))
     return attributor
 
 
