@@ -91,6 +91,46 @@ def score(
 
 
 @app.command()
+def controls(
+    corpus: Annotated[str, typer.Option(help="Corpus name or file.")],
+    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
+    splits: Annotated[Literal["capo", "native"], typer.Option()] = "capo",
+    split: Annotated[str, typer.Option(help="The split to answer; not train.")] = "test",
+    valid_only: Annotated[bool, typer.Option(help="Self-validated responses only.")] = False,
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the rows' random choices.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the rows as files of predictions.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score the floor and the ceiling: impostors, and the humans themselves."""
+    from rich.progress import track
+
+    from capo_bench.controls import control_predictions, score_controls
+    from capo_bench.options import Options
+    from capo_bench.predictions import write_predictions
+    from capo_bench.tables import controls_tables
+
+    where = str(data) if data else None
+    options = Options(corpus, where, splits, split, valid_only, bertscore=bertscore)
+    scorer = options.scorer()
+    predictions = control_predictions(scorer.corpus, split, seed)
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, row in predictions.items():
+            write_predictions(output / f"{name}.jsonl", scorer.corpus, row)
+    scored = score_controls(scorer, predictions)
+    progress = Console(stderr=True)
+    rows = list(track(scored, "scoring controls", len(predictions), console=progress))
+    if as_json:
+        print(json.dumps({control.name: control.as_json() for control in rows}, indent=2))
+        return
+    for table in controls_tables(rows):
+        Console().print(table)
+
+
+@app.command()
 def validate(
     names: Annotated[
         list[str] | None, typer.Argument(help="Tasks; default: all of this package.")

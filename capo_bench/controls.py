@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,12 @@ class ControlRow:
     name: str
     scores: Scores
     below_human: Estimate | Undefined
+
+    def as_json(self) -> dict[str, Any]:
+        """As `Scores.as_json`, and `below_human`."""
+        below = self.below_human
+        gap = {"undefined": below.reason} if isinstance(below, Undefined) else asdict(below)
+        return {**self.scores.as_json(), "below_human": gap}
 
 
 def score_controls(

@@ -77,8 +77,8 @@ class ItemVectors:
 
 
 def fit_item_vectors(corpus: Corpus) -> ItemVectors:
-    """Fits the vocabulary and its weights on the input texts of the train split."""
-    texts = [normalise(" ".join(item.text.values())) for item in corpus.split("train")]
+    """Fits the vocabulary and its weights on the input texts of all items."""
+    texts = [normalise(" ".join(item.text.values())) for item in corpus.items]
     options = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
     return ItemVectors(TfidfVectorizer(sublinear_tf=True, **options).fit(texts))
 
@@ -130,15 +130,18 @@ class GramIndex:
         """
         total = self.rows.shape[0]
         n = max(1, min(n, total // 2))
-        repeated = self.rows[:, np.flatnonzero(self.frequency > 1)]
-        if repeated.shape[1] == 0:
-            return 1 / n
         order = np.tile(np.arange(total), (_SUBSAMPLES, 1))
         drawn = np.random.default_rng(_SEED).permuted(order, axis=1)[:, :n]
         chosen = np.zeros((_SUBSAMPLES, total))
         np.put_along_axis(chosen, drawn, 1, axis=1)
-        inside, outside = chosen @ repeated, (1 - chosen) @ repeated
-        return float((inside / n - outside / (total - n)).max(axis=1).mean())
+        # An n-gram that stands in one explanation only exceeds by 1 / n wherever that is drawn.
+        lonely = np.asarray((self.rows @ (self.frequency == 1)) > 0)
+        highest = chosen[:, lonely].max(axis=1, initial=0) / n
+        repeated = self.rows[:, np.flatnonzero(self.frequency > 1)]
+        if repeated.shape[1]:
+            inside, outside = chosen @ repeated, (1 - chosen) @ repeated
+            highest = np.maximum(highest, (inside / n - outside / (total - n)).max(axis=1))
+        return float(highest.mean())
 
     @cached_property
     def _sizes(self) -> NDArray[np.int64]:
