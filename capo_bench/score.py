@@ -16,15 +16,31 @@ from numpy.typing import NDArray
 
 from capo_bench import __version__
 from capo_bench.corpus.model import Corpus
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.argument import (
+    ArgumentClassifier,
+    fit_arguments,
+    label_explanation_consistency,
+)
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
 from capo_bench.metrics.bertscore import load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import HabitBins, explanation_consistency, fit_habits
+from capo_bench.metrics.contrast import contrast_metrics
 from capo_bench.metrics.faithful import faithful_metrics
 from capo_bench.metrics.guards import Guards, fit_guards
 from capo_bench.metrics.labels import label_agreement
+from capo_bench.metrics.soft import lewidi_distances
 from capo_bench.metrics.text import content_metrics
-from capo_bench.stats import Estimate, Measured, Undefined, estimate, item_means
+from capo_bench.stats import (
+    Comparison,
+    Estimate,
+    Measured,
+    Undefined,
+    compare,
+    estimate,
+    item_means,
+)
 
 METRICS_VERSION = 1
 """Raised whenever a metric of the same name may come out differently."""
@@ -51,6 +67,8 @@ class Metric:
 _HEADLINE = (Metric("faithful_rate", "headline"),)
 _LABELS = (Metric("label_accuracy", "content"),)
 _MULTILABEL = (Metric("label_accuracy_strict", "content"),)
+_ERROR_RATE = (Metric("lewidi_er", "content", higher_is_better=False),)
+_SOFT = (Metric("lewidi_soft", "content", higher_is_better=False),)
 _AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
 _ORDINAL = (
     Metric("label_within_1", "content"),
@@ -64,11 +82,15 @@ _TEXT = (
     Metric("bertscore_f1", "content"),
     Metric("rouge_l", "content"),
     Metric("item_relevance", "content"),
+    Metric("label_explanation_consistency", "content"),
+    Metric("label_explanation_relative", "content"),
 )
 _IDENTITY = (
     *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
     *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
     Metric("explanation_consistency", "identity"),
+    Metric("contrast_rouge_l", "identity"),
+    Metric("contrast_bertscore", "identity"),
 )
 _GUARDS = tuple(
     Metric(name, "guard", higher_is_better=False)
@@ -85,6 +107,8 @@ def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
         *(_MULTILABEL if kind == "multilabel" else ()),
         *_AGREEMENT,
         *(_ORDINAL if kind == "ordinal" else ()),
+        *(_ERROR_RATE if kind == "multilabel" else ()),
+        *(() if kind == "nominal" else _SOFT),
         *_TEXT,
         *_IDENTITY,
         *_GUARDS,
@@ -154,15 +178,38 @@ class Scorer:
             signature=self.signature,
         )
 
+    def compare(
+        self, ours: Sequence[Prediction], theirs: Sequence[Prediction]
+    ) -> dict[str, Comparison | Undefined]:
+        """Our run minus theirs, for every metric of `metrics_of(corpus)`.
+
+        Raises:
+            CapoBenchError: If they answer different items; else as `join` does.
+        """
+        one, other = (join(self.corpus, self.split, run) for run in (ours, theirs))
+        alone = {item.id for item in one.items} ^ {item.id for item in other.items}
+        if alone:
+            raise CapoBenchError(
+                f"{len(alone)} items are answered by one of the two runs only, such as "
+                f"{min(alone)}; compare runs over the same items"
+            )
+        names = [metric.name for metric in metrics_of(self.corpus)]
+        found = compare(self.measure(one), self.measure(other))
+        return {name: found[name] for name in names}
+
     def measure(self, cells: Cells) -> dict[str, Measured]:
         """Every metric as sums over items, for whoever resamples or compares them."""
+        encoder = load_encoder(self._encoder_name)
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
         return {
             **faithful_metrics(cells, self._guards, target_named),
             **label_agreement(cells),
-            **content_metrics(cells, load_encoder(self._encoder_name)),
+            **lewidi_distances(cells),
+            **content_metrics(cells, encoder),
+            **contrast_metrics(cells, encoder),
+            **label_explanation_consistency(cells, self._arguments),
             **attributions,
             **raw_attributions,
             "explanation_consistency": explanation_consistency(cells, self._habits),
@@ -193,6 +240,10 @@ class Scorer:
     @cached_property
     def _guards(self) -> Guards | Undefined:
         return fit_guards(self.corpus)
+
+    @cached_property
+    def _arguments(self) -> ArgumentClassifier | Undefined:
+        return fit_arguments(self.corpus)
 
     @cached_property
     def _habits(self) -> HabitBins:

@@ -65,24 +65,27 @@ class Encoder:
     _model: Any
     _prefix: str
     _max_tokens: int
-    _cache: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    _kept: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    _latest: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def encode(self, texts: Sequence[str], *, keep: bool = False) -> list[NDArray[np.float32]]:
         """Unit vectors of each text's tokens, first and last token being the special ones.
 
-        Every distinct text is encoded once, in batches of similar length.
+        Every distinct text is encoded once, in batches of similar length. The texts of the latest
+        call are remembered, so that several metrics of one set of responses pay once.
 
         Args:
             texts: Any texts; what exceeds the model's length is cut.
-            keep: Keep the vectors for later calls (for references).
+            keep: Keep the vectors for good (for references).
 
         Returns:
             For each text an array of shape (tokens, dimension).
         """
         import torch
 
-        known = dict(self._cache)
-        new = sorted({text.strip() for text in texts} - set(known))
+        known = self._kept | self._latest
+        wanted = {text.strip() for text in texts}
+        new = sorted(wanted - set(known))
         ids = {
             text: self._tokenizer(
                 self._prefix + text if text else "",
@@ -105,8 +108,9 @@ class Encoder:
             for text, row in zip(batch, states, strict=True):
                 known[text] = row[: len(ids[text])].copy()
             at += size
-        if keep:
-            self._cache.update({text: known[text] for text in new})
+        if not keep:
+            self._latest.clear()
+        (self._kept if keep else self._latest).update({text: known[text] for text in wanted})
         return [known[text.strip()] for text in texts]
 
 
