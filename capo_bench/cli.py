@@ -39,6 +39,14 @@ def run(context: typer.Context) -> None:
     cli_evaluate()
 
 
+@app.command(context_settings=_PASS_THROUGH, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a model: `train sft` or `train capo`, with every option of TrainingArguments."""
+    from capo_bench.train.command import run as run_training
+
+    run_training(context.args)
+
+
 @app.command()
 def tasks() -> None:
     """Print the folder of task definitions, for lm_eval's --include_path."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar, overload
+from functools import lru_cache
+from typing import Any, TypeVar, overload
 
-from capo_bench.corpus.load import load
+from capo_bench.corpus.load import Splits, load
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.bertscore import default_encoder
@@ -36,7 +37,7 @@ class Options:
 
     corpus: str
     data: str | None = None
-    splits: Literal["capo", "native"] = "capo"
+    splits: Splits = "capo"
     split: str = "test"
     valid_only: bool = False
     setting: Setting = "zero-shot"
@@ -50,14 +51,22 @@ class Options:
         return load(self.corpus, splits=self.splits, path=self.data, valid_only=self.valid_only)
 
     def scorer(self) -> Scorer:
-        """A scorer for the split and encoder that are meant."""
+        """A scorer for the split and encoder that are meant; one for all who ask for the same."""
         offline = self.corpus.startswith("mini-")
         encoder = self.bertscore or default_encoder("minilm" if offline else "roberta-large")
-        return Scorer(self.load(), self.split, encoder)
+        return _scorer(self.corpus, self.splits, self.data, self.valid_only, self.split, encoder)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, for results."""
         return asdict(self)
+
+
+@lru_cache(maxsize=4)
+def _scorer(
+    corpus: str, splits: Splits, data: str | None, valid_only: bool, split: str, encoder: str
+) -> Scorer:
+    loaded = load(corpus, splits=splits, path=data, valid_only=valid_only)
+    return Scorer(loaded, split, encoder)
 
 
 Kind = TypeVar("Kind", bound=Options)

@@ -154,9 +154,7 @@ def test_broken_yaml_is_found(tmp_path):
 
 def test_every_task_is_listed_in_the_readme_table():
     readme = (tasks_path() / "README.md").read_text()
-    groups = [
-        yaml.safe_load(path.read_text())["group"] for path in tasks_path().glob("*.yaml")
-    ]
+    groups = [yaml.safe_load(path.read_text())["group"] for path in tasks_path().glob("*.yaml")]
     for name in [*task_names(), *groups]:
         assert f"`{name}`" in readme
 

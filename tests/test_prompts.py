@@ -123,7 +123,9 @@ def test_no_label_or_explanation_of_another_split_reaches_a_prompt(corpus, setti
 def test_examples_are_the_annotators_own_and_as_many_as_asked(corpus):
     turn = Prompter(corpus, "icl", examples=7, example_tokens=100_000).turn("Ann3")
     own = {r.explanation for _, r in corpus.responses("train", "Ann3")}
-    shown = [row.removeprefix("Explanation: ") for row in turn.split("\n") if "Explanation: " in row]
+    shown = [
+        row.removeprefix("Explanation: ") for row in turn.split("\n") if "Explanation: " in row
+    ]
     assert len(shown) == 7
     assert set(shown) <= own
 
@@ -143,7 +145,9 @@ def test_examples_stop_before_the_budget(corpus):
 def test_profile_describes_labels_and_habits(corpus):
     turn = Prompter(corpus, "profile").turn("Ann2")
     history = [r for _, r in corpus.responses("train", "Ann2")]
-    common = max({r.label for r in history}, key=lambda label: sum(r.label == label for r in history))
+    common = max(
+        {r.label for r in history}, key=lambda label: sum(r.label == label for r in history)
+    )
     share = sum(r.label == common for r in history) / len(history)
     assert f"{len(history)} earlier responses" in turn
     assert f"{common} ({100 * share:.0f}%)" in turn
@@ -171,10 +175,11 @@ def test_an_annotator_without_history_or_unknown_is_named(corpus):
     silent = replace(
         corpus,
         items=tuple(
-            replace(i, cells={a: r for a, r in i.cells.items() if a != "Ann4"}) for i in corpus.items
+            replace(i, cells={a: r for a, r in i.cells.items() if a != "Ann4"})
+            for i in corpus.items
         ),
     )
-    with pytest.raises(CapoBenchError, match="Ann4 .* no training responses"):
+    with pytest.raises(CapoBenchError, match=r"Ann4 .* no training responses"):
         Prompter(silent, "profile").turn("Ann4")
     with pytest.raises(CapoBenchError, match="no annotator 'Ann9'"):
         Prompter(corpus).turn("Ann9")

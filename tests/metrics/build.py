@@ -33,9 +33,7 @@ def corpus(rows: Sequence[Mapping[str, Sequence[tuple[str, str]]]], task: TaskSp
     return Corpus("hand", task, tuple(Annotator(a) for a in ids), items)
 
 
-def answer(
-    of: Corpus, answers: Sequence[Mapping[str, tuple[Sequence[str], str] | str]]
-) -> Cells:
+def answer(of: Corpus, answers: Sequence[Mapping[str, tuple[Sequence[str], str] | str]]) -> Cells:
     """Cells in which item n is answered by (labels, explanation) or by raw text, per annotator."""
     predictions = [
         Prediction(

@@ -64,7 +64,7 @@ def test_the_value_is_the_definition_with_scipys_distance(mini):
 
 
 def test_bins_hold_about_equal_shares_of_the_training_texts(mini):
-    base, bins = mini
+    _base, bins = mini
     lengths = bins.train[:, bins.names.index("words")].mean(axis=0)
     assert lengths.sum() == pytest.approx(1)
     # Word counts tie, so that eighths are met roughly.
@@ -94,7 +94,9 @@ def test_indistinguishable_annotators_leave_it_undefined():
 
 def test_one_annotator_leaves_it_undefined():
     human = corpus([{"A": [("neutral", "one says nothing here")]}] * 3)
-    train = replace(human, items=tuple(replace(i, id=f"t{i.id}", split="train") for i in human.items))
+    train = replace(
+        human, items=tuple(replace(i, id=f"t{i.id}", split="train") for i in human.items)
+    )
     both = replace(human, items=human.items + train.items)
     cells = answer(both, [{"A": (["neutral"], "x")}] * 3)
     found = consistency.explanation_consistency(cells, consistency.fit_habits(both))

@@ -11,7 +11,7 @@ from .build import SCALE, answer, corpus
 E, N, C = "entailment", "neutral", "contradiction"
 
 
-@pytest.fixture()
+@pytest.fixture
 def nli():
     human = corpus(
         [
@@ -62,7 +62,7 @@ def test_sums_are_kept_per_item(nli):
     np.testing.assert_array_equal(accuracy.sums, [[1, 2], [1, 2], [0, 1]])
 
 
-@pytest.fixture()
+@pytest.fixture
 def scale():
     human = corpus(
         [

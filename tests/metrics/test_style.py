@@ -11,7 +11,7 @@ INPUTS = {
 TEXT = 'I think "the old ferry left" late, but it isn\'t said.'
 
 
-@pytest.fixture()
+@pytest.fixture
 def counted():
     return dict(zip(habit_names(list(INPUTS)), habits(TEXT, INPUTS), strict=True))
 

@@ -1,0 +1,161 @@
+"""The command line as its users meet it: outputs, and bad input in one line with status 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from capo_bench import cli
+from capo_bench.corpus.load import load
+from capo_bench.metrics.cells import Prediction, evaluated_cells
+from capo_bench.predictions import read_predictions, write_predictions
+from capo_bench.prompts import render_target
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs `capo-bench ARGUMENTS` in this process; returns (status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["capo-bench", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return load("mini-nli")
+
+
+@pytest.fixture
+def human(corpus, tmp_path):
+    """The human test responses as a file of predictions."""
+    path = tmp_path / "human.jsonl"
+    predictions = [
+        Prediction(
+            item.id, a, render_target([item.cells[a][0].label], item.cells[a][0].explanation)
+        )
+        for item, a in evaluated_cells(corpus, "test")
+    ]
+    write_predictions(path, corpus, predictions)
+    return path
+
+
+def test_score_prints_a_table_and_json_with_the_same_numbers(call, human):
+    status, out, _ = call("score", human, "--corpus", "mini-nli")
+    assert status == 0
+    assert "label_accuracy" in out
+    assert "synthetic" in out
+    status, out, _ = call("score", human, "--corpus", "mini-nli", "--json")
+    (result,) = json.loads(out)
+    assert result["metrics"]["label_accuracy"]["value"] == 1
+    assert result["metrics"]["rouge_l"]["value"] == 1
+    assert result["metrics"]["invalid_rate"]["value"] == 0
+    assert result["n_items"] == 24
+    assert result["signature"]["fingerprint"] == load("mini-nli").fingerprint
+
+
+def test_predictions_are_written_and_read(corpus, tmp_path):
+    predictions = (Prediction("x", "Ann1", "a “quoted”\nline"), Prediction("y", "Ann2", ""))
+    write_predictions(tmp_path / "p.jsonl", corpus, predictions)
+    found = read_predictions(tmp_path / "p.jsonl")
+    assert found.predictions == predictions
+    assert found.fingerprint == corpus.fingerprint
+
+
+def edited(path, edit):
+    """The file with its list of JSON values edited in place."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    edit(rows)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda rows: rows.clear(), "holds no predictions"),
+        (lambda rows: rows[3].pop("item"), "line 4: 'item' is missing"),
+        (lambda rows: rows[0].update(response=3), "line 1: 'response' is missing or no text"),
+        (lambda rows: rows.append(rows[0]), "predicted twice"),
+        (lambda rows: rows.pop(), "1 cells lack a prediction"),
+        (
+            lambda rows: rows[0].update(item="nobody"),
+            "item nobody, annotator Ann1: not a labelled cell",
+        ),
+        (lambda rows: rows[0].update(annotator="Ann9"), "annotator Ann9: not a labelled cell"),
+        (lambda rows: rows[0].update(fingerprint="0" * 16), "mixes predictions for 2 corpora"),
+        (lambda rows: [row.update(fingerprint="0" * 16) for row in rows], "has b26fee2a002aaa6f"),
+        (
+            lambda rows: rows.insert(0, {"doc": {"question": "?"}}),
+            "line 1: a sample of another task",
+        ),
+    ],
+)
+def test_bad_predictions(call, human, edit, message):
+    status, out, err = call("score", edited(human, edit), "--corpus", "mini-nli")
+    assert status == 2
+    assert message in err
+    assert str(human) in err or "annotator" in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("score", "missing.jsonl", "--corpus", "mini-nli"), "missing.jsonl cannot be read"),
+        (("data", "describe", "mini-what"), "unknown corpus 'mini-what'"),
+        (("data", "validate", "missing.jsonl"), "missing.jsonl cannot be read"),
+        (("run", "--model", "hf", "--model_args", "pretrained=/no/such/model"), "does not exist"),
+        (("validate", "--metadata", "{oops"), "--metadata is not valid JSON"),
+        (("validate", "capo_nothing"), "1 of 1 tasks failed"),
+        (("train", "dpo"), "expected `train sft ...` or `train capo ...`"),
+        (("controls", "--corpus", "nothing"), "unknown corpus 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(call, arguments, message):
+    status, _, err = call(*arguments)
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert err.strip().count("\n") == 0
+
+
+def test_malformed_json_names_file_and_line(call, human):
+    human.write_text(human.read_text() + "{broken\n")
+    status, _, err = call("score", human, "--corpus", "mini-nli")
+    assert status == 2
+    assert f"{human}, line 92: not valid JSON" in err
+
+
+def test_tasks_prints_a_folder_with_the_tasks(call):
+    _, out, _ = call("tasks")
+    assert (Path(out.strip()) / "capo_mini.yaml").is_file()
+
+
+def test_validate_reports_each_task(call):
+    status, out, _ = call("validate", "capo_mini_nli")
+    assert status == 0
+    assert out.split() == ["ok", "capo_mini_nli"]
+
+
+def test_the_installed_command_has_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from capo_bench.cli import main; main()", "score", "no.jsonl"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("capo-bench: no.jsonl cannot be read")
