@@ -1,0 +1,355 @@
+"""Control rows: what they answer, what they may know, and that the headline orders them."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from capo_bench import controls
+from capo_bench.cli import app
+from capo_bench.controls import control_predictions, score_controls
+from capo_bench.corpus.load import load
+from capo_bench.corpus.mini import mini_nli, mini_paraphrase
+from capo_bench.corpus.model import Annotator, Corpus, Item, Response
+from capo_bench.corpus.specs import NLI, PARAPHRASE
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.attribution import attributed, fit_attributor
+from capo_bench.metrics.cells import Prediction, join
+from capo_bench.metrics.faithful import faithful_metrics
+from capo_bench.metrics.guards import fit_guards
+from capo_bench.predictions import read_predictions
+from capo_bench.score import Scorer
+from capo_bench.stats import ItemSums, Undefined, difference, estimate
+from capo_bench.tables import controls_tables
+
+
+def item(name: str, split: str, **cells: str | list[str]) -> Item:
+    """An item whose cells are given as `label: explanation`, once or several times."""
+    return Item(
+        id=name,
+        text={"context": f"A {name} came in.", "statement": f"The {name} sat down."},
+        cells={
+            annotator: tuple(
+                Response(*text.split(": ")) for text in ([said] if isinstance(said, str) else said)
+            )
+            for annotator, said in cells.items()
+        },
+        split=split,
+    )
+
+
+ANN, BOB, CEM = "neutral: it may be so at last", "entailment: as I see it", "neutral: nobody knows"
+HAND = Corpus(
+    name="hand",
+    task=NLI,
+    annotators=(Annotator("Ann"), Annotator("Bob"), Annotator("Cem")),
+    items=(
+        item("duke", "train", Ann="neutral: it may be so", Bob=BOB, Cem=CEM),
+        item("monk", "train", Ann="neutral: but it may be that the monk left", Bob=BOB, Cem=CEM),
+        item("nurse", "train", Ann="entailment: plainly", Bob=BOB, Cem=CEM),
+        item(
+            "duke fool",
+            "test",
+            Ann="contradiction: not the fool",
+            Bob=["entailment: as I see it, yes", "neutral: or not, as I see it"],
+            Cem="neutral: who knows",
+        ),
+        item("monk king", "test", Ann="entailment: kings sit"),
+    ),
+)
+
+
+def said(corpus: Corpus, row: str, name: str, annotator: str) -> str:
+    found = [
+        p.response
+        for p in control_predictions(corpus)[row]
+        if (p.item, p.annotator) == (name, annotator)
+    ]
+    assert len(found) == 1
+    return found[0].removeprefix("Label: ").replace("\nExplanation", "")
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "annotator", "expected"),
+    [
+        ("human", "duke fool", "Ann", "contradiction: not the fool"),
+        ("human", "duke fool", "Bob", "entailment, neutral: as I see it, yes"),
+        (
+            "other-annotator",
+            "duke fool",
+            "Bob",
+            {"contradiction: not the fool", "neutral: who knows"},
+        ),
+        # Nobody else answered: a training response of Bob's or Cem's.
+        ("other-annotator", "monk king", "Ann", {BOB, CEM}),
+        ("swapped", "duke fool", "Ann", "entailment: as I see it, yes"),
+        ("swapped", "duke fool", "Bob", "neutral: who knows"),
+        ("swapped", "duke fool", "Cem", "contradiction: not the fool"),
+        ("swapped", "monk king", "Ann", {BOB, CEM}),
+        # The others said entailment, neutral, neutral.
+        (
+            "others-majority",
+            "duke fool",
+            "Ann",
+            {"neutral: or not, as I see it", "neutral: who knows"},
+        ),
+        # Nobody else: Ann's own most frequent training label.
+        ("others-majority", "monk king", "Ann", {"neutral: as I see it", "neutral: nobody knows"}),
+        ("wrong-item", "duke fool", "Ann", "entailment: kings sit"),
+        ("wrong-item", "monk king", "Ann", "contradiction: not the fool"),
+        ("wrong-item", "duke fool", "Cem", CEM),  # Cem answered one test item only
+        ("empty", "duke fool", "Ann", ""),
+        # Too few to attribute: the longest explanation stands for the most typical.
+        ("constant", "duke fool", "Ann", "neutral: but it may be that the monk left"),
+        (
+            "majority-template",
+            "duke fool",
+            "Ann",
+            'neutral: This is the answer because the context is "A duke fool came in." and the '
+            'statement is "The duke fool sat down.".',
+        ),
+        (
+            "random-train",
+            "duke fool",
+            "Bob",
+            {"neutral: as I see it", "contradiction: as I see it"},
+        ),
+        ("nearest-train", "duke fool", "Ann", "neutral: it may be so"),
+        ("nearest-train", "monk king", "Ann", "neutral: but it may be that the monk left"),
+        # "it may be" is in two of three of Ann's explanations and in nobody else's.
+        ("favourite-phrase", "monk king", "Ann", {f"{BOB} it may be", f"{CEM} it may be"}),
+        (
+            "best-train-appended",
+            "monk king",
+            "Ann",
+            {f"{one} but it may be that the monk left" for one in (BOB, CEM)},
+        ),
+        # The first content word of the item takes the place of the one that was shared.
+        ("refilled-train", "monk king", "Ann", "neutral: but it may be that the monk left"),
+    ],
+)
+def test_rows_by_hand(row, name, annotator, expected):
+    expected = {expected} if isinstance(expected, str) else expected
+    assert said(HAND, row, name, annotator) in expected
+
+
+def test_refilling():
+    source, target = HAND.by_id["monk"], HAND.by_id["duke fool"]
+    # Shared with the source: monk, came. The target's words in turn: duke, fool.
+    assert (
+        controls._refill("The monk came, a real monk!", source, target)
+        == "The duke fool a real duke"
+    )
+
+
+def test_the_others_median_on_a_scale():
+    cells = {"Ann": "5", "Bob": "-5", "Cem": "1", "Dan": "4"}
+    answers = {a: (Response(label, "so it is"),) for a, label in cells.items()}
+    text = {"question1": "What?", "question2": "Why?"}
+    corpus = Corpus(
+        "scale",
+        PARAPHRASE,
+        tuple(Annotator(a) for a in cells),
+        (Item("1", text, answers, split="train"), Item("2", text, answers, split="test")),
+    )
+    assert said(corpus, "others-majority", "2", "Ann") == "1: so it is"
+    assert said(corpus, "others-majority", "2", "Bob") == "4: so it is"
+
+
+def test_every_row_answers_every_cell_in_order():
+    corpus = mini_nli(items=40)
+    asked = [
+        (item.id, a)
+        for item in corpus.split("test")
+        for a in corpus.annotator_ids
+        if item.cells.get(a)
+    ]
+    for row in control_predictions(corpus).values():
+        assert [(p.item, p.annotator) for p in row] == asked
+
+
+def test_deterministic_and_seeded():
+    corpus = mini_nli(items=60)
+    once, again, other = (control_predictions(corpus, seed=seed) for seed in (0, 0, 1))
+    assert once == again
+    random = {"other-annotator", "wrong-item", "random-train", "spliced-train", "stuffed"}
+    assert all(once[row] != other[row] for row in random)
+    fixed = {"human", "swapped", "empty", "constant", "majority-template", "nearest-train"}
+    assert all(once[row] == other[row] for row in fixed)
+
+
+@pytest.mark.parametrize("target", ["Ann1", "Ann3"])
+def test_no_impostor_reads_the_targets_test_responses(target):
+    corpus = mini_nli(items=60)
+
+    def forged(cell: tuple[Response, ...]) -> tuple[Response, ...]:
+        turned = {
+            "entailment": "neutral",
+            "neutral": "contradiction",
+            "contradiction": "entailment",
+        }
+        return tuple(Response(turned[r.label], "Zzz " + r.explanation[::-1]) for r in cell)
+
+    items = tuple(
+        replace(i, cells={**i.cells, target: forged(i.cells[target])}) if i.split == "test" else i
+        for i in corpus.items
+    )
+    before = control_predictions(corpus)
+    after = control_predictions(replace(corpus, items=items))
+    changed = {
+        row
+        for row in before
+        for one, other in zip(before[row], after[row], strict=True)
+        if one.annotator == target and one != other
+    }
+    # By definition: the ceiling, and the target's own responses to other items.
+    assert changed == {"human", "wrong-item"}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "split", "message"),
+    [
+        (HAND, "train", "control rows know the train split"),
+        (HAND, "validation", "no items in split 'validation'"),
+        (
+            replace(HAND, items=(*HAND.items[:3], item("fox", "test", Ann=[]))),
+            "test",
+            "split test of corpus hand has no labelled cells",
+        ),
+        (
+            replace(
+                HAND,
+                annotators=(Annotator("Ann"),),
+                items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN)),
+            ),
+            "test",
+            "has one annotator; controls need two or more",
+        ),
+        (
+            replace(HAND, items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN, Bob=BOB))),
+            "test",
+            "annotator Bob of corpus hand has responses to answer for but no training explanations",
+        ),
+        (
+            replace(HAND, items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN))),
+            "test",
+            "nobody but Ann has training explanations",
+        ),
+    ],
+)
+def test_bad_input(corpus, split, message):
+    with pytest.raises(CapoBenchError, match=message):
+        control_predictions(corpus, split)
+
+
+# --- what the headline makes of them ---------------------------------------------------------------
+
+
+ATTACKS = (
+    "swapped wrong-item empty constant majority-template random-train nearest-train favourite-phrase "
+    "best-train-appended refilled-train"
+).split()
+
+
+def headline(corpus: Corpus, rows: Mapping[str, Sequence[Prediction]]) -> dict[str, ItemSums]:
+    """The faithful rate of every row, without the metrics that it does not need."""
+    guards, attributor = fit_guards(corpus), fit_attributor(corpus, normalised=True)
+    assert not isinstance(attributor, Undefined)
+    found = {}
+    for name, row in rows.items():
+        cells = join(corpus, "test", row)
+        scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+        named = attributed(cells, scores, attributor.annotators)
+        found[name] = faithful_metrics(cells, guards, named)["faithful_rate"]
+    return found
+
+
+def check_order(corpus: Corpus) -> None:
+    found = headline(corpus, control_predictions(corpus))
+    human = found.pop("human")
+    for name, row in found.items():
+        assert estimate(difference(human, row)).low > 0.3, name
+    for name in ATTACKS:
+        # No attack is above another annotator's response by more than noise.
+        above = difference(found[name], found["other-annotator"])
+        assert above.value() < 0.05, name
+        assert estimate(above).low <= 0.01, name
+
+
+@pytest.mark.parametrize("mini", [mini_nli, mini_paraphrase])
+def test_the_headline_orders_the_rows_of_the_bundled_corpora(mini):
+    check_order(mini())
+
+
+@pytest.mark.parametrize("spec", ["nli", "paraphrase"])
+def test_the_headline_orders_the_rows_of_the_real_corpora(spec):
+    folder = Path(
+        os.environ.get("CAPO_BENCH_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
+    )
+    if not (folder / "varierr" / "varierr.json").is_file():
+        pytest.skip("the real corpora are not on this machine; CAPO_BENCH_DATA may name them")
+    below = "varierr" if spec == "nli" else "lewidi2025"
+    check_order(load(spec, path=folder / below))
+
+
+def test_the_more_a_submission_is_the_human_the_higher_the_headline():
+    corpus = mini_nli(items=200)
+    rows = control_predictions(corpus)
+    mixed = {
+        str(share): [
+            own if index % 10 < share else other
+            for index, (own, other) in enumerate(
+                zip(rows["human"], rows["other-annotator"], strict=True)
+            )
+        ]
+        for share in (0, 2, 5, 8, 10)
+    }
+    rates = [metric.value() for metric in headline(corpus, mixed).values()]
+    assert all(low + 0.05 < high for low, high in pairwise(rates)), rates
+
+
+# --- scored, printed, written ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_rows(monkeypatch):
+    """Only two rows, so that little is encoded."""
+
+    def few(*arguments):
+        found = control_predictions(*arguments)
+        return {name: found[name] for name in ("human", "empty")}
+
+    monkeypatch.setattr(controls, "control_predictions", few)
+
+
+def test_rows_are_held_against_the_human_row(two_rows):
+    corpus = mini_paraphrase(items=60)
+    rows = list(
+        score_controls(Scorer(corpus, "test", "minilm"), controls.control_predictions(corpus))
+    )
+    human, empty = rows
+    assert human.below_human.value == 0
+    assert empty.below_human.value == human.scores.estimates["faithful_rate"].value
+    assert empty.scores.estimates["faithful_rate"].value == 0
+    assert human.scores.estimates["label_accuracy"].value == 1
+    tables = controls_tables(rows)
+    assert [table.row_count for table in tables] == [2, 2]
+    assert list(tables[0].columns[0].cells) == ["human", "empty"]
+
+
+def test_the_command_prints_json_and_writes_predictions(two_rows, tmp_path):
+    arguments = ["controls", "--corpus", "mini-nli", "--json", "--output", str(tmp_path / "rows")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found) == ["human", "empty"]
+    assert found["human"]["metrics"]["label_accuracy_strict"]["value"] == 1
+    assert found["empty"]["below_human"]["low"] > 0.3
+    written = read_predictions(tmp_path / "rows" / "human.jsonl")
+    assert written.fingerprint == found["human"]["signature"]["fingerprint"]
+    assert written.predictions == control_predictions(mini_nli())["human"]
