@@ -222,7 +222,8 @@ def _distance(middle: Array, p: Array, q: Array) -> Array:
 
 def _entropy(p: Array) -> Array:
     """In bits, over the last axis."""
-    return np.asarray(-(p * np.log2(np.where(p > 0, p, 1))).sum(axis=-1))
+    # A product with ones: to sum over so short an axis is several times slower.
+    return np.asarray((p * np.log2(np.where(p > 0, p, 1))) @ -np.ones(p.shape[-1]))
 
 
 def _human(cells: Cells, bins: HabitBins) -> Array:
