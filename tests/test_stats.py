@@ -1,0 +1,284 @@
+"""Intervals that cover, p-values that are uniform, and agreement with scipy and statsmodels.
+
+All simulations are seeded and small: what they find is the same on every run.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics import attribution as attribution_module
+from capo_bench.metrics.attribution import attribution
+from capo_bench.stats import (
+    ItemSums,
+    Undefined,
+    bootstrap,
+    compare,
+    difference,
+    estimate,
+    holm,
+    item_means,
+    minimum_detectable_effect,
+    permutation_p,
+    ratio,
+)
+
+from metrics.build import answer, corpus
+
+
+def clustered(rng, n_items, a=1.5, b=1.5):
+    """Right answers and answers per item: 1 to 8 annotators, hard and easy items."""
+    size = rng.choice([1, 2, 3, 4, 4, 4, 4, 8], size=n_items)
+    right = rng.binomial(size, rng.beta(a, b, size=n_items))
+    return ItemSums(np.column_stack([right, size]).astype(float), ratio)
+
+
+def f_measure(sums):
+    """2 TP / (true + guessed), from columns TP, true, guessed."""
+    return 2 * sums[..., 0] / (sums[..., 1] + sums[..., 2])
+
+
+# --- values and intervals ------------------------------------------------------------------------
+
+
+def test_a_mean_over_responses_by_hand():
+    metric = item_means([1.0, 0.0, 5.0], np.array([0, 0, 2]), n_items=3)
+    assert metric.sums.tolist() == [[1, 2], [0, 0], [5, 1]]
+    assert metric.value() == 2.0
+
+
+def test_all_draws_of_two_items_are_the_four_that_there_are():
+    drawn = bootstrap(ItemSums(np.array([[1.0, 1], [4.0, 2]]), ratio), draws=4000)
+    values, counts = np.unique(drawn.round(6), return_counts=True)
+    assert values.tolist() == [1.0, 1.666667, 2.0]
+    np.testing.assert_allclose(counts / 4000, [0.25, 0.5, 0.25], atol=0.03)
+
+
+def test_standard_error_is_statsmodels_cluster_robust_one():
+    rng = np.random.default_rng(4)
+    items = np.repeat(np.arange(80), rng.choice([2, 3, 4, 6], size=80))
+    values = rng.normal(size=80)[items] + rng.normal(size=len(items))
+    fit = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": items})
+    found = estimate(item_means(values, items, 80))
+    assert found.value == pytest.approx(fit.params[0])
+    assert found.stderr == pytest.approx(fit.bse[0], rel=0.03)
+
+
+@pytest.mark.parametrize("combine", [ratio, f_measure])
+def test_interval_is_scipys_bca_at_the_wider_levels(combine):
+    rng = np.random.default_rng(3)
+    sums = rng.poisson([0.6, 2.0, 2.0], size=(40, 3)).astype(float)
+    tail = scipy_stats.norm.cdf(np.sqrt(40 / 39) * scipy_stats.t.ppf(0.025, 39))
+    reference = scipy_stats.bootstrap(
+        (np.arange(40),),
+        lambda items, axis: combine(sums[items].sum(axis=-2)),
+        n_resamples=20_000,
+        vectorized=True,
+        confidence_level=1 - 2 * tail,
+        method="BCa",
+        rng=np.random.default_rng(1),
+    )
+    found = estimate(ItemSums(sums, combine), draws=20_000)
+    spread = reference.standard_error
+    assert found.low == pytest.approx(reference.confidence_interval.low, abs=0.06 * spread)
+    assert found.high == pytest.approx(reference.confidence_interval.high, abs=0.06 * spread)
+    assert found.stderr == pytest.approx(spread * np.sqrt(40 / 39), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("n_items", "a", "b"), [(50, 1.5, 1.5), (50, 6, 1), (50, 0.5, 4.5), (100, 1.5, 1.5)]
+)
+def test_the_interval_covers_the_truth(n_items, a, b):
+    rng = np.random.default_rng(2)
+    found = [estimate(clustered(rng, n_items, a, b), draws=1000) for _ in range(2000)]
+    covered = np.mean([one.low <= a / (a + b) <= one.high for one in found])
+    assert 0.93 <= covered <= 0.97
+    actual = np.std([one.value for one in found])
+    assert np.mean([one.stderr for one in found]) == pytest.approx(actual, rel=0.06)
+
+
+def test_the_interval_of_a_paired_difference_covers_the_truth():
+    rng = np.random.default_rng(7)
+    covered = []
+    for _ in range(1000):
+        size = rng.integers(1, 5, size=60)
+        easy = rng.uniform(0.2, 0.8, size=60)
+        runs = [rng.binomial(size, easy + gain) for gain in (0.1, 0.0)]
+        ours, theirs = (ItemSums(np.column_stack([r, size]).astype(float), ratio) for r in runs)
+        found = estimate(difference(ours, theirs), draws=1000)
+        covered.append(found.low <= 0.1 <= found.high)
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize(("k", "skill"), [(3, 1.2), (10, 0.3), (10, 1.2)])
+def test_the_interval_of_attribution_in_groups_covers_the_truth(monkeypatch, k, skill):
+    monkeypatch.setattr(attribution_module, "_GROUPED", 5_000)
+    x = [("neutral", "x")]
+    names, n = "ABCD", 50
+    cells = answer(corpus([dict.fromkeys(names, x)] * n), [dict.fromkeys(names, "")] * n)
+    rng = np.random.default_rng(11)
+
+    def scores(n_items):
+        # Hard items are hard for everybody.
+        drawn = rng.normal(size=(n_items, 4, 4))
+        drawn[:, range(4), range(4)] += skill + 0.75 * rng.normal(size=(n_items, 1))
+        return drawn
+
+    summed = sum(scores(50_000) for _ in range(k))
+    truth = np.mean(summed.argmax(axis=2) == np.arange(4))
+    found = [
+        estimate(attribution(cells, scores(n).reshape(-1, 4), np.arange(4), k), draws=300)
+        for _ in range(250)
+    ]
+    assert np.mean([one.value for one in found]) == pytest.approx(truth, abs=0.02)
+    # Near 1 the interval is wider than it need be, never narrower.
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93
+    assert all(0 <= one.low <= one.high <= 1 for one in found)
+    actual = np.std([one.value for one in found])
+    assert actual * 0.9 < np.mean([one.stderr for one in found]) < actual * 2
+
+
+def test_the_interval_of_a_share_in_groups_without_variation_has_no_width():
+    cells = answer(corpus([{"A": [("neutral", "x")]}] * 8), [{"A": ""}] * 8)
+    found = estimate(attribution(cells, np.log([[0.9, 0.1]] * 8), np.array([0, 1]), 3))
+    assert (found.value, found.stderr, found.low, found.high) == (1, 0, 1, 1)
+
+
+def test_one_item_has_a_value_and_no_uncertainty():
+    found = estimate(ItemSums(np.array([[3.0, 4.0]]), ratio))
+    assert found.value == 0.75
+    assert np.isnan([found.stderr, found.low, found.high]).all()
+
+
+def test_draws_in_which_the_metric_is_undefined_are_left_out():
+    # Only the first item counts: draws without it have nothing to divide by.
+    found = estimate(ItemSums(np.array([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]]), ratio))
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def test_two_runs_are_drawn_together():
+    ours = clustered(np.random.default_rng(1), 60)
+    better = ItemSums(ours.sums + np.array([0.1, 0]) * ours.sums[:, 1:], ratio)
+    found = estimate(difference(better, ours))
+    assert found.value == pytest.approx(0.1)
+    assert found.stderr == pytest.approx(0, abs=1e-12)
+    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_permutation_agrees_with_enumeration_of_all_swaps():
+    rng = np.random.default_rng(5)
+    ours, theirs = rng.poisson([3.0, 4, 4], size=(9, 3)), rng.poisson([1.5, 4, 4], size=(9, 3))
+    found = abs(f_measure(ours.sum(axis=0)) - f_measure(theirs.sum(axis=0)))
+    larger = []
+    for swap in product([False, True], repeat=9):
+        one = np.where(np.array(swap)[:, None], theirs, ours).sum(axis=0)
+        other = np.where(np.array(swap)[:, None], ours, theirs).sum(axis=0)
+        larger.append(abs(f_measure(one) - f_measure(other)) >= found - 1e-12)
+    sums = [ItemSums(run.astype(float), f_measure) for run in (ours, theirs)]
+    assert 0.005 < np.mean(larger) < 0.2
+    assert permutation_p(*sums, draws=20_000) == pytest.approx(np.mean(larger), abs=0.005)
+
+
+def test_permutation_agrees_with_scipy():
+    rng = np.random.default_rng(6)
+    ours, theirs = rng.normal(0.25, 1, 40), rng.normal(0, 1, 40)
+    reference = scipy_stats.permutation_test(
+        (ours, theirs),
+        lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    )
+    sums = [ItemSums(np.column_stack([run, np.ones(40)]), ratio) for run in (ours, theirs)]
+    assert permutation_p(*sums, draws=20_000) == pytest.approx(reference.pvalue, abs=0.01)
+
+
+def test_p_values_are_uniform_where_nothing_differs():
+    rng = np.random.default_rng(8)
+    p_values = []
+    for _ in range(1000):
+        size = rng.integers(1, 5, size=(40, 1)).astype(float)
+        shared = rng.normal(size=(40, 1))
+        runs = [size * (shared + rng.exponential(size=(40, 1))) for _ in range(2)]
+        ours, theirs = (ItemSums(np.hstack([run, size]), ratio) for run in runs)
+        p_values.append(permutation_p(ours, theirs, draws=999))
+    assert scipy_stats.kstest(p_values, "uniform").pvalue > 0.05
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_p_values_are_uniform_for_attribution_in_groups(monkeypatch):
+    # Its sums depend on the whole run, so that swapping items is right to first order only.
+    monkeypatch.setattr(attribution_module, "_GROUPED", 6_000)
+    x = [("neutral", "x")]
+    cells = answer(corpus([{"A": x, "B": x}] * 40), [{"A": "", "B": ""}] * 40)
+    rng = np.random.default_rng(9)
+    p_values = []
+    for _ in range(300):
+        runs = [rng.normal(size=(80, 2)) + 0.8 * np.tile(np.eye(2), (40, 1)) for _ in range(2)]
+        ours, theirs = (attribution(cells, run, np.arange(2), 3) for run in runs)
+        p_values.append(permutation_p(ours, theirs, draws=499))
+    assert scipy_stats.kstest(p_values, "uniform").pvalue > 0.05
+    assert np.mean(np.array(p_values) <= 0.05) < 0.08
+
+
+def test_runs_that_are_alike_have_p_1_and_very_unlike_ones_the_smallest():
+    ours = clustered(np.random.default_rng(2), 40)
+    wrong = ItemSums(ours.sums * np.array([0, 1]), ratio)
+    assert permutation_p(ours, ours, draws=99) == 1.0
+    assert permutation_p(ours, wrong, draws=99) == 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holm_is_statsmodels(seed):
+    p_values = (np.random.default_rng(seed).uniform(size=12) ** 3).tolist()
+    reference = multipletests(p_values, method="holm")[1]
+    np.testing.assert_allclose(holm(p_values), reference)
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("n_items", [50, 100, 400])
+def test_minimum_detectable_effect_is_statsmodels(n_items):
+    reference = TTestPower().solve_power(nobs=n_items, alpha=0.05, power=0.8)
+    stderr = 1 / np.sqrt(n_items)
+    assert minimum_detectable_effect(stderr, n_items) == pytest.approx(reference, rel=0.005)
+
+
+def test_compare_reports_every_metric_that_both_have():
+    rng = np.random.default_rng(3)
+    base = clustered(rng, 50)
+    better = ItemSums(np.column_stack([base.sums[:, 1], base.sums[:, 1]]), ratio)
+    empty = ItemSums(np.zeros((50, 2)), ratio)
+    why = Undefined("no labels")
+    found = compare(
+        {"a": better, "b": why, "c": base, "d": base, "e": empty, "f": base},
+        {"a": base, "b": base, "c": base, "d": why, "e": empty},
+        draws=999,
+    )
+    assert list(found) == ["a", "b", "c", "d", "e"]
+    assert found["b"] == found["d"] == why
+    assert "nothing was observed" in found["e"].reason
+    assert found["a"].difference == estimate(difference(better, base), draws=999)
+    assert (found["a"].p, found["a"].p_holm) == (0.001, 0.002)
+    assert (found["c"].difference.value, found["c"].p, found["c"].p_holm) == (0, 1, 1)
+    stderr = found["a"].difference.stderr
+    assert found["a"].detectable == minimum_detectable_effect(stderr, 50)
+
+
+def test_runs_over_unequal_items_are_refused():
+    ours, theirs = (clustered(np.random.default_rng(1), n) for n in (20, 30))
+    with pytest.raises(CapoBenchError, match="20 items and the other 30"):
+        compare({"a": ours}, {"a": theirs})
