@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from metrics.build import answer, corpus
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -28,8 +29,6 @@ from capo_bench.stats import (
     permutation_p,
     ratio,
 )
-
-from metrics.build import answer, corpus
 
 
 def clustered(rng, n_items, a=1.5, b=1.5):
