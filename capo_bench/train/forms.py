@@ -32,7 +32,7 @@ def choose(
 
     The group with the longest sequence is computed in the form wanted and plainly. `auto` falls
     back to `plain`, with a warning that names the reason. Where the trie is exact and the model uses
-    `sdpa` attention, the model is switched to the same attention by subtrees.
+    `sdpa` attention on a CPU, the model is switched to the same attention by subtrees.
 
     Raises:
         CapoBenchError: If a form is asked for that this model does not compute exactly.
@@ -44,12 +44,14 @@ def choose(
     # A few sequences suffice: the first and the last of them differ most.
     paths = [*paths[:8], *paths[-8:]] if len(paths) > 16 else list(paths)
     stock = config._attn_implementation
-    if stock == "sdpa":
+    # Many small calls suit a CPU; a GPU would wait for its launches.
+    by_subtree = stock == "sdpa" and next(model.parameters()).device.type == "cpu"
+    if by_subtree:
         model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
     reason = _difference(model, config, paths, form)
     if reason is None:
         return form
-    if stock == "sdpa":
+    if by_subtree:
         model.set_attn_implementation(stock)  # type: ignore[operator]
     where = f"{config.model_type} with {stock} attention does not compute packed rows exactly"
     if wanted != "auto":

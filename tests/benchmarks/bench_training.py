@@ -22,6 +22,7 @@ import random
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path as File
 from typing import Any
@@ -53,8 +54,13 @@ CONTESTANTS = {
         "plain": "each sequence once",
         "target": "trie a target",
         "trie": "trie an item (ours)",
+        "trie-4": "the same, 4 items a step",
     },
-    "sft": {"plain": "plain rows", "trie": "trie an item (ours)"},
+    "sft": {
+        "plain": "plain rows",
+        "trie": "trie an item (ours)",
+        "trie-4": "the same, 4 items a step",
+    },
 }
 
 
@@ -62,10 +68,17 @@ def items(model: str, corpus: str, annotators: int | None, method: str, count: i
     """The groups to train on, the same for every contestant."""
     if annotators is None:
         _, tokenizer = load_model(model, dtype="float32", attention=None)
-        options = Options(rejected="all" if method == "capo" else None, balance="none")
-        groups = build(load(corpus), "train", Encoder(tokenizer), options).groups
-        most = max(len(group.contests) for group in groups)
-        full = [group for group in groups if len(group.contests) == min(most, 4)]
+        options = Options(rejected="all" if method == "capo" else None)
+        groups = [
+            replace(g, contests=tuple(replace(c, weight=1.0) for c in g.contests))
+            for g in build(load(corpus), "train", Encoder(tokenizer), options).groups
+        ]
+        # Items that four annotators answered, each in other words: 12 pairs.
+        full = [
+            group
+            for group in groups
+            if [len(c.rejected) for c in group.contests] == [3 * (method == "capo")] * 4
+        ]
         return random.Random(0).sample(full, count)
     rng = random.Random(0)
 
@@ -112,9 +125,10 @@ class Worker:
         if kind.startswith("trl"):
             self._start_trl(folder)
         elif self.method == "sft":
-            self.ours = SftTrainer(self.model, SftConfig(**common, form=kind), groups)
+            form = "trie" if kind == "trie-4" else kind
+            self.ours = SftTrainer(self.model, SftConfig(**common, form=form), groups)
         else:
-            form = "plain" if kind == "pairwise" else kind
+            form = {"pairwise": "plain", "trie-4": "trie"}.get(kind, kind)
             config = CapoConfig(**common, form=form, reference_free=True)
             self.ours = CapoTrainer(self.model, config, groups, cache=File(folder))
         self.model.train()
@@ -140,15 +154,16 @@ class Worker:
         self.trl.get_train_dataloader()  # the reference of the one pair
         self.trl.precompute_ref_logps = True
 
-    def step(self, group: Group) -> tuple[float, float, int]:
-        """CPU seconds, loss and tokens computed of one optimizer step on one item."""
+    def step(self, groups: list[Group]) -> tuple[float, float, float]:
+        """CPU seconds and tokens an item, and the loss, of one optimizer step."""
         start = time.process_time()
-        loss, tokens = self._backward(group)
+        loss, tokens = self._backward(groups)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return time.process_time() - start, loss, tokens
+        return (time.process_time() - start) / len(groups), loss, tokens / len(groups)
 
-    def _backward(self, group: Group) -> tuple[float, int]:
+    def _backward(self, groups: list[Group]) -> tuple[float, int]:
+        group = groups[0]
         pairs = [(c.own, other) for c in group.contests for other in c.rejected]
         if self.trl is not None:
             return self._backward_trl(group, pairs)
@@ -161,7 +176,7 @@ class Worker:
             loss = preference(logprobs, zero, zero + 1, contests, beta=0.1).loss.mean()
             loss.backward()
             return loss.item(), packed.input_ids.numel()
-        inputs = self.ours._collate([[group]])
+        inputs = self.ours._collate([groups])
         loss = self.ours.compute_loss(self.model, inputs)
         loss.backward()
         return loss.item(), inputs["input_ids"].numel()
@@ -202,15 +217,15 @@ def _reset_peak() -> None:
 
 
 def work(pipe: Connection, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
-    """A worker's process: answers a group with its step, and `None` with its peak."""
+    """A worker's process: answers groups with their step, and `None` with its peak."""
     worker = Worker(kind, options, groups)
     pipe.send("ready")
     while True:
-        group = pipe.recv()
-        if group is None:
+        given = pipe.recv()
+        if given is None:
             pipe.send(worker.peak())
             return
-        pipe.send(worker.step(group))
+        pipe.send(worker.step(given))
 
 
 def rate(model: Any, tokens: int) -> float:
@@ -263,11 +278,13 @@ def main() -> None:
         processes.append(process)
         here.recv()
         pipes[kind] = here
-    steps: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in chosen}
+    steps: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in chosen}
     floors = []
-    for number, group in enumerate([groups[0], *groups]):  # the first turn warms up
+    for number in range(len(groups) + 1):  # the first turn warms up
+        group = groups[number % len(groups)]
         for kind, pipe in pipes.items():
-            pipe.send(group)
+            size = 4 if kind == "trie-4" else 1
+            pipe.send([groups[(number + i) % len(groups)] for i in range(size)])
             taken = pipe.recv()
             if number:
                 steps[kind].append(taken)
@@ -286,7 +303,7 @@ def main() -> None:
 def print_table(
     options: argparse.Namespace,
     names: dict[str, str],
-    steps: dict[str, list[tuple[float, float, int]]],
+    steps: dict[str, list[tuple[float, float, float]]],
     peaks: dict[str, float],
     floors: list[float],
 ) -> None:
