@@ -139,6 +139,43 @@ def controls(
 
 
 @app.command()
+def analyse(
+    corpus: Annotated[str, typer.Argument(help="Corpus name or file.")],
+    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
+    splits: Annotated[Literal["capo", "native"], typer.Option()] = "capo",
+    split: Annotated[str, typer.Option(help="The split to attribute; not train.")] = "test",
+    valid_only: Annotated[bool, typer.Option(help="Self-validated responses only.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for figures (PNG, SVG) and analysis.json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell how well a corpus's annotators can be told apart, and by what."""
+    from capo_bench import analysis
+    from capo_bench.corpus.jsonl import write_text
+    from capo_bench.corpus.load import load
+
+    console = Console(stderr=True)
+    with console.status("analysing"):
+        found = analysis.analyse(
+            load(corpus, splits=splits, path=data, valid_only=valid_only), split
+        )
+        text = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
+        if output:
+            from capo_bench.figures import draw
+
+            files = [*draw(found, output), output / "analysis.json"]
+            write_text(files[-1], text + "\n")
+    if as_json:
+        print(text)
+        return
+    for table in analysis.tables(found):
+        Console().print(table)
+    if output:
+        print("\n".join(map(str, files)))
+
+
+@app.command()
 def validate(
     names: Annotated[
         list[str] | None, typer.Argument(help="Tasks; default: all of this package.")

@@ -146,7 +146,15 @@ def read_json(path: Path, *, trailing_commas: bool = False) -> Any:
 
 def write_json_lines(path: Path, values: list[Any]) -> None:
     """Writes one JSON value a line; the file appears under its name only when complete."""
-    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file; it appears under its name only when complete.
+
+    Raises:
+        CapoBenchError: If it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")

@@ -1,0 +1,204 @@
+"""The figures of a corpus analysis, as PNG for slides and SVG for papers.
+
+Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart under the common
+colour deficiencies; lines also differ in their markers. The same analysis gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from capo_bench.analysis import Analysis
+from capo_bench.errors import CapoBenchError
+from capo_bench.stats import Array, Estimate, Undefined
+
+SHOWN_FEATURES = 15
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 200,
+    "svg.hashsalt": "capo-bench",
+    "svg.fonttype": "path",
+}
+_LINES = (("#0072B2", "o", 0.97), ("#D55E00", "s", 1.0), ("#009E73", "^", 1.03))
+_GREY = "#666666"
+_NAMED = 12  # annotators up to which a matrix shows numbers and names
+
+
+def draw(analysis: Analysis, folder: Path) -> list[Path]:
+    """Draws `attribution`, `distances` and `habits`, each as `.png` and `.svg`.
+
+    Args:
+        analysis: What to draw.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The files.
+
+    Raises:
+        CapoBenchError: If the folder cannot be written.
+    """
+    figures: dict[str, Callable[[Analysis], Figure]] = {
+        "attribution": attribution_figure,
+        "distances": distances_figure,
+        "habits": habits_figure,
+    }
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with rc_context(_STYLE):
+            for name, build in figures.items():
+                figure = build(analysis)
+                for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                    path = folder / f"{name}{suffix}"
+                    figure.savefig(path, metadata=metadata)
+                    written.append(path)
+    except OSError as error:
+        raise CapoBenchError(f"{folder} cannot be written: {error.strerror}") from error
+    return written
+
+
+def attribution_figure(analysis: Analysis) -> Figure:
+    """Share of groups attributed to their writer over the group size, a line for each variant."""
+    figure = Figure(figsize=(5.6, 4.1), layout="constrained")
+    axes = figure.subplots()
+    variants = list(dict.fromkeys(point.variant for point in analysis.curve))
+    for variant, (colour, marker, shift) in zip(variants, _LINES, strict=True):
+        found = [
+            (point.k, point.share)
+            for point in analysis.curve
+            if point.variant == variant and isinstance(point.share, Estimate)
+        ]
+        axes.errorbar(
+            [k * shift for k, _ in found],  # side by side, where the variants agree
+            [share.value for _, share in found],
+            yerr=_arms([share for _, share in found]),
+            color=colour,
+            marker=marker,
+            markersize=5,
+            elinewidth=1,
+            label=variant,
+        )
+    if np.isfinite(analysis.chance):
+        axes.axhline(analysis.chance, color=_GREY, linestyle=":", linewidth=1.2, label="guessing")
+    reasons = [point.share.reason for point in analysis.curve if isinstance(point.share, Undefined)]
+    if len(reasons) == len(analysis.curve):
+        why = fill(f"Not defined, because {reasons[0]}.", 50)
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    ticks = sorted({point.k for point in analysis.curve if isinstance(point.share, Estimate)})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(k) for k in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("explanations in a group, k")
+    axes.set_ylabel("share attributed to their writer")
+    axes.set_title(f"Who wrote it? {analysis.title}, {analysis.split}")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def distances_figure(analysis: Analysis) -> Figure:
+    """Distances of habits as a matrix: evaluated explanations against training ones."""
+    values = np.array(analysis.distances)
+    n = len(values)
+    named = n <= _NAMED
+    side = max(0.75 * n, 2.6) + 1.2 if named else 6.5
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="Blues", vmin=0)
+    _bare(axes)
+    if named:
+        axes.set_xticks(range(n), analysis.annotators)
+        axes.set_yticks(range(n), analysis.annotators)
+        for (row, column), value in np.ndenumerate(values):
+            dark = value > 0.6 * values.max()
+            axes.text(
+                column,
+                row,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+                fontweight="bold" if row == column else "normal",
+            )
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        figure.colorbar(image, ax=axes, shrink=0.85)
+    axes.set_xlabel("training explanations of")
+    axes.set_ylabel(f"{analysis.split} explanations of")
+    axes.set_title(f"{analysis.title}: mean Jensen-Shannon distance of habits", wrap=True)
+    return figure
+
+
+def habits_figure(analysis: Analysis) -> Figure:
+    """The most telling habits, and what each annotator does more or less than the others."""
+    shown = analysis.features[:SHOWN_FEATURES]
+    at = np.arange(len(shown))
+    columns = len(analysis.annotators)
+    named = columns <= _NAMED
+    width = 0.62 * columns if named else 4.5
+    figure = Figure(figsize=(6.6 + width, 0.32 * len(shown) + 1.5), layout="constrained")
+    bars, matrix = figure.subplots(1, 2, width_ratios=(3.4, max(width, 2.2)))
+    estimates = [feature.divergence for feature in shown]
+    values = np.array([found.value for found in estimates])
+    bars.barh(at, values, color=_LINES[0][0], height=0.66)
+    bars.errorbar(values, at, xerr=_arms(estimates), fmt="none", ecolor="black", elinewidth=1)
+    chance = [feature.chance for feature in shown]
+    bars.plot(chance, at, "|", color=_LINES[1][0], markersize=11, markeredgewidth=2, label="chance")
+    bars.set_yticks(at, [feature.name for feature in shown])
+    bars.set_ylim(len(shown) - 0.5, -0.5)
+    bars.tick_params(axis="y", length=0)
+    bars.set_xlim(0)
+    bars.set_xlabel("divergence between annotators, bits")
+    bars.set_title("What tells the writer")
+    bars.legend(frameon=False, loc="lower right", handletextpad=0.1)
+    figure.suptitle(f"Habits of the annotators, {analysis.title}", x=0.01, ha="left")
+    deviations = np.array([list(feature.deviations.values()) for feature in shown])
+    _deviation_matrix(matrix, deviations, analysis.annotators if named else ())
+    figure.colorbar(matrix.images[0], ax=matrix, shrink=0.85, label="above or below the mean, sd")
+    return figure
+
+
+def _deviation_matrix(axes: Axes, deviations: Array, names: tuple[str, ...]) -> None:
+    reach = float(np.abs(deviations).max())
+    axes.imshow(deviations, cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
+    _bare(axes)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks([])
+    axes.set_title("Who does it more or less" if names else f"{deviations.shape[1]} annotators")
+    for (row, column), value in np.ndenumerate(deviations):
+        if names:
+            colour = "white" if abs(value) > 0.65 * reach else "black"
+            axes.text(
+                column,
+                row,
+                f"{round(value, 1) + 0.0:+.1f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=8,
+            )
+
+
+def _bare(axes: Axes) -> None:
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _arms(estimates: list[Estimate]) -> Array:
+    # A percentile interval need not hold its value; an arm of negative length cannot be drawn.
+    arms = [(found.value - found.low, found.high - found.value) for found in estimates]
+    return np.array(arms).clip(min=0).T

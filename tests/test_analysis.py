@@ -1,0 +1,201 @@
+"""The analysis of a corpus, on explanations whose differences are known."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from capo_bench.analysis import Analysis, _shuffle, analyse, divergence, tables
+from capo_bench.cli import app
+from capo_bench.corpus.mini import mini_nli
+from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
+from capo_bench.errors import CapoBenchError
+from capo_bench.figures import attribution_figure, distances_figure, draw, habits_figure
+from capo_bench.metrics.attribution import attributed, fit_attributor
+from capo_bench.metrics.cells import join
+from capo_bench.predictions import human_predictions
+from capo_bench.stats import Estimate, Undefined
+
+FULL_STOP = {"Ada": "It is said.", "Bo": "perhaps not"}
+
+
+def build(writers: dict[str, str], train: int = 16, test: int = 6) -> Corpus:
+    """Each annotator writes the same text on every item."""
+    task = TaskSpec("toy", "Is it so?", {"text": "Text"}, LabelSpace("nominal", ("yes", "no")), ())
+    items = tuple(
+        Item(
+            f"i{number}",
+            {"text": f"Here stands number {number}."},
+            {name: (Response("yes", text),) for name, text in writers.items()},
+            split="train" if number < train else "test",
+        )
+        for number in range(train + test)
+    )
+    return Corpus("toy", task, tuple(map(Annotator, writers)), items)
+
+
+@pytest.fixture(scope="module")
+def mini() -> Analysis:
+    return analyse(mini_nli())
+
+
+@pytest.mark.parametrize(
+    ("counts", "bits"),
+    [
+        ([[4, 0], [0, 7]], 1.0),
+        ([[4, 2], [2, 1]], 0.0),
+        # H(1/2) - H(1/4) = 1 - 0.811278
+        ([[3, 1], [1, 3]], 0.188722),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.log2(3)),
+        ([[4, 0], [0, 0], [0, 7]], 1.0),
+    ],
+)
+def test_divergence(counts, bits):
+    assert divergence(np.array(counts, dtype=float)) == pytest.approx(bits, abs=1e-6)
+
+
+def test_shuffling_changes_writers_within_items_only():
+    items = np.array([0, 1, 0, 1, 2, 0])
+    writers = np.array([0, 0, 1, 2, 3, 2])
+    seen = set()
+    for seed in range(20):
+        shuffled = _shuffle(items, writers, seed)
+        seen.add(tuple(shuffled))
+        assert Counter(zip(items, shuffled, strict=True)) == Counter(
+            zip(items, writers, strict=True)
+        )
+    assert len(seen) > 5
+
+
+def test_a_habit_of_one_alone_has_one_bit_and_a_deviation_of_one():
+    found = analyse(build(FULL_STOP))
+    habit = next(feature for feature in found.features if feature.name == "final full stop")
+    assert habit.divergence.value == pytest.approx(1.0)
+    # Of equally many texts half end so: mean 1/2, standard deviation 1/2.
+    assert habit.deviations == {"Ada": pytest.approx(1.0), "Bo": pytest.approx(-1.0)}
+    # Dealt out at random, 16 coins each: the expected divergence is about 1 / (2 n ln 2).
+    assert 0.0 < habit.chance < 0.15
+    assert habit.chance < habit.divergence.low
+    assert [f.divergence.value for f in found.features] == sorted(
+        (f.divergence.value for f in found.features), reverse=True
+    )
+
+
+def test_distances_are_zero_to_the_same_and_large_to_another():
+    found = analyse(build(FULL_STOP))
+    (own, other), (back, self_) = found.distances
+    assert (own, self_) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.0, abs=1e-9))
+    shares = [f.divergence.value for f in found.features]
+    # Every habit either is alike (0) or has no common bin (1): the mean is the share of the latter.
+    assert set(np.round(shares, 9)) <= {0.0, 1.0}
+    assert other == pytest.approx(np.mean(shares))
+    assert back == pytest.approx(other)
+
+
+def test_the_curve_says_where_it_ends_and_why():
+    found = analyse(build(FULL_STOP))
+    assert found.chance == 0.5
+    shares = {(p.variant, p.k): p.share for p in found.curve}
+    assert shares["normalised", 1].value == 1.0
+    assert shares["style only", 3].value == 1.0
+    assert isinstance(shares["normalised", 5], Undefined)
+    assert "Not defined from k = 5" in str(tables(found)[0].caption)
+
+
+def test_the_curve_is_the_attribution_of_the_human_explanations(mini):
+    corpus = mini_nli()
+    cells = join(corpus, "test", human_predictions(corpus, "test"))
+    for variant, options in {
+        "raw": {"normalised": False},
+        "style only": {"normalised": True, "words": False},
+    }.items():
+        fitted = fit_attributor(corpus, **options)
+        scores = fitted.log_probabilities(cells.explanations, cells.inputs)
+        share = next(p.share for p in mini.curve if (p.variant, p.k) == (variant, 1))
+        assert share.value == pytest.approx(attributed(cells, scores, fitted.annotators).mean())
+
+
+def test_the_weights_name_what_an_annotator_says():
+    found = analyse(build(FULL_STOP))
+    by = {a: {w.name: w.weight for w in found.weights if w.annotator == a} for a in ("Ada", "Bo")}
+    assert by["Ada"]["it"] > 0 > by["Ada"]["perhaps"]
+    assert by["Bo"] == {name: pytest.approx(-weight) for name, weight in by["Ada"].items()}
+    assert {w.kind for w in found.weights} <= {"words", "habit", "function word"}
+
+
+def test_annotators_who_are_alike_differ_by_chance_only():
+    found = analyse(mini_nli(distinctness=0.0))
+    gaps = [f.divergence.value - f.chance for f in found.features if f.chance > 0]
+    assert len(gaps) > 15
+    assert abs(np.mean(gaps)) < 0.01
+    own = np.diag(found.distances).mean()
+    other = np.array(found.distances)[~np.eye(4, dtype=bool)].mean()
+    assert own == pytest.approx(other, rel=0.1)
+    share = next(p.share for p in found.curve if (p.variant, p.k) == ("normalised", 1))
+    assert share.low < 0.25 < share.high
+
+
+@pytest.mark.parametrize(
+    ("corpus", "split", "message"),
+    [
+        (build({"Ada": "It is."}), "test", "1 annotators have explanations both in train and"),
+        (build(FULL_STOP | {"Bo": ""}), "test", "1 annotators have explanations"),
+        (build(FULL_STOP), "train", "has seen the train split"),
+        (build(FULL_STOP), "validation", "no items in split 'validation'"),
+    ],
+)
+def test_bad_input_is_named(corpus, split, message):
+    with pytest.raises(CapoBenchError, match=message):
+        analyse(corpus, split)
+
+
+def test_too_few_explanations_leave_distances_and_an_explained_gap():
+    found = analyse(build(FULL_STOP, train=10))
+    assert all(isinstance(point.share, Undefined) for point in found.curve)
+    assert found.weights == ()
+    assert found.as_json()["chance"] is None
+    assert len(found.features) > 10
+    assert "fewer than two annotators have 15" in str(tables(found)[0].caption)
+    assert "fewer than two" in attribution_figure(found).axes[0].texts[0].get_text()
+
+
+def test_figures_show_the_numbers(mini):
+    axes = attribution_figure(mini).axes[0]
+    assert "mini-nli (synthetic)" in axes.get_title("left") + axes.get_title()
+    drawn = [list(line.get_ydata()) for line in axes.lines]
+    raw = [
+        p.share.value for p in mini.curve if p.variant == "raw" and isinstance(p.share, Estimate)
+    ]
+    assert raw in drawn
+    shown = [text.get_text() for text in distances_figure(mini).axes[0].texts]
+    assert shown == [f"{value:.2f}" for row in mini.distances for value in row]
+    bars = habits_figure(mini).axes[0]
+    widths = [patch.get_width() for patch in bars.patches]
+    assert widths == [feature.divergence.value for feature in mini.features[:15]]
+    assert bars.get_yticklabels()[0].get_text() == mini.features[0].name
+
+
+def test_figures_have_the_same_bytes_each_time(mini, tmp_path):
+    once, again = draw(mini, tmp_path / "a"), draw(mini, tmp_path / "b")
+    assert sorted(path.name for path in once) == [
+        "attribution.png", "attribution.svg", "distances.png", "distances.svg", "habits.png",
+        "habits.svg",
+    ]  # fmt: skip
+    assert [p.read_bytes() for p in once] == [p.read_bytes() for p in again]
+
+
+def test_a_folder_that_cannot_be_written_is_named(mini, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CapoBenchError, match="file cannot be written"):
+        draw(mini, tmp_path / "file")
+
+
+def test_the_command_prints_and_writes_the_same(tmp_path):
+    result = CliRunner().invoke(
+        app, ["analyse", "mini-nli", "--json", "--output", str(tmp_path)], catch_exceptions=False
+    )
+    assert json.loads(result.stdout)["corpus"] == "mini-nli"
+    assert json.loads(result.stdout) == json.loads((tmp_path / "analysis.json").read_text())
+    assert (tmp_path / "habits.svg").is_file()
