@@ -235,18 +235,17 @@ class _Impostor:
     def majority(self, item: Item, annotator: str) -> str:
         """The others' most frequent label, or median; where there are none, the target's usual."""
         labels = [response.label for response in self.others(item, annotator)]
-        return self._most_frequent(labels) if labels else self.usual_label(annotator)
-
-    def usual_label(self, annotator: str) -> str:
-        """The target's most frequent training label, or median."""
-        return self._most_frequent([response.label for _, response in self.train[annotator]])
-
-    def _most_frequent(self, labels: Sequence[str]) -> str:
         space = self.corpus.task.labels
+        if not labels:
+            return self.usual_label(annotator)
         if space.kind == "ordinal":
             return sorted(labels, key=space.labels.index)[(len(labels) - 1) // 2]
-        counts = Counter(labels)
-        return max(space.labels, key=lambda label: counts[label])
+        return max(space.labels, key=labels.count)
+
+    def usual_label(self, annotator: str) -> str:
+        """The target's most frequent training label."""
+        labels = [response.label for _, response in self.train[annotator]]
+        return max(self.corpus.task.labels.labels, key=labels.count)
 
     @cached_property
     def typical(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from capo_bench.controls import HUMAN, ControlRow
@@ -58,7 +59,7 @@ _AXIS_COLUMNS = {
     "label accuracy": "label_accuracy",
     "BERTScore F1": "bertscore_f1",
     "item relevance": "item_relevance",
-    "attribution @1": "attribution_at_1",
+    "attributed @1": "attribution_at_1",
     "consistency": "explanation_consistency",
 }
 
@@ -68,12 +69,18 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     signature = rows[0].scores.signature
     synthetic = " (synthetic)" if signature["synthetic"] else ""
     guards = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0, 0, 1),
         title=f"Controls of {signature['corpus']}{synthetic}, {signature['split']}: headline and "
         "guards",
         caption="human − row is paired by item. Off item, copied, phrase: what exceeds the "
         "annotator's own behaviour in training and is taken off the faithful rate.",
     )
     axes = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0, 0, 1),
         title="The two axes: content (label, BERTScore, relevance) and identity",
         caption="\n".join(
             [
@@ -107,4 +114,4 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
 def _above(found: Estimate | Undefined) -> str:
     if isinstance(found, Undefined):
         return "not defined"
-    return f"{found.value:.3f}\n[dim]{found.low:.2f}..{found.high:.2f}[/dim]"
+    return f"{found.value:.3f}\n[dim]{found.low:.2f}–{found.high:.2f}[/dim]"
