@@ -71,7 +71,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     guards = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 0, 0, 1),
+        padding=0,
         title=f"Controls of {signature['corpus']}{synthetic}, {signature['split']}: headline and "
         "guards",
         caption="human − row is paired by item. Off item, copied, phrase: what exceeds the "
@@ -80,7 +80,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     axes = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 0, 0, 1),
+        padding=0,
         title="The two axes: content (label, BERTScore, relevance) and identity",
         caption="\n".join(
             [
