@@ -13,6 +13,7 @@ from rich.console import Console
 
 from capo_bench.data_cli import app as data_app
 from capo_bench.errors import CapoBenchError
+from capo_bench.human_cli import app as human_app
 
 app = typer.Typer(
     help="Annotator faithfulness of language models: the open benchmark of CAPO.",
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(human_app, name="validate-humans")
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -32,7 +32,7 @@ from capo_bench.harness import RESPONSES, token_counter
 from capo_bench.metrics.cells import Cells, join
 from capo_bench.options import Options, read_options
 from capo_bench.predictions import PredictionFile, human_predictions, read_predictions
-from capo_bench.prompts import in_hash_order, prompt_hash, render_target
+from capo_bench.prompts import earlier_responses, prompt_hash, render_target
 from capo_bench.stats import Array, Estimate, ItemSums, estimate, item_means
 
 _log = logging.getLogger(__name__)
@@ -302,16 +302,7 @@ def _histories(
     """Equally many training responses of each annotator, as many as the budget allows."""
     histories = {}
     for annotator in corpus.annotator_ids:
-        own = [
-            render_target([response.label], response.explanation)
-            for _, response in in_hash_order(corpus.responses("train", annotator))
-            if response.explanation
-        ]
-        if not own:
-            raise CapoBenchError(
-                f"annotator {annotator} of corpus {corpus.name} has no training explanations, by "
-                "which a judge could know them; leave the annotator out of the corpus"
-            )
+        own = earlier_responses(corpus, annotator)
         used = np.cumsum([count_tokens(text) for text in own[: options.k]])
         histories[annotator] = own[: int((used <= options.example_tokens).sum())]
     shown = min(map(len, histories.values()))

@@ -200,6 +200,25 @@ class Prompter:
         return "\n\n".join(shown)
 
 
+def earlier_responses(corpus: Corpus, annotator: str) -> list[str]:
+    """An annotator's explained training responses, rendered, by which a judge can know them.
+
+    Raises:
+        CapoBenchError: If there are none.
+    """
+    own = [
+        render_target([response.label], response.explanation)
+        for _, response in in_hash_order(corpus.responses("train", annotator))
+        if response.explanation
+    ]
+    if not own:
+        raise CapoBenchError(
+            f"annotator {annotator} of corpus {corpus.name} has no training explanations, by which "
+            "a judge could know them; leave the annotator out of the corpus"
+        )
+    return own
+
+
 def in_hash_order(history: Iterable[tuple[Item, Response]]) -> list[tuple[Item, Response]]:
     """Responses with their items, shuffled in a way that only their ids and labels decide."""
 
