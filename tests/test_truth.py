@@ -1,0 +1,201 @@
+"""The metrics against the truth, in synthetic corpora whose response probabilities are known."""
+
+from functools import lru_cache
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+import pytest
+
+from capo_bench.corpus.mini import nli_world, paraphrase_world
+from capo_bench.metrics.attribution import attribution, fit_attributor
+from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.consistency import explanation_consistency, feature_divergence, fit_habits
+from capo_bench.metrics.labels import label_agreement
+from capo_bench.prompts import render_target
+from capo_bench.score import Scorer
+from capo_bench.stats import Undefined, compare, estimate
+
+WORLDS = pytest.mark.parametrize("make", [nli_world, paraphrase_world])
+DIALS = (0.0, 0.3, 0.6, 1.0)
+
+
+@lru_cache
+def world_of(make, dial, items):
+    return make(dial, items=items)
+
+
+def drawn(world, seed, shift=0):
+    """A perfect imitator of each annotator, or of the one `shift` places further on."""
+    rng = Random(seed)
+    ids = world.corpus.annotator_ids
+    predictions = []
+    for item, annotator in evaluated_cells(world.corpus, "test"):
+        by = ids[(ids.index(annotator) + shift) % len(ids)]
+        said = world.sample(item.id, by, rng)
+        response = render_target([said.label], said.explanation)
+        predictions.append(Prediction(item.id, annotator, response))
+    return predictions
+
+
+def cells_of(world, predictions):
+    return join(world.corpus, "test", predictions)
+
+
+# --- attribution ---------------------------------------------------------------------------------
+
+
+def attribution_of(world):
+    """Attribution of fresh responses at 1, 3 and 10."""
+    attributor = fit_attributor(world.corpus, normalised=False)
+    cells = cells_of(world, drawn(world, 1))
+    scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+    return [estimate(attribution(cells, scores, attributor.annotators, k)) for k in (1, 3, 10)]
+
+
+@lru_cache
+def attributed(make, dial):
+    """The same, and the Bayes limit of the first two."""
+    world = world_of(make, dial, 400)
+    limits = [world.bayes_attribution(k, draws=draws) for k, draws in ((1, 50), (3, 12))]
+    return attribution_of(world), limits
+
+
+@WORLDS
+def test_attribution_rises_with_the_dial(make):
+    curve = [attributed(make, dial)[0][0].value for dial in DIALS]
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(curve))
+
+
+@WORLDS
+def test_attribution_is_at_chance_where_all_are_alike(make):
+    measured, limits = attributed(make, 0.0)
+    assert limits == pytest.approx([0.25, 0.25])
+    for found in measured:
+        assert found.low < 0.25 < found.high
+
+
+@WORLDS
+@pytest.mark.parametrize("dial", DIALS)
+def test_attribution_comes_close_to_the_bayes_limit_and_not_above(make, dial):
+    measured, limits = attributed(make, dial)
+    for found, limit in zip(measured, limits, strict=False):
+        # The limit is estimated too, with a standard error below .02.
+        assert found.value < limit + 3 * np.hypot(found.stderr, 0.02)
+    # Where habits are faint, 256 items do not teach them all.
+    assert measured[0].value > limits[0] - 0.15
+
+
+@WORLDS
+def test_attribution_of_distinct_people_nearly_reaches_the_bayes_limit(make):
+    world = make(items=1000)
+    (one, three, ten), limit = attribution_of(world), world.bayes_attribution(draws=50)
+    assert limit > 0.9
+    assert limit - 0.08 < one.value < limit
+    assert three.value > 0.97
+    assert ten.value > 0.99
+
+
+# --- explanation consistency ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[nli_world, paraphrase_world])
+def distinct(request):
+    world = world_of(request.param, 1.0, 400)
+    return world, fit_habits(world.corpus)
+
+
+def test_consistency_of_a_fresh_draw_of_the_same_annotator_is_1(distinct):
+    world, bins = distinct
+    for seed in range(3):
+        measured = explanation_consistency(cells_of(world, drawn(world, seed)), bins)
+        found = estimate(measured, draws=1000)
+        assert found.value == pytest.approx(1, abs=0.06)
+        assert found.low < 1 < found.high
+
+
+def test_consistency_of_another_annotator_is_0_on_average(distinct):
+    world, bins = distinct
+    found = [
+        explanation_consistency(cells_of(world, drawn(world, 1, shift)), bins).value()
+        for shift in (1, 2, 3)
+    ]
+    assert np.mean(found) == pytest.approx(0, abs=0.05)
+    assert max(found) < 0.3
+
+
+@WORLDS
+def test_consistency_is_not_defined_where_all_are_alike(make):
+    world = world_of(make, 0.0, 400)
+    cells = cells_of(world, drawn(world, 1))
+    bins = fit_habits(world.corpus)
+    found = explanation_consistency(cells, bins)
+    assert isinstance(found, Undefined)
+    assert "cannot be told apart" in found.reason
+    defined = [
+        row for row in feature_divergence(cells, bins) if not isinstance(row.caught, Undefined)
+    ]
+    # Of 108 habits one or the other looks distinct by chance.
+    assert len(defined) <= 2
+
+
+def test_habits_are_caught_by_a_fresh_draw_and_missed_by_another_annotator(distinct):
+    world, bins = distinct
+    rows = [feature_divergence(cells_of(world, drawn(world, 1, shift)), bins) for shift in (0, 1)]
+    caught, missed = (
+        np.array([row.caught.value for row in run if not isinstance(row.caught, Undefined)])
+        for run in rows
+    )
+    assert len(caught) == len(missed) > 20
+    assert np.median(caught) == pytest.approx(1, abs=0.1)
+    assert np.median(missed) < 0.2
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+@WORLDS
+@pytest.mark.parametrize("dial", [0.0, 1.0])
+def test_label_agreement_of_fresh_draws_is_the_true_one(make, dial):
+    world = world_of(make, dial, 400)
+    runs = [cells_of(world, drawn(world, seed)) for seed in range(8)]
+    measured = [label_agreement(cells)["label_accuracy"].value() for cells in runs]
+    counts = np.bincount(runs[0].annotator)
+    true = [world.label_agreement(annotator) for annotator in world.corpus.annotator_ids]
+    # Eight times 384 draws: the standard error of their mean is at most .5 / sqrt(3072).
+    assert np.mean(measured) == pytest.approx(np.average(true, weights=counts), abs=0.025)
+
+
+# --- all metrics ---------------------------------------------------------------------------------
+
+
+def compared(world):
+    """Imitators of the annotators themselves, less imitators of their neighbours."""
+    scorer = Scorer(world.corpus, "test", "minilm")
+    runs = drawn(world, 1), drawn(world, 2, shift=1)
+    return compare(*(scorer.measure(cells_of(world, run)) for run in runs), draws=2000)
+
+
+@WORLDS
+def test_no_metric_tells_annotators_apart_where_all_are_alike(make):
+    found = compared(world_of(make, 0.0, 100))
+    assert isinstance(found["explanation_consistency"], Undefined)
+    defined = {name: one for name, one in found.items() if not isinstance(one, Undefined)}
+    assert {"faithful_rate", "attribution_at_1", "contrast_bertscore"} <= set(defined)
+    assert all(one.p_holm > 0.05 for one in defined.values())
+    contrast = defined["contrast_rouge_l"].difference
+    assert contrast.low < 0 < contrast.high
+
+
+def test_identity_metrics_tell_annotators_apart_where_they_are_distinct():
+    found = compared(world_of(nli_world, 1.0, 100))
+    for name in (
+        "faithful_rate",
+        "attribution_at_1",
+        "attribution_at_10",
+        "explanation_consistency",
+        "contrast_rouge_l",
+        "contrast_bertscore",
+    ):
+        assert found[name].p_holm < 0.05
+        assert found[name].difference.low > 0
