@@ -1,13 +1,14 @@
 """Training speed side by side: TRL's DPOTrainer, plain rows, and packed groups.
 
     python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
-        [--lora] [--method capo|sft] [--items 3]
+        [--chat] [--lora] [--method capo|sft] [--items 3]
 
 Every contestant is a process of its own with one thread, float32 weights and AdamW, and takes one
 optimizer step an item. Contestants take turns, an item each, so that a busy machine disturbs all
 alike; what is reported is the median CPU time (user and system) of an item. The floor is the time
 of the matrix products alone, at the rate this machine reaches on the model's own shapes between
-the turns. Memory is the peak above weights, gradients and optimizer state.
+the turns. Memory is the peak above weights, gradients and optimizer state. All but "TRL as shipped"
+run with `keep_freed_memory`, as `capo-bench train` does.
 
 Without --annotators the items are the corpus's; with it they are random tokens of the lengths that
 VariErr-NLI has.
@@ -64,14 +65,16 @@ CONTESTANTS = {
 }
 
 
-def items(model: str, corpus: str, annotators: int | None, method: str, count: int) -> list[Group]:
+def items(options: argparse.Namespace) -> list[Group]:
     """The groups to train on, the same for every contestant."""
+    annotators, method, count = options.annotators, options.method, options.items
     if annotators is None:
-        _, tokenizer = load_model(model, dtype="float32", attention=None)
-        options = Options(rejected="all" if method == "capo" else None)
+        _, tokenizer = load_model(options.model, dtype="float32", attention=None)
+        encoder = Encoder(tokenizer, chat=options.chat)
+        rejected: Any = "all" if method == "capo" else None
         groups = [
             replace(g, contests=tuple(replace(c, weight=1.0) for c in g.contests))
-            for g in build(load(corpus), "train", Encoder(tokenizer), options).groups
+            for g in build(load(options.corpus), "train", encoder, Options(rejected)).groups
         ]
         # Items that four annotators answered, each in other words: 12 pairs.
         full = [
@@ -107,7 +110,8 @@ class Worker:
 
     def __init__(self, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
         torch.set_num_threads(1)
-        keep_freed_memory()
+        if kind != "trl":
+            keep_freed_memory()
         self.kind, self.method = kind, options.method
         self.model, self.tokenizer = load_model(options.model, dtype="float32", attention=None)
         torch.manual_seed(0)
@@ -258,13 +262,14 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--corpus", default="nli")
     parser.add_argument("--annotators", type=int)
+    parser.add_argument("--chat", action="store_true", help="Prompts in the chat template.")
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--method", choices=["capo", "sft"], default="capo")
     parser.add_argument("--items", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="Contestants; ours is always among them.")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    groups = items(options.model, options.corpus, options.annotators, options.method, options.items)
+    groups = items(options)
     model, _ = load_model(options.model, dtype="float32", attention=None)
     names = CONTESTANTS[options.method]
     chosen = [kind for kind in names if not options.only or kind in options.only or kind == "trie"]
@@ -280,15 +285,15 @@ def main() -> None:
         pipes[kind] = here
     steps: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in chosen}
     floors = []
-    for number in range(len(groups) + 1):  # the first turn warms up
+    for number in range(-2, len(groups)):  # the first two turns warm up
         group = groups[number % len(groups)]
         for kind, pipe in pipes.items():
             size = 4 if kind == "trie-4" else 1
             pipe.send([groups[(number + i) % len(groups)] for i in range(size)])
             taken = pipe.recv()
-            if number:
+            if number >= 0:
                 steps[kind].append(taken)
-        if number:
+        if number >= 0:
             width = pack([group.paths], "trie").input_ids.numel()
             floors.append(operations(model, group, options.lora) / rate(model, width))
     peaks = {}
@@ -309,6 +314,7 @@ def print_table(
 ) -> None:
     """One line a contestant, and the floor."""
     data = f"A = {options.annotators}" if options.annotators else options.corpus
+    data += " with chat template" if options.chat else ""
     table = Table(
         title=f"{options.method}, {'LoRA' if options.lora else 'full'}, {data}, "
         f"{len(floors)} items, {File(options.model).name}"
