@@ -25,7 +25,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(BIN)/capo-bench run --tasks capo_mini --model hf --model_args $(SMOLLM2_ARGS) \
-		--limit 10 --batch_size 20 --log_samples --output_path results/demo
+		--limit 6 --gen_kwargs max_gen_toks=48 --batch_size 24 --log_samples --output_path results/demo
 	@echo "Results and samples: results/demo. Score the samples again, offline:"
 	@echo "  $(BIN)/capo-bench score results/demo/*/samples_*.jsonl"
 
