@@ -25,7 +25,7 @@ from capo_bench.metrics.cells import Cells, join
 from capo_bench.metrics.consistency import HabitBins, fit_habits
 from capo_bench.metrics.style import habits
 from capo_bench.predictions import human_predictions
-from capo_bench.stats import Array, Estimate, ItemSums, Undefined, estimate, sum_by_item
+from capo_bench.stats import Array, Estimate, ItemSums, Undefined, estimate, jackknife, sum_by_item
 
 GROUP_SIZES = (1, 2, 3, 5, 10, 20)
 VARIANTS: Mapping[str, Mapping[str, bool]] = {
@@ -65,7 +65,8 @@ class Feature:
         name: Name of the habit.
         divergence: Jensen-Shannon divergence of the annotators' distributions in training, each
             weighted equally, in bits: 0 (alike) to log2(annotators).
-        chance: Its mean when the explanations of each item change their writers at random.
+        chance: Its mean when the explanations of each item change their writers at random. Few
+            explanations of an annotator raise both.
         deviations: For each annotator, their mean less the mean of all annotators' means, in standard
             deviations of all explanations.
     """
@@ -225,7 +226,7 @@ def _features(corpus: Corpus, bins: HabitBins, annotators: tuple[str, ...]) -> t
         one_hot[np.arange(len(rows)), writers] = placed[:, j]
         measured = ItemSums(sum_by_item(one_hot.reshape(len(rows), -1), items, n_items), combine)
         by_annotator = dict(zip(annotators, deviations[:, j].tolist(), strict=True))
-        features.append(Feature(name, estimate(measured), float(chance[j]), by_annotator))
+        features.append(Feature(name, jackknife(measured), float(chance[j]), by_annotator))
     return tuple(sorted(features, key=lambda feature: -feature.divergence.value))
 
 
@@ -331,6 +332,7 @@ def _distance_table(analysis: Analysis) -> Table:
         title=f"Distance of habits: {analysis.split} explanations (rows) from training (columns)",
         title_justify="left",
         box=SIMPLE_HEAD,
+        min_width=72,
     )
     for heading in ("", *analysis.annotators):
         table.add_column(heading, justify="right")
@@ -346,8 +348,8 @@ def _feature_table(analysis: Analysis) -> Table:
         title="Habits by what they tell of the writer",
         title_justify="left",
         box=SIMPLE_HEAD,
-        caption="Jensen-Shannon divergence between the annotators in training, in bits; chance: with "
-        "each item's explanations dealt out at random",
+        caption="Jensen-Shannon divergence between the annotators in training, in bits; jackknife over "
+        "items. Chance: with each item's explanations dealt out at random",
         caption_justify="left",
     )
     table.add_column("habit")

@@ -75,7 +75,7 @@ def import_command(
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
         return
-    raters = ", ".join(f"{name} {rated}" for name, rated in found.raters.items())
+    raters = ", ".join(f"{name} ({rated})" for name, rated in found.raters.items())
     table = Table(
         title=f"{found.corpus}: {found.rows} rows, rated by {raters}",
         title_justify="left",
@@ -83,6 +83,7 @@ def import_command(
         caption="95 % intervals by bootstrap over items. Recognised by guessing: 0.500. "
         f"Fingerprint {found.fingerprint}",
         caption_justify="left",
+        min_width=76,
     )
     for heading, justify in (("", "left"), ("share", "right"), ("95 % interval", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]

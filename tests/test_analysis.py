@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import scipy.stats
 from typer.testing import CliRunner
 
 from capo_bench.analysis import Analysis, _shuffle, analyse, divergence, tables
@@ -16,7 +17,7 @@ from capo_bench.figures import attribution_figure, distances_figure, draw, habit
 from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import join
 from capo_bench.predictions import human_predictions
-from capo_bench.stats import Estimate, Undefined
+from capo_bench.stats import Estimate, ItemSums, Undefined, item_means, jackknife
 
 FULL_STOP = {"Ada": "It is said.", "Bo": "perhaps not"}
 
@@ -81,6 +82,33 @@ def test_a_habit_of_one_alone_has_one_bit_and_a_deviation_of_one():
     assert [f.divergence.value for f in found.features] == sorted(
         (f.divergence.value for f in found.features), reverse=True
     )
+
+
+def test_the_jackknife_is_students_for_a_mean():
+    values = np.random.default_rng(5).normal(size=40)
+    found = jackknife(item_means(values, np.arange(40), 40))
+    low, high = scipy.stats.t.interval(0.95, 39, values.mean(), scipy.stats.sem(values))
+    assert found == Estimate(
+        pytest.approx(values.mean()),
+        pytest.approx(scipy.stats.sem(values)),
+        pytest.approx(low),
+        pytest.approx(high),
+    )
+
+
+def test_the_jackknife_error_of_a_divergence_is_its_spread_over_fresh_data():
+    # Two annotators, four bins, 60 items.
+    random = np.random.default_rng(0)
+    true = np.array([[0.4, 0.3, 0.2, 0.1], [0.2, 0.2, 0.2, 0.4]])
+
+    def draw_items():
+        bins = [random.choice(4, size=60, p=row) for row in true]
+        one_hot = np.eye(4)[np.stack(bins, axis=1)].reshape(60, 8)
+        return ItemSums(one_hot, lambda sums: divergence(sums.reshape(*sums.shape[:-1], 2, 4)))
+
+    found = [jackknife(draw_items()) for _ in range(300)]
+    spread = np.std([estimated.value for estimated in found])
+    assert np.mean([estimated.stderr for estimated in found]) == pytest.approx(spread, rel=0.15)
 
 
 def test_distances_are_zero_to_the_same_and_large_to_another():
