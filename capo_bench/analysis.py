@@ -348,8 +348,8 @@ def _feature_table(analysis: Analysis) -> Table:
         title="Habits by what they tell of the writer",
         title_justify="left",
         box=SIMPLE_HEAD,
-        caption="Jensen-Shannon divergence between the annotators in training, in bits; jackknife over "
-        "items. Chance: with each item's explanations dealt out at random",
+        caption="Jensen-Shannon divergence between the annotators in training, in bits; jackknife "
+        "over items. Chance: with each item's explanations dealt out at random",
         caption_justify="left",
     )
     table.add_column("habit")
