@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +15,10 @@ from rich.console import Console
 from capo_bench.data_cli import app as data_app
 from capo_bench.errors import CapoBenchError
 from capo_bench.human_cli import app as human_app
+
+if TYPE_CHECKING:
+    from capo_bench.metrics.cells import Prediction
+    from capo_bench.score import Scorer
 
 app = typer.Typer(
     help="Annotator faithfulness of language models: the open benchmark of CAPO.",
@@ -73,8 +78,6 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score predictions offline; the numbers are those of the run that made them."""
-    from capo_bench.options import read_options
-    from capo_bench.predictions import read_predictions
     from capo_bench.score import metrics_of
     from capo_bench.tables import scores_table
 
@@ -88,16 +91,53 @@ def score(
     }
     results = []
     for path in files:
-        found = read_predictions(path)
-        chosen = {key: value for key, value in given.items() if value is not None}
-        scorer = read_options(found.options | chosen).scorer()
-        found.check(path, scorer.corpus)
-        scores = scorer.score(found.predictions)
+        predictions, scorer = _answered(path, given)
+        scores = scorer.score(predictions)
         results.append({"file": str(path), **scores.as_json()})
         if not as_json:
             Console().print(scores_table(scores, metrics_of(scorer.corpus), path.name))
     if as_json:
         print(json.dumps(results, indent=2))
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="Samples that lm_eval logged, or predictions.")],
+    output: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")],
+    corpus: Annotated[
+        str | None, typer.Option(help="Corpus name or file; samples know their own.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
+    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
+    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
+    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+) -> None:
+    """Show one run between floor and ceiling, response by response: a web page and Markdown."""
+    from rich.progress import track
+
+    from capo_bench.report import build
+    from capo_bench.report_page import write
+
+    given = {
+        "corpus": corpus,
+        "data": data,
+        "splits": splits,
+        "split": split,
+        "valid_only": valid_only,
+        "bertscore": bertscore,
+    }
+    predictions, scorer = _answered(file, given)
+    progress = Console(stderr=True)
+    found = build(
+        scorer,
+        predictions,
+        file.stem,
+        lambda rows: track(rows, "scoring controls", len(rows), console=progress),
+    )
+    files = write(found, output)
+    print(found.finding.title)
+    print("\n".join(map(str, files)))
 
 
 @app.command()
@@ -202,6 +242,18 @@ def validate(
         )
     if failed:
         raise CapoBenchError(f"{failed} of {len(chosen)} tasks failed")
+
+
+def _answered(path: Path, given: Mapping[str, Any]) -> tuple[tuple[Prediction, ...], Scorer]:
+    """A file's predictions, and the scorer of the corpus that they answer."""
+    from capo_bench.options import read_options
+    from capo_bench.predictions import read_predictions
+
+    found = read_predictions(path)
+    chosen = {key: value for key, value in given.items() if value is not None}
+    scorer = read_options(found.options | chosen).scorer()
+    found.check(path, scorer.corpus)
+    return found.predictions, scorer
 
 
 def _check_model(arguments: list[str]) -> None:

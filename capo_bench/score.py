@@ -25,13 +25,19 @@ from capo_bench.metrics.argument import (
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
 from capo_bench.metrics.bertscore import load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.consistency import HabitBins, explanation_consistency, fit_habits
+from capo_bench.metrics.consistency import (
+    HabitBins,
+    HabitDivergence,
+    explanation_consistency,
+    feature_divergence,
+    fit_habits,
+)
 from capo_bench.metrics.contrast import contrast_metrics
 from capo_bench.metrics.faithful import faithful_metrics
-from capo_bench.metrics.guards import Guards, fit_guards
-from capo_bench.metrics.labels import label_agreement
+from capo_bench.metrics.guards import Guards, excesses, fit_guards
+from capo_bench.metrics.labels import label_agreement, labels_agree
 from capo_bench.metrics.soft import lewidi_distances
-from capo_bench.metrics.text import content_metrics
+from capo_bench.metrics.text import content_metrics, rouge_l
 from capo_bench.stats import (
     Comparison,
     Estimate,
@@ -144,6 +150,36 @@ class Scores:
         }
 
 
+NOBODY = -1
+"""In `Verdicts.attributed_to`: no annotator stands out, as for an empty explanation."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the metrics say of each single response; all arrays follow the order of the cells.
+
+    Attributes:
+        label_agrees: Whether the label agrees with the annotator's own, shape (cells,).
+        named: Indices in `corpus.annotator_ids` of the annotators that attribution can name.
+        probabilities: Of each of `named`, on normalised text, shape (cells, named).
+        attributed_to: Index in `corpus.annotator_ids` of the most probable annotator, or `NOBODY`.
+        relevant: Whether the explanation is closer to its item than to nine in ten others.
+        copied: Whether it is taken from the target's training explanations; means nothing where
+            `guarded` is false.
+        guarded: Whether the target has training explanations enough to tell a copy.
+        rouge_l: ROUGE-L against the target's own explanations, 0..1.
+    """
+
+    label_agrees: NDArray[np.bool_]
+    named: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    attributed_to: NDArray[np.int64]
+    relevant: NDArray[np.bool_] | Undefined
+    copied: NDArray[np.bool_] | Undefined
+    guarded: NDArray[np.bool_]
+    rouge_l: NDArray[np.float64]
+
+
 class Scorer:
     """Scores predictions for one split of one corpus.
 
@@ -215,6 +251,47 @@ class Scorer:
             "explanation_consistency": explanation_consistency(cells, self._habits),
             "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
         }
+
+    def verdicts(self, cells: Cells) -> Verdicts:
+        """What the metrics say of each single response."""
+        attributor, guards = self._normalised, self._guards
+        named = np.array([], dtype=np.int64)
+        probabilities = np.zeros((len(cells), 0))
+        attributed_to = np.full(len(cells), NOBODY)
+        if not isinstance(attributor, Undefined):
+            named = attributor.annotators
+            scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+            probabilities = np.exp(scores)
+            # As in `attributed`: a tie is nobody's.
+            alone = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) == 1
+            attributed_to = np.where(alone, named[scores.argmax(axis=1)], NOBODY)
+        relevant: NDArray[np.bool_] | Undefined
+        copied: NDArray[np.bool_] | Undefined
+        guarded = np.zeros(len(cells), dtype=np.bool_)
+        if isinstance(guards, Undefined):
+            relevant = copied = guards
+        elif len(self.corpus.split(self.split)) < 2:
+            relevant = copied = Undefined("the split has one item, so nothing is off the item")
+        else:
+            guarded = np.isin(cells.annotator, list(guards.own))
+            relevant, excess = excesses(cells, guards)
+            usual = [guards.own[a].copied if a in guards.own else 0.0 for a in cells.annotator]
+            copied = excess[:, 1] + usual > 0.5  # the excess is 1 or 0 less the annotator's rate
+        references = [[response.explanation for response in own] for own in cells.references]
+        return Verdicts(
+            label_agrees=labels_agree(cells),
+            named=named,
+            probabilities=probabilities,
+            attributed_to=attributed_to,
+            relevant=relevant,
+            copied=copied,
+            guarded=guarded,
+            rouge_l=rouge_l(cells.explanations, references),
+        )
+
+    def habits(self, cells: Cells) -> list[HabitDivergence]:
+        """Which habits of each annotator the responses have caught; see `feature_divergence`."""
+        return feature_divergence(cells, self._habits)
 
     @property
     def signature(self) -> dict[str, Any]:
