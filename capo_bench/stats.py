@@ -283,7 +283,8 @@ def _bca_levels(metric: ItemSums, value: float, drawn: Array) -> Array:
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
     without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
-    influence = without[np.isfinite(without)].mean() - without[np.isfinite(without)]
+    without = without[np.isfinite(without)]
+    influence = without.mean() - without if len(without) else without
     spread = (influence**2).sum() ** 1.5
     skew = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
     tail = bias + np.sqrt(n / (n - 1)) * stdtrit(n - 1, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

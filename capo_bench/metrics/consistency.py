@@ -250,7 +250,10 @@ def _quantile_edges(values: Array, weights: Array) -> Array:
     at = np.searchsorted(cumulated, np.arange(1, _BINS) / _BINS)
     edges = np.unique(values[order][at])
     # The lowest value is no inner edge: nothing lies below it. Values equal to an edge go above.
-    return np.asarray(edges[edges > values.min()])
+    edges = edges[edges > values.min()]
+    # A habit that hardly anyone has still sets those apart who have it.
+    rare = np.unique(values)[1:2]
+    return np.asarray(edges if len(edges) else rare)
 
 
 def _one_hot(values: Array, edges: Sequence[Array]) -> Array:

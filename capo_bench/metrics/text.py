@@ -12,7 +12,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from capo_bench.metrics.bertscore import Encoder, bertscore
 from capo_bench.metrics.cells import Cells
-from capo_bench.stats import Array, ItemSums, item_means
+from capo_bench.stats import Array, Measured, Undefined, item_means
 
 _rouge = RougeScorer(["rougeL"], use_stemmer=False)
 
@@ -30,17 +30,21 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> A
     )
 
 
-def content_metrics(cells: Cells, encoder: Encoder) -> dict[str, ItemSums]:
+def content_metrics(cells: Cells, encoder: Encoder) -> dict[str, Measured]:
     """`rouge_l`, `bertscore_precision`, `bertscore_recall` and `bertscore_f1`.
 
-    Several references: the one with the highest F counts. An empty explanation scores 0.
+    Several references: the one with the highest F counts. An empty explanation scores 0. Cells whose
+    annotator gave no explanation are left out.
     """
-    references = [[response.explanation for response in refs] for refs in cells.references]
-    n_items = len(cells.items)
-    precision, recall, f1 = bertscore(encoder, cells.explanations, references).T
+    names = ("rouge_l", "bertscore_precision", "bertscore_recall", "bertscore_f1")
+    references = [[r.explanation for r in refs if r.explanation] for refs in cells.references]
+    explained = np.flatnonzero([bool(own) for own in references])
+    if len(explained) == 0:
+        return dict.fromkeys(names, Undefined("no evaluated cell has a human explanation"))
+    candidates = [cells.explanations[index] for index in explained]
+    kept = [references[index] for index in explained]
+    columns = (rouge_l(candidates, kept), *bertscore(encoder, candidates, kept).T)
     return {
-        "rouge_l": item_means(rouge_l(cells.explanations, references), cells.item, n_items),
-        "bertscore_precision": item_means(precision, cells.item, n_items),
-        "bertscore_recall": item_means(recall, cells.item, n_items),
-        "bertscore_f1": item_means(f1, cells.item, n_items),
+        name: item_means(values, cells.item[explained], len(cells.items))
+        for name, values in zip(names, columns, strict=True)
     }
