@@ -90,6 +90,7 @@ def markdown(report: Report) -> str:
         loader=PackageLoader("capo_bench"),
         autoescape=False,  # this is no HTML; every expression passes escape_markdown
         finalize=escape_markdown,
+        keep_trailing_newline=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
