@@ -46,9 +46,7 @@ def validate_task(name: str, metadata: dict[str, Any]) -> str | None:
     Returns:
         What is wrong, in one line, or `None`.
     """
-    manager = TaskManager(
-        include_path=str(tasks_path()), include_defaults=False, metadata=metadata
-    )
+    manager = TaskManager(include_path=str(tasks_path()), include_defaults=False, metadata=metadata)
     if name not in manager.task_index:
         return f"there is no such task under {tasks_path()}"
     try:
