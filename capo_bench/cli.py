@@ -28,6 +28,14 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(human_app, name="validate-humans")
 
+# How samples and predictions are told which corpus they answer; shared by whoever reads them.
+_Corpus = Annotated[str | None, typer.Option(help="Corpus name or file; samples know their own.")]
+_Data = Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")]
+_Splits = Annotated[Literal["capo", "native"] | None, typer.Option()]
+_Split = Annotated[str | None, typer.Option(help="The split that was predicted.")]
+_ValidOnly = Annotated[bool | None, typer.Option(help="Self-validated responses only.")]
+_Bertscore = Annotated[str | None, typer.Option(help="BERTScore's encoder.")]
+
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -67,14 +75,12 @@ def score(
     files: Annotated[
         list[Path], typer.Argument(help="Samples that lm_eval logged, or files of predictions.")
     ],
-    corpus: Annotated[
-        str | None, typer.Option(help="Corpus name or file; samples know their own.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
-    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
-    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
-    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+    corpus: _Corpus = None,
+    data: _Data = None,
+    splits: _Splits = None,
+    split: _Split = None,
+    valid_only: _ValidOnly = None,
+    bertscore: _Bertscore = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score predictions offline; the numbers are those of the run that made them."""
@@ -104,14 +110,12 @@ def score(
 def report(
     file: Annotated[Path, typer.Argument(help="Samples that lm_eval logged, or predictions.")],
     output: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")],
-    corpus: Annotated[
-        str | None, typer.Option(help="Corpus name or file; samples know their own.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
-    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
-    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
-    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+    corpus: _Corpus = None,
+    data: _Data = None,
+    splits: _Splits = None,
+    split: _Split = None,
+    valid_only: _ValidOnly = None,
+    bertscore: _Bertscore = None,
 ) -> None:
     """Show one run between floor and ceiling, response by response: a web page and Markdown."""
     from rich.progress import track

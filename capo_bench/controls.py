@@ -24,7 +24,7 @@ from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
 from capo_bench.metrics.style import FUNCTION_WORDS, words
 from capo_bench.prompts import render_target
 from capo_bench.score import Scorer, Scores
-from capo_bench.stats import Estimate, Measured, Undefined, difference, estimate
+from capo_bench.stats import Estimate, Measured, Undefined, estimate_difference
 
 HUMAN = "human"
 
@@ -123,12 +123,7 @@ def score_controls(
         measured = scorer.measure(cells)
         headline = measured["faithful_rate"]
         human = headline if human is None else human
-        if isinstance(human, Undefined):
-            below: Estimate | Undefined = human
-        elif isinstance(headline, Undefined):
-            below = headline
-        else:
-            below = estimate(difference(human, headline))
+        below = estimate_difference(human, headline)
         yield ControlRow(name, scorer.summarise(cells, measured), below)
 
 

@@ -15,7 +15,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import HabitDivergence
 from capo_bench.score import Metric, Scorer, Scores, Verdicts, metrics_of
-from capo_bench.stats import Estimate, Measured, Undefined, difference, estimate
+from capo_bench.stats import Estimate, Measured, Undefined, estimate_difference
 
 HEADLINE, IDENTITY, CONTENT = "faithful_rate", "attribution_at_1", "label_accuracy"
 
@@ -195,13 +195,7 @@ def _references(
     for name, row in track(list(controls.items())):
         same = join(scorer.corpus, scorer.split, [p for p in row if p.item in answered])
         measured = scorer.measure(same)
-        theirs = measured[HEADLINE]
-        if isinstance(headline, Undefined):
-            lead: Estimate | Undefined = headline
-        elif isinstance(theirs, Undefined):
-            lead = theirs
-        else:
-            lead = estimate(difference(headline, theirs))
+        lead = estimate_difference(headline, measured[HEADLINE])
         rows.append(ReferenceRow(name, scorer.summarise(same, measured), lead))
     return tuple(rows)
 

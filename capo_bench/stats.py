@@ -186,6 +186,19 @@ def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
     )
 
 
+def estimate_difference(ours: Measured, theirs: Measured) -> Estimate | Undefined:
+    """Our value minus theirs, paired by item; undefined for the reason that either of them is.
+
+    Raises:
+        CapoBenchError: As `difference` does.
+    """
+    if isinstance(ours, Undefined):
+        return ours
+    if isinstance(theirs, Undefined):
+        return theirs
+    return estimate(difference(ours, theirs))
+
+
 def permutation_p(ours: ItemSums, theirs: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> float:
     """Two-sided p-value of the hypothesis that the two runs are exchangeable within items.
 
