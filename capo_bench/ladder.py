@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ from capo_bench.train.command import CARD_FILE
 
 Options = Mapping[str, str | int | float | bool]
 RUNG_FILE = "rung.json"
+
+
+def execute(command: Sequence[str]) -> int:
+    """Runs a command as a process that writes to this one's terminal; its exit status."""
+    return subprocess.run(command, check=False).returncode
 
 
 @dataclass(frozen=True)
@@ -177,13 +182,21 @@ class Ladder:
         output: Folder of all results; a rung has a folder of its own in it.
         preset: How large the runs are.
         ablations: Whether CAPO's ablations belong to it.
+        run: Runs a command and returns its exit status.
 
     Raises:
         CapoBenchError: If the corpus has no tasks.
     """
 
     def __init__(
-        self, model: str, corpus: str, output: Path, preset: Preset, *, ablations: bool = True
+        self,
+        model: str,
+        corpus: str,
+        output: Path,
+        preset: Preset,
+        *,
+        ablations: bool = True,
+        run: Callable[[Sequence[str]], int] = execute,
     ) -> None:
         self.task = f"capo_{corpus.replace('-', '_')}"
         if not list(tasks_path().glob(f"*/{self.task}.yaml")):
@@ -193,6 +206,7 @@ class Ladder:
             )
         self.model, self.corpus, self.output, self.preset = model, corpus, output, preset
         self.rungs = rungs(preset, ablations=ablations)
+        self._execute = run
 
     def folder(self, rung: Rung) -> Path:
         """Where a rung's checkpoint, results and `rung.json` lie."""
@@ -245,7 +259,7 @@ class Ladder:
     def _run(self, step: Step) -> None:
         self.folder(step.rung).mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        status = subprocess.run(step.command, check=False).returncode
+        status = self._execute(step.command)
         if status:
             raise CapoBenchError(
                 f"{step.rung.name}: {step.kind} stopped with status {status}; its command was "
