@@ -8,13 +8,18 @@ from transformers import PreTrainedTokenizerFast
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts import Prompter, render_target
-from capo_bench.train.dataset import Encoder, Options, balanced, build
+from capo_bench.train.dataset import Encoder, Options, balanced
+from capo_bench.train.dataset import build as build_from
 from capo_bench.train.packing import build as build_trie
 
 from . import tiny
 from .corpora import corpus, crossed
 
 ALL = Options(rejected="all")
+
+
+def build(toy, split, encoder, options, **kwargs):
+    return build_from(toy, split, Prompter(toy, "tag"), encoder, options, **kwargs)
 
 
 @pytest.fixture(scope="module")
