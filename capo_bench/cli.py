@@ -63,6 +63,28 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def ladder(
+    model: Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")],
+    corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
+    output: Annotated[Path, typer.Option(help="Folder of all checkpoints and results.")],
+    preset: Annotated[
+        Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")
+    ] = "gpu",
+    ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
+) -> None:
+    """Prompting, SFT, CAPO and its ablations, one after the other; go on where it stopped."""
+    from capo_bench.ladder import PRESETS, Ladder
+
+    climbed = Ladder(model, corpus, output, PRESETS[preset], ablations=ablations)
+    console = Console(stderr=True)
+    for step, seconds in climbed.climb():
+        steps = climbed.steps()
+        place = sum(other.done for other in steps) + 1
+        left = f", about {seconds / 60:.0f} min left" if seconds is not None else ""
+        console.rule(f"{place} of {len(steps)}: {step.kind} {step.rung.name}{left}")
+
+
+@app.command()
 def tasks() -> None:
     """Print the folder of task definitions, for lm_eval's --include_path."""
     from capo_bench.harness import tasks_path

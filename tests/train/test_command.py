@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from capo_bench.corpus import jsonl
+from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Prompter, prompt_hash
 from capo_bench.train.command import main, run
 from capo_bench.train.dataset import Encoder
 from capo_bench.train.packed_trainer import PackedTrainer
@@ -86,6 +88,26 @@ def test_from_base_to_scores(source, tmp_path):
     request = Instance("generate_until", {}, ("Annotator Ann1:\n", {"max_gen_toks": 4}), 0)
     (text,) = model.generate_until([request], disable_tqdm=True)
     assert isinstance(text, str)
+
+
+def test_setting_and_items_are_told_on_the_card(source, toy, tmp_path, capsys):
+    settings = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no"}
+    seen = {}
+    for setting, name in (("tag", "mini-nli"), ("zero-shot", "mini-nli"), ("profile", toy)):
+        output = tmp_path / setting
+        extra = {"setting": setting, "train_items": 5}
+        run(["sft", *options(source, name, output, **settings, **extra)])
+        seen[setting] = (output / "README.md").read_text()
+    assert "5 of 7 training items" in capsys.readouterr().err
+    assert "| training items | 5 of 7 |" in seen["profile"]
+    assert "--tasks capo_mini_nli_tag\n" in seen["tag"]
+    assert "--tasks capo_mini_nli\n" in seen["zero-shot"]
+    metadata = json.dumps({"corpus": str(toy)})
+    assert f"--tasks capo_nli_profile --metadata '{metadata}'\n" in seen["profile"]
+    mini = load("mini-nli")
+    prompter = Prompter(mini, "zero-shot")
+    prompts = [prompter(item, a) for item in mini.split("train") for a in item.cells]
+    assert f"| prompts | zero-shot, hash {prompt_hash(prompts)} |" in seen["zero-shot"]
 
 
 def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):

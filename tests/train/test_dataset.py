@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -123,6 +124,35 @@ def test_targets(encoder):
     groups = build(toy, "train", encoder, ALL, targets=["A1"]).groups
     assert {c.annotator for g in groups for c in g.contests} == {"A1"}
     assert [len(g.paths) for g in groups] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("setting", ["zero-shot", "profile"])
+def test_prompts_are_those_of_the_setting(encoder, setting):
+    toy = crossed(2, 2)
+    prompter = Prompter(toy, setting)
+    groups = build_from(toy, "train", prompter, encoder, ALL).groups
+    assert [path.context for group in groups for path in group.paths] == [
+        encoder.context(prompter(item, annotator))
+        for item in toy.items
+        for annotator in ("A0", "A0", "A1", "A1")
+    ]
+
+
+def test_fewer_items_are_among_more(encoder):
+    toy = crossed(8, 2)
+    chosen = [
+        [g.item for g in build(toy, "train", encoder, replace(ALL, items=count)).groups]
+        for count in range(1, 9)
+    ]
+    assert [len(items) for items in chosen] == list(range(1, 9))
+    for fewer, more in itertools.pairwise(chosen):
+        assert set(fewer) < set(more)
+        assert more == sorted(more)  # in the order of the corpus
+    # sha256 of "i4" begins with 0a, the lowest of the eight.
+    assert chosen[0] == ["i4"]
+    for count in (0, 9):
+        with pytest.raises(CapoBenchError, match=f"{count} items .* are wanted; it has 8"):
+            build(toy, "train", encoder, replace(ALL, items=count))
 
 
 def test_budget_divides_an_item_and_samples(encoder):

@@ -222,6 +222,30 @@ def test_reference_is_computed_once(source, tmp_path, monkeypatch):
         capo(source, tmp_path, groups_of(), model=changed)
 
 
+@pytest.mark.parametrize(("accumulated", "batches"), [(1, 2), (2, 4)])
+def test_a_short_run_needs_no_reference_of_items_it_does_not_reach(
+    source, tmp_path, accumulated, batches
+):
+    groups = groups_of(items=6)
+    short = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": accumulated}
+    whole = capo(source, tmp_path / "whole", groups, **short)
+    args = config(CapoConfig, tmp_path, max_steps=2, logging_steps=1, learning_rate=1e-3, **short)
+    trainer = CapoTrainer(load(source), args, groups, cache=tmp_path / "cache")
+    known = [batch[0] for batch in trainer.train_dataset if batch[0].reference is not None]
+    assert len(known) == batches
+    wanted = {batch[0].item: batch[0].reference for batch in whole.train_dataset}
+    for group in known:
+        assert group.reference == pytest.approx(wanted[group.item], abs=1e-5)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert len(losses) == 2
+    # What a run must not reach would stop it.
+    args.max_steps = 6
+    with pytest.raises(CapoBenchError, match="the loss is nan"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_trie_is_chosen(architecture):
     model = tiny.model(architecture, torch.float32)
