@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from capo_bench.train.batches import Batch
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.dataset import Group
 from capo_bench.train.objective import Outcome, preference
-from capo_bench.train.packed_trainer import Batch, PackedTrainer
+from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.reference import model_fingerprint, with_reference
 
 
@@ -51,7 +53,7 @@ class CapoTrainer(PackedTrainer):
     def prepared(self, groups: Sequence[Group]) -> Sequence[Group]:
         """The groups with the log-probabilities of the model as it is now, the reference."""
         if self.args.reference_free:
-            return groups
+            return [replace(group, reference=(0.0,) * len(group.paths)) for group in groups]
         self.model.eval()
         dtype = next(self.model.parameters()).dtype
         fingerprint = f"{model_fingerprint(self.model)} {dtype} {self.accelerator.mixed_precision}"

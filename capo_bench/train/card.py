@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,15 @@ from typing import Any
 from capo_bench import __version__
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
+
+_TASKS = ("nli", "paraphrase", "mini-nli", "mini-paraphrase")
+"""Corpora that lm-eval tasks are named after; the others are given to a task as an option."""
+
+_PROMPTS = {
+    "tag": "the item and `Annotator <id>:`",
+    "zero-shot": "instructions, the item and the annotator's id",
+    "profile": "instructions, the item, a description of the annotator and their id",
+}
 
 _TEXT = """\
 ---
@@ -23,8 +33,8 @@ tags: [capo-bench, {method}]
 # {title}
 
 Trained by capo-bench, the open benchmark of CAPO (cross-annotator preference optimization,
-arXiv 2605.28802), to answer as one given annotator would. A prompt is the item and
-`Annotator <id>:`; the response is `Label: ...` and `Explanation: ...`. The model imitates {who};
+arXiv 2605.28802), to answer as one given annotator would. A prompt is {prompt};
+the response is `Label: ...` and `Explanation: ...`. The model imitates {who};
 it is made for research on human label variation, not for decisions about people.
 
 | | |
@@ -39,7 +49,7 @@ Score it on the same prompts with
 
 ```
 lm_eval --model hf --model_args {arguments} --include_path "$(capo-bench tasks)" \\
-    --tasks <task of the corpus> --metadata '{{"setting": "tag"}}'{chat}
+    --tasks {task}{chat}
 ```
 
 ## Settings
@@ -64,6 +74,9 @@ class Card:
         settings: Settings that differ from transformers' defaults.
         command: The command, as it was given.
         chat: Whether prompts are wrapped in the chat template.
+        setting: The form of the prompts.
+        corpus: The corpus, as it was given.
+        reading: What else the task must know of how the corpus was read.
     """
 
     method: str
@@ -75,6 +88,9 @@ class Card:
     settings: Mapping[str, Any]
     command: str
     chat: bool
+    setting: str
+    corpus: str
+    reading: Mapping[str, Any]
 
 
 def render(card: Card) -> str:
@@ -93,10 +109,22 @@ def render(card: Card) -> str:
         who="annotator " + ", ".join(card.annotators),
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
         command=card.command,
+        prompt=_PROMPTS[card.setting],
         arguments=arguments,
+        task=_task(card),
         chat=" --apply_chat_template" if card.chat else "",
         settings=json.dumps(card.settings, indent=1, default=str, sort_keys=True),
     )
+
+
+def _task(card: Card) -> str:
+    """The task of lm-eval with the card's corpus and prompts, and its `--metadata` if need be."""
+    named = card.corpus in _TASKS
+    name = f"capo_{(card.corpus if named else 'nli').replace('-', '_')}"
+    metadata = {**({} if named else {"corpus": card.corpus}), **card.reading}
+    suffix = "" if card.setting == "zero-shot" else f"_{card.setting}"
+    extra = f" --metadata {shlex.quote(json.dumps(metadata))}" if metadata else ""
+    return f"{name}{suffix}{extra}"
 
 
 def _versions() -> list[str]:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -48,6 +48,19 @@ class RunConfig:
     )
     valid_only: bool = field(
         default=False, metadata={"help": "Only responses that their own author confirmed."}
+    )
+    setting: Literal["tag", "zero-shot", "profile"] = field(
+        default="tag",
+        metadata={
+            "help": "How prompts introduce the annotator, as in evaluation: by id alone, with "
+            "instructions, or with a description made of their training responses."
+        },
+    )
+    train_items: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train on this many items, chosen by a hash of their ids: fewer are among more."
+        },
     )
     target: list[str] = field(
         default_factory=list, metadata={"help": "Target annotators; all by default, jointly."}
@@ -181,9 +194,12 @@ def _train(
         model = with_lora(
             model, rank=start.lora_rank, alpha=start.lora_alpha, targets=start.lora_targets
         )
-    train, validation = _datasets(method, args, corpus, targets, model, tokenizer)
+    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
+    prompter = Prompter(corpus, start.setting)
+    train, validation = _datasets(start, args, corpus, prompter, encoder, targets, longest(model))
     trainer = _trainer(method, model, args, train, validation, tokenizer)
-    _say(args, f"{len(train.groups)} groups, {trainer.form} form")
+    items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
+    _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.form} form")
     try:
         result = trainer.train(resume_from_checkpoint=resume)
     except KeyboardInterrupt:
@@ -196,7 +212,8 @@ def _train(
         "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
         + (" (synthetic)" if corpus.synthetic else ""),
         "annotators": ", ".join(targets) or f"all, jointly ({', '.join(corpus.annotator_ids)})",
-        "prompt hash": _prompt_hash(corpus, args, tokenizer),
+        "prompts": f"{start.setting}, hash {_prompt_hash(corpus, prompter, encoder)}",
+        "training items": items,
         "training groups": f"{trainer.run['data']} ({len(train.groups)})",
         "left out": "; ".join(train.notes) or "nothing",
         "layout": trainer.form,
@@ -222,14 +239,14 @@ def _trainer(
 
 
 def _datasets(
-    method: str,
+    start: RunConfig,
     args: PackedConfig,
     corpus: Corpus,
+    prompter: Prompter,
+    encoder: Encoder,
     targets: list[str],
-    model: Any,
-    tokenizer: Any,
+    most: int | None,
 ) -> tuple[Dataset, Dataset | None]:
-    most = longest(model)
     options = Options(
         rejected=args.rejected if isinstance(args, CapoConfig) else None,
         balance=args.balance,
@@ -237,9 +254,9 @@ def _datasets(
         max_trie_tokens=args.max_trie_tokens,
         drop_overlong=args.drop_overlong,
         seed=args.seed,
+        items=start.train_items,
     )
-    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
-    train = build(corpus, "train", encoder, options, targets=targets or None)
+    train = build(corpus, "train", prompter, encoder, options, targets=targets or None)
     for note in train.notes:
         _say(args, f"train: {note}")
     if args.eval_strategy == "no":
@@ -248,7 +265,8 @@ def _datasets(
         _say(args, f"corpus {corpus.name} has no validation split: no evaluation")
         args.eval_strategy = "no"
         return train, None
-    validation = build(corpus, "validation", encoder, options, targets=targets or None)
+    options = replace(options, items=None)
+    validation = build(corpus, "validation", prompter, encoder, options, targets=targets or None)
     for note in validation.notes:
         _say(args, f"validation: {note}")
     return train, validation
@@ -278,9 +296,7 @@ def _check_output(output: Path, resume: bool | str | None) -> None:
         ) from error
 
 
-def _prompt_hash(corpus: Corpus, args: PackedConfig, tokenizer: Any) -> str:
-    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
-    prompter = Prompter(corpus, "tag")
+def _prompt_hash(corpus: Corpus, prompter: Prompter, encoder: Encoder) -> str:
     return prompt_hash(
         encoder.text(prompter(item, annotator))
         for item in corpus.split("train")
@@ -319,6 +335,9 @@ def _save(
         base = trainer.model.peft_config["default"].base_model_name_or_path or base
     defaults = type(args)(output_dir=args.output_dir).to_dict()
     changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
+    read = {"data": start.data, "splits": start.splits, "valid_only": start.valid_only}
+    unread = RunConfig(model="", corpus="")
+    reading = {name: value for name, value in read.items() if value != getattr(unread, name)}
     card = Card(
         method=argv[0],
         base=base,
@@ -329,6 +348,9 @@ def _save(
         settings={**asdict(start), **changed},
         command=f"capo-bench train {shlex.join(argv)}",
         chat=args.apply_chat_template,
+        setting=start.setting,
+        corpus=start.corpus,
+        reading=reading,
     )
     (Path(args.output_dir) / CARD_FILE).write_text(render(card), encoding="utf-8")
     _say(args, f"saved in {args.output_dir}")

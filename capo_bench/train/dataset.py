@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -10,8 +11,11 @@ from typing import Any, Literal
 
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Prompter, render_target
+from capo_bench.prompts import render_target
 from capo_bench.train.packing import Path, Tokens, common_prefix
+
+Prompt = Callable[[Item, str], str]
+"""The prompt for an item and an annotator: a `capo_bench.prompts.Prompter`."""
 
 Rejected = Literal["all", "same-label", "other-label"]
 Balance = Literal["both", "items", "annotators", "none"]
@@ -119,6 +123,8 @@ class Options:
             divided by target annotators, and rejected responses are sampled.
         drop_overlong: Drop items whose prompt leaves no room for a response, instead of refusing.
         seed: Of the samples.
+        items: Use this many items only, chosen by a hash of their ids, so that fewer are among
+            more; `None`: all.
     """
 
     rejected: Rejected | None
@@ -127,6 +133,7 @@ class Options:
     max_trie_tokens: int = 2048
     drop_overlong: bool = False
     seed: int = 0
+    items: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,7 @@ class Dataset:
 def build(
     corpus: Corpus,
     split: str,
+    prompt: Prompt,
     encoder: Encoder,
     options: Options,
     *,
@@ -154,13 +162,14 @@ def build(
     Args:
         corpus: The corpus.
         split: The split.
+        prompt: Makes prompts.
         encoder: Makes token ids.
         options: See `Options`.
         targets: The target annotators; all by default.
 
     Raises:
-        CapoBenchError: If there is nothing to train on, a target has no data, or an item is too
-            long.
+        CapoBenchError: If there is nothing to train on, a target has no data, an item is too
+            long, or there are fewer items than wanted.
     """
     for target in targets or ():
         if target not in corpus.annotator_ids:
@@ -168,7 +177,7 @@ def build(
                 f"corpus {corpus.name} has no annotator {target!r}; "
                 f"it has {', '.join(corpus.annotator_ids)}"
             )
-    drafts, notes = _drafts(corpus, split, encoder, options, targets)
+    drafts, notes = _drafts(corpus, split, prompt, encoder, options, targets)
     present = {annotator for draft in drafts for annotator in draft.own}
     for target in targets or ():
         if target not in present:
@@ -227,19 +236,19 @@ class _Draft:
 def _drafts(
     corpus: Corpus,
     split: str,
+    prompt: Prompt,
     encoder: Encoder,
     options: Options,
     targets: Collection[str] | None,
 ) -> tuple[list[_Draft], Counter[str]]:
-    prompter = Prompter(corpus, "tag")
     notes: Counter[str] = Counter()
     drafts: list[_Draft] = []
     explained = False
-    for item in corpus.split(split):
+    for item in _chosen(corpus, split, options.items):
         cells = _explained(item, notes)
         explained = explained or bool(cells)
         contexts = {
-            annotator: encoder.context(prompter(item, annotator))
+            annotator: encoder.context(prompt(item, annotator))
             for annotator in cells
             if targets is None or annotator in targets
         }
@@ -261,6 +270,19 @@ def _drafts(
             f"corpus {corpus.name} has no explanations in split {split!r}; training needs them"
         )
     return drafts, notes
+
+
+def _chosen(corpus: Corpus, split: str, count: int | None) -> Sequence[Item]:
+    items = corpus.split(split)
+    if count is None:
+        return items
+    if not 0 < count <= len(items):
+        raise CapoBenchError(
+            f"{count} items of corpus {corpus.name}, split {split!r}, are wanted; it has {len(items)}"
+        )
+    ranked = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
+    chosen = {item.id for item in ranked[:count]}
+    return [item for item in items if item.id in chosen]
 
 
 def _explained(item: Item, notes: Counter[str]) -> dict[str, list[Response]]:

@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, Trainer
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.train.batches import Batch, Order, collate, compose
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
 from capo_bench.train.dataset import Group
 from capo_bench.train.forms import choose
 from capo_bench.train.logprobs import response_logprobs
-from capo_bench.train.objective import Contests, Outcome
+from capo_bench.train.objective import Outcome
 from capo_bench.train.packed_config import PackedConfig
-from capo_bench.train.packing import Form, Packed, build, pack
+from capo_bench.train.packing import Form
 from capo_bench.train.reference import groups_fingerprint
 
 _METRICS = ("loss", "accuracy", "margin", "reward", "nll")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass needs.
-
-    Attributes:
-        packed: The rows.
-        contests: The contests, as indices into the rows' paths.
-        lengths: [N] tokens of each path's response.
-        reference: [N] log pi_ref of each path; zeros where there is none.
-        annotator: [C] index of each contest's target annotator.
-    """
-
-    packed: Packed
-    contests: Contests
-    lengths: Tensor
-    reference: Tensor
-    annotator: Tensor
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch on another device; accelerate calls this."""
-        return Batch(
-            packed=self.packed.to(device, non_blocking),
-            contests=replace(
-                self.contests,
-                **{
-                    field.name: getattr(self.contests, field.name).to(device)
-                    for field in fields(Contests)
-                },
-            ),
-            lengths=self.lengths.to(device),
-            reference=self.reference.to(device),
-            annotator=self.annotator.to(device),
-        )
 
 
 class PackedTrainer(Trainer):  # type: ignore[misc]
@@ -123,14 +87,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         )
         self._annotators = sorted({c.annotator for group in both for c in group.contests})
         self.run = {"method": self.method, "data": groups_fingerprint(train_dataset)}
-        self.train_dataset = self._compose(
-            self.prepared(train_dataset), args.per_device_train_batch_size
-        )
-        self.eval_dataset = (
-            self._compose(self.prepared(eval_dataset), args.per_device_eval_batch_size)
-            if eval_dataset
-            else None
-        )
+        batches = self._compose(train_dataset, args.per_device_train_batch_size)
+        self._order = Order(len(batches), args.seed if args.data_seed is None else args.data_seed)
+        self.train_dataset = self._prepare(train_dataset, batches, self._visited())
+        self.eval_dataset = None
+        if eval_dataset:
+            batches = self._compose(eval_dataset, args.per_device_eval_batch_size)
+            self.eval_dataset = self._prepare(eval_dataset, batches, range(len(batches)))
         self._sums = torch.zeros(len(_METRICS) + 1, dtype=torch.float64)
 
     # What a method is.
@@ -153,35 +116,26 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     # Data.
 
-    def _compose(self, groups: Sequence[Group], most: int) -> list[list[Group]]:
-        """Batches of at most `most` groups within the token budget, of similar sizes.
+    def _compose(self, groups: Sequence[Group], most: int) -> list[list[int]]:
+        return compose(groups, self.form, most, self.args.max_batch_tokens, self.args.seed)
 
-        They are composed once, so that every epoch has the same number of steps and a resumed run
-        sees the same batches; their order is shuffled in every epoch.
-        """
-        shapes = [self._shape(group) for group in groups]
-        order = list(range(len(groups)))
-        random.Random(self.args.seed).shuffle(order)
-        batches: list[list[Group]] = []
-        window = 16 * most
-        for start in range(0, len(order), window):
-            rows = width = 0
-            batch: list[Group] = []
-            for index in sorted(order[start : start + window], key=lambda i: shapes[i]):
-                rows, width = rows + shapes[index][1], max(width, shapes[index][0])
-                if batch and (len(batch) == most or rows * width > self.args.max_batch_tokens):
-                    batches.append(batch)
-                    batch, rows, width = [], shapes[index][1], shapes[index][0]
-                batch.append(groups[index])
-            batches.append(batch)
-        return batches
+    def _visited(self) -> Sequence[int]:
+        """The batches that the run will train on: all, unless it ends within the first epoch."""
+        order = list(self._order)
+        if self.args.max_steps <= 0:
+            return order
+        step = self.args.gradient_accumulation_steps * self.args.world_size
+        return order[: self.args.max_steps * step]
 
-    def _shape(self, group: Group) -> tuple[int, int]:
-        """Length of the longest row of a group, and its rows."""
-        if self.form == "trie":
-            return len(build(group.paths).tokens), 1
-        packed = pack([group.paths], self.form)
-        return packed.input_ids.shape[1], packed.input_ids.shape[0]
+    def _prepare(
+        self, groups: Sequence[Group], batches: list[list[int]], visited: Sequence[int]
+    ) -> list[list[Group]]:
+        """The batches; those that will be visited are prepared."""
+        needed = sorted({index for place in visited for index in batches[place]})
+        ready = list(groups)
+        for index, group in zip(needed, self.prepared([groups[i] for i in needed]), strict=True):
+            ready[index] = group
+        return [[ready[index] for index in batch] for batch in batches]
 
     def _collate(self, rows: Sequence[Sequence[Group]]) -> dict[str, Any]:
         (groups,) = rows
@@ -190,38 +144,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def collate(self, groups: Sequence[Group]) -> Batch:
         """Packs groups."""
-        own: list[int] = []
-        rejected: list[list[int]] = []
-        weight: list[float] = []
-        annotator: list[int] = []
-        first = 0
-        for group in groups:
-            for contest in group.contests:
-                own.append(first + contest.own)
-                rejected.append([first + path for path in contest.rejected])
-                weight.append(contest.weight)
-                annotator.append(self._annotators.index(contest.annotator))
-            first += len(group.paths)
-        most = max(map(len, rejected))
-        return Batch(
-            packed=pack([group.paths for group in groups], self.form),
-            contests=Contests(
-                own=torch.tensor(own),
-                rejected=torch.tensor(
-                    [others + [-1] * (most - len(others)) for others in rejected], dtype=torch.long
-                ),
-                weight=torch.tensor(weight),
-            ),
-            lengths=torch.tensor([len(p.response) for group in groups for p in group.paths]),
-            reference=torch.cat(
-                [torch.tensor(g.reference or [0.0] * len(g.paths)) for g in groups]
-            ),
-            annotator=torch.tensor(annotator),
-        )
+        return collate(groups, self.form, self._annotators)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One composed batch a step, in an order fixed by the seed and the epoch."""
-        return self._loader(self.train_dataset, RandomSampler(self.train_dataset))
+        return self._loader(self.train_dataset, self._order)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """One composed batch a step, in order."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from capo_bench.train.batches import Batch
 from capo_bench.train.objective import Outcome
-from capo_bench.train.packed_trainer import Batch, PackedTrainer
+from capo_bench.train.packed_trainer import PackedTrainer
 
 
 class SftTrainer(PackedTrainer):

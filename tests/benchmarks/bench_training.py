@@ -1,7 +1,7 @@
 """Training speed side by side: TRL's DPOTrainer, plain rows, and packed groups.
 
     python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
-        [--chat] [--lora] [--method capo|sft] [--items 3]
+        [--setting tag] [--chat] [--lora] [--method capo|sft] [--items 3]
 
 Every contestant is a process of its own with one thread, float32 weights and AdamW, and takes one
 optimizer step an item. Contestants take turns, an item each, so that a busy machine disturbs all
@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capo_bench.corpus.load import load
+from capo_bench.prompts import SETTINGS, Prompter
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory
@@ -71,10 +72,13 @@ def items(options: argparse.Namespace) -> list[Group]:
     if annotators is None:
         _, tokenizer = load_model(options.model, dtype="float32", attention=None)
         encoder = Encoder(tokenizer, chat=options.chat)
+        corpus = load(options.corpus)
+        prompter = Prompter(corpus, options.setting)
         rejected: Any = "all" if method == "capo" else None
+        built = build(corpus, "train", prompter, encoder, Options(rejected, max_trie_tokens=10**6))
         groups = [
             replace(g, contests=tuple(replace(c, weight=1.0) for c in g.contests))
-            for g in build(load(options.corpus), "train", encoder, Options(rejected)).groups
+            for g in built.groups
         ]
         # Items that four annotators answered, each in other words: 12 pairs.
         full = [
@@ -180,7 +184,7 @@ class Worker:
             loss = preference(logprobs, zero, zero + 1, contests, beta=0.1).loss.mean()
             loss.backward()
             return loss.item(), packed.input_ids.numel()
-        inputs = self.ours._collate([groups])
+        inputs = self.ours._collate([list(self.ours.prepared(groups))])
         loss = self.ours.compute_loss(self.model, inputs)
         loss.backward()
         return loss.item(), inputs["input_ids"].numel()
@@ -262,6 +266,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--corpus", default="nli")
     parser.add_argument("--annotators", type=int)
+    parser.add_argument("--setting", choices=SETTINGS, default="tag")
     parser.add_argument("--chat", action="store_true", help="Prompts in the chat template.")
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--method", choices=["capo", "sft"], default="capo")
@@ -314,7 +319,8 @@ def print_table(
 ) -> None:
     """One line a contestant, and the floor."""
     data = f"A = {options.annotators}" if options.annotators else options.corpus
-    data += " with chat template" if options.chat else ""
+    if not options.annotators:
+        data += f", {options.setting} prompts{' in the chat template' if options.chat else ''}"
     table = Table(
         title=f"{options.method}, {'LoRA' if options.lora else 'full'}, {data}, "
         f"{len(floors)} items, {File(options.model).name}"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.prompts import Prompter
 from capo_bench.train import attention
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
@@ -32,7 +33,9 @@ def load(source):
 
 def groups_of(items=3, annotators=3, rejected="all"):
     options = Options(rejected=rejected)
-    return build(crossed(items, annotators), "train", Encoder(tiny.tokenizer()), options).groups
+    toy = crossed(items, annotators)
+    encoder = Encoder(tiny.tokenizer())
+    return build(toy, "train", Prompter(toy, "tag"), encoder, options).groups
 
 
 def config(cls, output, **kwargs):

@@ -1,0 +1,142 @@
+"""Batches: which groups go into one forward pass, in which order, and as what tensors."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from capo_bench.train.dataset import Group
+from capo_bench.train.objective import Contests
+from capo_bench.train.packing import Form, Packed, build, pack
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs.
+
+    Attributes:
+        packed: The rows.
+        contests: The contests, as indices into the rows' paths.
+        lengths: [N] tokens of each path's response.
+        reference: [N] log pi_ref of each path; NaN where it was not computed.
+        annotator: [C] index of each contest's target annotator.
+    """
+
+    packed: Packed
+    contests: Contests
+    lengths: Tensor
+    reference: Tensor
+    annotator: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; accelerate calls this."""
+        return Batch(
+            packed=self.packed.to(device, non_blocking),
+            contests=replace(
+                self.contests,
+                **{
+                    field.name: getattr(self.contests, field.name).to(device)
+                    for field in fields(Contests)
+                },
+            ),
+            lengths=self.lengths.to(device),
+            reference=self.reference.to(device),
+            annotator=self.annotator.to(device),
+        )
+
+
+class Order(Sampler[int]):
+    """A permutation for each epoch that the seed alone decides, so that it is known beforehand."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed, self._epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Accelerate calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed} {self._epoch}")
+        return iter(rng.sample(range(self._size), self._size))
+
+
+def compose(
+    groups: Sequence[Group], form: Form, most: int, budget: int, seed: int
+) -> list[list[int]]:
+    """Batches, as indices, of at most `most` groups within the token budget, of similar sizes.
+
+    They are composed once, so that every epoch has the same number of steps and a resumed run
+    sees the same batches; their order is shuffled in every epoch.
+
+    Args:
+        groups: The groups.
+        form: How a group is laid out.
+        most: Most groups of a batch.
+        budget: Most tokens of a batch, padding included; a group that needs more is a batch alone.
+        seed: Of the composition.
+    """
+    shapes = [_shape(group, form) for group in groups]
+    order = list(range(len(groups)))
+    random.Random(seed).shuffle(order)
+    batches: list[list[int]] = []
+    window = 16 * most
+    for start in range(0, len(order), window):
+        rows = width = 0
+        batch: list[int] = []
+        for index in sorted(order[start : start + window], key=lambda i: shapes[i]):
+            rows, width = rows + shapes[index][1], max(width, shapes[index][0])
+            if batch and (len(batch) == most or rows * width > budget):
+                batches.append(batch)
+                batch, rows, width = [], shapes[index][1], shapes[index][0]
+            batch.append(index)
+        batches.append(batch)
+    return batches
+
+
+def collate(groups: Sequence[Group], form: Form, annotators: Sequence[str]) -> Batch:
+    """Packs groups in a form; annotators are numbered by their place in `annotators`."""
+    own: list[int] = []
+    rejected: list[list[int]] = []
+    weight: list[float] = []
+    annotator: list[int] = []
+    first = 0
+    for group in groups:
+        for contest in group.contests:
+            own.append(first + contest.own)
+            rejected.append([first + path for path in contest.rejected])
+            weight.append(contest.weight)
+            annotator.append(annotators.index(contest.annotator))
+        first += len(group.paths)
+    most = max(map(len, rejected))
+    return Batch(
+        packed=pack([group.paths for group in groups], form),
+        contests=Contests(
+            own=torch.tensor(own),
+            rejected=torch.tensor(
+                [others + [-1] * (most - len(others)) for others in rejected], dtype=torch.long
+            ),
+            weight=torch.tensor(weight),
+        ),
+        lengths=torch.tensor([len(p.response) for group in groups for p in group.paths]),
+        reference=torch.cat(
+            [torch.tensor(g.reference or [math.nan] * len(g.paths)) for g in groups]
+        ),
+        annotator=torch.tensor(annotator),
+    )
+
+
+def _shape(group: Group, form: Form) -> tuple[int, int]:
+    """Length of the longest row of a group, and its rows."""
+    if form == "trie":
+        return len(build(group.paths).tokens), 1
+    packed = pack([group.paths], form)
+    return packed.input_ids.shape[1], packed.input_ids.shape[0]
