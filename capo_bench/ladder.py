@@ -69,7 +69,7 @@ PRESETS: Mapping[str, Preset] = {
     # A model of some 100 million parameters on one core, about three hours a corpus.
     "cpu": Preset(
         train={**_CPU, "per_device_train_batch_size": 4, "logging_steps": 5},
-        sft={"learning_rate": 4e-4, "num_train_epochs": 1},
+        sft={"learning_rate": 2e-4, "num_train_epochs": 1, "eval_strategy": "epoch"},
         capo={"learning_rate": 5e-5, "max_steps": 30, "anchor": 0.1},
         model_args={"dtype": "float32"},
         evaluate={"batch_size": 64, "device": "cpu", "gen_kwargs": "max_gen_toks=48"},
@@ -229,8 +229,8 @@ class Ladder:
             commands = {"train": self._train(rung)} if rung.train else {}
             commands["evaluate"] = self._evaluate(rung)
             for kind, command in commands.items():
-                done = self._stands(rung, kind)
-                if done and known.get(kind, {}).get("command") != list(command):
+                done = kind in known and self._stands(rung, kind)
+                if done and known[kind]["command"] != list(command):
                     raise CapoBenchError(
                         f"{self.folder(rung) / RUNG_FILE}: {kind} ran with other settings than this "
                         "preset has; delete the rung's folder, or choose another --output"
@@ -288,7 +288,7 @@ class Ladder:
         if kind == "train":
             # The model card is what training writes last.
             return (self._checkpoint(rung) / CARD_FILE).is_file()
-        return self.results(rung) is not None and "evaluate" in self._known(rung)
+        return self.results(rung) is not None
 
     def _checkpoint(self, rung: Rung) -> Path:
         return self.folder(rung) / "model"

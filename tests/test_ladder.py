@@ -5,12 +5,11 @@ import sys
 from dataclasses import replace
 
 import pytest
+from train import tiny
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
 from capo_bench.train.command import main as train
-
-from .train import tiny
 
 
 def in_process(command):
