@@ -8,6 +8,7 @@ with the number of subtrees and not with its square. The results are the same nu
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -49,21 +50,22 @@ def subtree_attention(
     length = query.shape[2]
     for row, bounds in enumerate(segments):
         q, k, v, mask = (x[row : row + 1] for x in (query, key, value, attention_mask))
+        # Split, not sliced: the gradient of a slice is as long as what it was taken from.
+        edges = [0, *bounds, length]
+        sizes = [end - start for start, end in itertools.pairwise(edges)]
+        q_parts, k_parts, v_parts = (x.split(sizes, dim=2) for x in (q, k, v))
         begin = bounds[0]
         pieces = []
-        for start, end in zip([0, *bounds[:-1]], bounds, strict=True):
+        for part, (start, end) in enumerate(itertools.pairwise([0, *bounds])):
             if start == end:
                 continue
-            if start == 0:
-                seen_k, seen_v, seen = k[:, :, :end], v[:, :, :end], mask[:, :, :end, :end]
-            else:
-                seen_k = torch.cat([k[:, :, :begin], k[:, :, start:end]], dim=2)
-                seen_v = torch.cat([v[:, :, :begin], v[:, :, start:end]], dim=2)
-                at = mask[:, :, start:end]
-                seen = torch.cat([at[..., :begin], at[..., start:end]], dim=3)
-            piece, _ = sdpa_attention_forward(
-                module, q[:, :, start:end], seen_k, seen_v, seen, **kwargs
-            )
+            seen_k, seen_v = k_parts[part], v_parts[part]
+            seen = mask[:, :, start:end, start:end]
+            if start > 0 and begin > 0:
+                seen_k = torch.cat([k_parts[0], seen_k], dim=2)
+                seen_v = torch.cat([v_parts[0], seen_v], dim=2)
+                seen = torch.cat([mask[:, :, start:end, :begin], seen], dim=3)
+            piece, _ = sdpa_attention_forward(module, q_parts[part], seen_k, seen_v, seen, **kwargs)
             pieces.append(piece)
         if bounds[-1] < length:
             pieces.append(v.new_zeros(1, length - bounds[-1], query.shape[1], v.shape[3]))
