@@ -8,10 +8,12 @@ with the number of subtrees and not with its square. The results are the same nu
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -26,6 +28,7 @@ def subtree_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     segments: list[list[int]] | None = None,
+    scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' sdpa attention, cut along the subtrees of packed rows.
@@ -37,34 +40,39 @@ def subtree_attention(
         value: [B, H', T, D].
         attention_mask: [B, 1, T, T] boolean mask of the packed rows, or `None` for plain rows.
         segments: For each row the bounds of its beginning and its subtrees; `None` for plain rows.
-        **kwargs: Passed on.
+        scaling: What scores are multiplied by; 1 / sqrt(D) by default.
+        **kwargs: Passed on for plain rows; packed rows know no dropout.
 
     Returns:
         [B, T, H, D] and `None`, as transformers' attention functions do.
     """
     if segments is None or attention_mask is None:
+        kwargs["scaling"] = scaling
         result, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return result, None
     outputs = []
     length = query.shape[2]
     for row, bounds in enumerate(segments):
         q, k, v, mask = (x[row : row + 1] for x in (query, key, value, attention_mask))
+        # Split, not sliced: the gradient of a slice is as long as what it was taken from.
+        edges = [0, *bounds, length]
+        sizes = [end - start for start, end in itertools.pairwise(edges)]
+        q_parts, k_parts, v_parts = (torch.split(x, sizes, dim=2) for x in (q, k, v))
         begin = bounds[0]
         pieces = []
-        for start, end in zip([0, *bounds[:-1]], bounds, strict=True):
+        for part, (start, end) in enumerate(itertools.pairwise([0, *bounds])):
             if start == end:
                 continue
-            if start == 0:
-                seen_k, seen_v, seen = k[:, :, :end], v[:, :, :end], mask[:, :, :end, :end]
-            else:
-                seen_k = torch.cat([k[:, :, :begin], k[:, :, start:end]], dim=2)
-                seen_v = torch.cat([v[:, :, :begin], v[:, :, start:end]], dim=2)
-                at = mask[:, :, start:end]
-                seen = torch.cat([at[..., :begin], at[..., start:end]], dim=3)
-            piece, _ = sdpa_attention_forward(
-                module, q[:, :, start:end], seen_k, seen_v, seen, **kwargs
+            seen_k, seen_v = k_parts[part], v_parts[part]
+            seen = mask[:, :, start:end, start:end]
+            if start > 0 and begin > 0:
+                seen_k = torch.cat([k_parts[0], seen_k], dim=2)
+                seen_v = torch.cat([v_parts[0], seen_v], dim=2)
+                seen = torch.cat([mask[:, :, start:end, :begin], seen], dim=3)
+            piece = functional.scaled_dot_product_attention(
+                q_parts[part], seen_k, seen_v, attn_mask=seen, scale=scaling, enable_gqa=True
             )
-            pieces.append(piece)
+            pieces.append(piece.transpose(1, 2))
         if bounds[-1] < length:
             pieces.append(v.new_zeros(1, length - bounds[-1], query.shape[1], v.shape[3]))
         outputs.append(torch.cat(pieces, dim=1))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from capo_bench.train.packing import Packed, visible
 
+_ROWS = 64  # logits are worked on in parts that a processor's cache holds
+
 
 def response_logprobs(model: nn.Module, config: Any, packed: Packed) -> Tensor:
     """Log pi(response | context) of every path, in nats, [N], float32 or wider.
@@ -70,7 +72,7 @@ class _Scored(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, row: Tensor, token: Tensor) -> Tensor:
         z = logits if logits.dtype == torch.float64 else logits.float()
-        normalizer = torch.logsumexp(z, dim=1)
+        normalizer = torch.cat([torch.logsumexp(part, dim=1) for part in torch.split(z, _ROWS)])
         # Kept on the context, not by save_for_backward, because backward overwrites it.
         ctx.z, ctx.dtype = z, logits.dtype
         ctx.save_for_backward(normalizer, row, token)
@@ -81,6 +83,8 @@ class _Scored(torch.autograd.Function):
         normalizer, row, token = ctx.saved_tensors
         z, ctx.z = ctx.z, None
         total = torch.zeros_like(normalizer).index_add(0, row, gradient)
-        z.sub_(normalizer[:, None]).exp_().mul_(-total[:, None])
+        parts = (torch.split(x, _ROWS) for x in (z, normalizer[:, None], total[:, None]))
+        for logits, norm, share in zip(*parts, strict=True):
+            logits.sub_(norm).exp_().mul_(-share)
         z.index_put_((row, token), gradient, accumulate=True)
         return z.to(ctx.dtype), None, None

@@ -1,17 +1,17 @@
 """Training speed side by side: TRL's DPOTrainer, plain rows, and packed groups.
 
     python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
-        [--setting tag] [--chat] [--lora] [--method capo|sft] [--items 3]
+        [--setting tag] [--chat] [--lora] [--method capo|sft] [--items 3] [--per-step 1]
 
 Every contestant is a process of its own with one thread, float32 weights and AdamW, and takes one
-optimizer step an item. Contestants take turns, an item each, so that a busy machine disturbs all
-alike; what is reported is the median CPU time (user and system) of an item. The floor is the time
-of the matrix products alone, at the rate this machine reaches on the model's own shapes between
-the turns. Memory is the peak above weights, gradients and optimizer state. All but "TRL as shipped"
-run with `keep_freed_memory`, as `capo-bench train` does.
+optimizer step every --per-step items. Contestants take turns, a step each, so that a busy machine
+disturbs all alike; what is reported is the median CPU time (user and system) of an item. The floor
+is the time of the matrix products alone, at the rate this machine reaches on the model's own shapes
+between the turns. Memory is the peak above weights, gradients and optimizer state. All but "TRL as
+shipped" run with `keep_freed_memory`, as `capo-bench train` does.
 
 Without --annotators the items are the corpus's; with it they are random tokens of the lengths that
-VariErr-NLI has.
+VariErr-NLI has. `--model tiny` is a random Llama of four layers with SmolLM2's vocabulary.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
 import torch
 from rich.console import Console
 from rich.table import Table
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from capo_bench.corpus.load import load
-from capo_bench.prompts import SETTINGS, Prompter
+from capo_bench.prompts import Prompter
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory
@@ -56,14 +58,13 @@ CONTESTANTS = {
         "plain": "each sequence once",
         "target": "trie a target",
         "trie": "trie an item (ours)",
-        "trie-4": "the same, 4 items a step",
     },
     "sft": {
         "plain": "plain rows",
         "trie": "trie an item (ours)",
-        "trie-4": "the same, 4 items a step",
     },
 }
+TEXT = {"tag": (45, 75), "zero-shot": (135, 165)}  # tokens that an item's prompts share
 
 
 def items(options: argparse.Namespace) -> list[Group]:
@@ -94,7 +95,7 @@ def items(options: argparse.Namespace) -> list[Group]:
 
     found = []
     for number in range(count):
-        text, label = tokens(45, 75), tokens(9, 9)
+        text, label = tokens(*TEXT[options.setting]), tokens(9, 9)
         responses = [(*label, *tokens(8, 24)) for _ in range(annotators)]
         paths, contests = [], []
         for a in range(annotators):
@@ -133,10 +134,9 @@ class Worker:
         if kind.startswith("trl"):
             self._start_trl(folder)
         elif self.method == "sft":
-            form = "trie" if kind == "trie-4" else kind
-            self.ours = SftTrainer(self.model, SftConfig(**common, form=form), groups)
+            self.ours = SftTrainer(self.model, SftConfig(**common, form=kind), groups)
         else:
-            form = {"pairwise": "plain", "trie-4": "trie"}.get(kind, kind)
+            form = "plain" if kind == "pairwise" else kind
             config = CapoConfig(**common, form=form, reference_free=True)
             self.ours = CapoTrainer(self.model, config, groups, cache=File(folder))
         self.model.train()
@@ -171,12 +171,17 @@ class Worker:
         return (time.process_time() - start) / len(groups), loss, tokens / len(groups)
 
     def _backward(self, groups: list[Group]) -> tuple[float, int]:
-        group = groups[0]
-        pairs = [(c.own, other) for c in group.contests for other in c.rejected]
+        # Every contest has as many rejected responses as any other: a mean over pairs serves.
+        pairs = [
+            (group.paths[c.own], group.paths[other])
+            for group in groups
+            for c in group.contests
+            for other in c.rejected
+        ]
         if self.trl is not None:
-            return self._backward_trl(group, pairs)
+            return self._backward_trl(pairs, len(pairs) // len(groups))
         if self.kind == "pairwise":
-            packed = pack([[group.paths[i] for pair in pairs for i in pair]], "plain")
+            packed = pack([[path for pair in pairs for path in pair]], "plain")
             logprobs = response_logprobs(self.model, self.model.config, packed)
             own = torch.arange(0, 2 * len(pairs), 2)
             contests = Contests(own, own[:, None] + 1, torch.ones(len(pairs)))
@@ -189,18 +194,18 @@ class Worker:
         loss.backward()
         return loss.item(), inputs["input_ids"].numel()
 
-    def _backward_trl(self, group: Group, pairs: list[tuple[int, int]]) -> tuple[float, int]:
+    def _backward_trl(self, pairs: list[tuple[Path, Path]], most: int) -> tuple[float, int]:
         rows = [
             {
-                "prompt_ids": list(group.paths[own].context),
-                "chosen_ids": list(group.paths[own].response),
-                "rejected_ids": list(group.paths[other].response),
+                "prompt_ids": list(own.context),
+                "chosen_ids": list(own.response),
+                "rejected_ids": list(other.response),
                 "ref_chosen_logps": 0.0,
                 "ref_rejected_logps": 0.0,
             }
             for own, other in pairs
         ]
-        size = 2 if self.kind.endswith("-2") else len(rows)
+        size = 2 if self.kind.endswith("-2") else most
         total, tokens = 0.0, 0
         for first in range(0, len(rows), size):
             batch = self.trl.data_collator(rows[first : first + size])
@@ -248,16 +253,34 @@ def rate(model: Any, tokens: int) -> float:
     return 200 * left.numel() * config.intermediate_size / (time.process_time() - start)
 
 
-def operations(model: Any, group: Group, lora: bool) -> float:
-    """Of the matrix products of a step on the trie: 2 a weight and token, once forward and twice
-    backward (once where the weights are frozen); the head where a token is scored."""
+def floor(model: Any, group: Group, lora: bool) -> float:
+    """Seconds of the matrix products of an item on the trie: 2 operations a weight and token, once
+    forward and twice backward (once where the weights are frozen); the head where a token is
+    scored."""
     packed = pack([group.paths], "trie")
     head = model.config.hidden_size * model.config.vocab_size
     body = sum(
         p.numel() for name, p in model.named_parameters() if p.dim() == 2 and "layers" in name
     )
     times = 4 if lora else 6
-    return times * (body * packed.input_ids.numel() + head * int(packed.keep.sum()))
+    tokens = packed.input_ids.numel()
+    return times * (body * tokens + head * int(packed.keep.sum())) / rate(model, tokens)
+
+
+def tiny() -> str:
+    """Folder of a small random model."""
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = f"{tempfile.mkdtemp()}/tiny"
+    config = LlamaConfig(
+        vocab_size=49_152, hidden_size=256, intermediate_size=768, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    core = Tokenizer(WordLevel({"<eos>": 0, "a": 1, "b": 2, "c": 3}, unk_token="<eos>"))
+    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>").save_pretrained(folder)
+    return folder
 
 
 def main() -> None:
@@ -266,13 +289,16 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--corpus", default="nli")
     parser.add_argument("--annotators", type=int)
-    parser.add_argument("--setting", choices=SETTINGS, default="tag")
+    parser.add_argument("--setting", choices=TEXT, default="tag")
     parser.add_argument("--chat", action="store_true", help="Prompts in the chat template.")
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--method", choices=["capo", "sft"], default="capo")
     parser.add_argument("--items", type=int, default=3)
+    parser.add_argument("--per-step", type=int, default=1, help="Items an optimizer step.")
     parser.add_argument("--only", nargs="*", help="Contestants; ours is always among them.")
     options = parser.parse_args()
+    if options.model == "tiny":
+        options.model = tiny()
     torch.set_num_threads(1)
     groups = items(options)
     model, _ = load_model(options.model, dtype="float32", attention=None)
@@ -291,16 +317,14 @@ def main() -> None:
     steps: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in chosen}
     floors = []
     for number in range(-2, len(groups)):  # the first two turns warm up
-        group = groups[number % len(groups)]
         for kind, pipe in pipes.items():
-            size = 4 if kind == "trie-4" else 1
-            pipe.send([groups[(number + i) % len(groups)] for i in range(size)])
+            pipe.send([groups[(number + i) % len(groups)] for i in range(options.per_step)])
             taken = pipe.recv()
             if number >= 0:
                 steps[kind].append(taken)
         if number >= 0:
-            width = pack([group.paths], "trie").input_ids.numel()
-            floors.append(operations(model, group, options.lora) / rate(model, width))
+            turn = [groups[(number + i) % len(groups)] for i in range(options.per_step)]
+            floors.append(statistics.mean(floor(model, group, options.lora) for group in turn))
     peaks = {}
     for kind, pipe in pipes.items():
         pipe.send(None)
@@ -319,11 +343,10 @@ def print_table(
 ) -> None:
     """One line a contestant, and the floor."""
     data = f"A = {options.annotators}" if options.annotators else options.corpus
-    if not options.annotators:
-        data += f", {options.setting} prompts{' in the chat template' if options.chat else ''}"
+    data += f", {options.setting} prompts{' in the chat template' if options.chat else ''}"
     table = Table(
         title=f"{options.method}, {'LoRA' if options.lora else 'full'}, {data}, "
-        f"{len(floors)} items, {File(options.model).name}"
+        f"{len(floors)} items, {options.per_step} a step, {File(options.model).name}"
     )
     for column in ("form", "s/item", "items/s", "tokens", "loss", "peak GB", "ours is faster by"):
         table.add_column(column, justify="left" if column == "form" else "right")

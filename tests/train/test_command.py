@@ -212,12 +212,14 @@ def test_resume_from_other_data_is_refused(source, toy, tmp_path):
 
 
 def test_two_processes_give_the_gradient_of_one(source, tmp_path):
-    """Two groups of unequal sizes in one step of plain SGD, three to evaluate."""
-    small, large = crossed(1, 2), crossed(5, 5)
+    """Two of three groups, all of other sizes, in one step of plain SGD; three to evaluate."""
+    large = crossed(6, 5)
     items = [
-        replace(small.items[0], id="small", split="train"),
-        replace(large.items[1], split="train"),
-        *(replace(item, split="validation") for item in large.items[2:]),
+        *(
+            replace(crossed(3, size).items[place], split="train")
+            for place, size in enumerate((2, 3, 5))
+        ),
+        *(replace(item, split="validation") for item in large.items[3:]),
     ]
     file = tmp_path / "uneven.jsonl"
     jsonl.write(replace(large, items=tuple(items)), file)
@@ -227,12 +229,14 @@ def test_two_processes_give_the_gradient_of_one(source, tmp_path):
         "eval_steps": 1, "per_device_eval_batch_size": 1,
     }  # fmt: skip
     one, two = tmp_path / "one", tmp_path / "two"
-    run(["capo", *options(source, file, one, per_device_train_batch_size=2, **settings)])
-    command = ["capo", *options(source, file, two, per_device_train_batch_size=1, **settings)]
+    settings["per_device_train_batch_size"] = 1
+    run(["capo", *options(source, file, one, gradient_accumulation_steps=2, **settings)])
+    command = ["capo", *options(source, file, two, **settings)]
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-            "-m", "capo_bench.train", *command,
+            sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
+            "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+            "--dynamo_backend", "no", "-m", "capo_bench.train", *command,
         ],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

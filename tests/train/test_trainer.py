@@ -7,10 +7,12 @@ import torch
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts import Prompter
 from capo_bench.train import attention
+from capo_bench.train.batches import compose
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
-from capo_bench.train.dataset import Encoder, Options, build
+from capo_bench.train.dataset import Encoder, Group, Options, build
 from capo_bench.train.forms import choose
+from capo_bench.train.packing import Path
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
@@ -126,6 +128,39 @@ def test_loss_is_that_of_trl(source, tmp_path):
     assert ours == pytest.approx(theirs.item(), abs=1e-5)
     expected = torch.cat([p.grad.flatten() for p in policy.parameters()])
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_without_a_reference(source, tmp_path):
+    """The margin is of the policy's own log-probabilities."""
+    groups = groups_of(items=1, annotators=2)
+    trainer = capo(source, tmp_path, groups, reference_free=True, beta=0.3)
+    assert not (tmp_path / "cache").exists()
+    with torch.no_grad():
+        values = trainer.logprobs(trainer.model, trainer.collate(groups)).tolist()
+    expected = [
+        math.log1p(math.exp(-0.3 * (values[c.own] - values[c.rejected[0]])))
+        for c in groups[0].contests
+    ]
+    loss, _ = loss_and_gradient(trainer, trainer.train_dataset[0])
+    assert loss == pytest.approx(sum(expected) / 2, abs=1e-5)
+
+
+def test_batches_keep_to_the_budget():
+    """Rows of 3, 5, 5 and 9 tokens, by hand: a batch is as wide as its longest row."""
+    groups = [
+        Group(str(size), (Path((1,) * size, (2,)),), ()) for size in (5, 9, 3, 5)
+    ]  # a response's last token is no input
+
+    def sizes(most, budget):
+        batches = compose(groups, "trie", most, budget, seed=0)
+        assert sorted(i for batch in batches for i in batch) == [0, 1, 2, 3]
+        return [[len(groups[i].paths[0].context) for i in batch] for batch in batches]
+
+    assert sizes(4, 36) == [[3, 5, 5, 9]]
+    assert sizes(4, 35) == [[3, 5, 5], [9]]
+    assert sizes(4, 14) == [[3, 5], [5], [9]]
+    assert sizes(2, 36) == [[3, 5], [5, 9]]
+    assert sizes(4, 1) == [[3], [5], [5], [9]]
 
 
 def test_order_of_annotators_and_items_in_a_batch_change_nothing(source, tmp_path):
