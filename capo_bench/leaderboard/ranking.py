@@ -20,7 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from capo_bench.stats import LEVEL, Array, Resampled, holm, runs_variance, welch_df
+from capo_bench.stats import (
+    LEVEL,
+    Array,
+    Estimate,
+    Resampled,
+    holm,
+    interval,
+    runs_variance,
+    welch_df,
+    with_runs,
+)
 
 _ROUNDING = 1e-12
 
@@ -32,13 +42,19 @@ class Contender:
     Attributes:
         headline: The headline, resampled over items; the mean over runs if there are several.
         runs: The headline of each run.
-        ranked: Whether it takes part in ranks. References (controls, humans) are tested against
-            those that do, but neither have a rank nor count in one.
     """
 
     headline: Resampled
     runs: tuple[float, ...]
-    ranked: bool = True
+
+    def minus(self, other: Contender) -> Estimate:
+        """The difference of the two headlines, paired by item, the spread of runs in its interval.
+
+        Raises:
+            CapoBenchError: If they were not measured on equally many items.
+        """
+        apart = interval(self.headline.minus(other.headline))
+        return with_runs(apart, len(self.headline.without), [self.runs, other.runs])
 
 
 @dataclass(frozen=True)
@@ -46,60 +62,43 @@ class Standing:
     """Where a contender stands.
 
     Attributes:
-        rank: One more than the number of ranked contenders that are significantly better; `None` for
-            a reference or where the headline is undefined.
-        last: The number of ranked contenders that are not significantly worse: together with `rank`,
-            the ends of the confidence set.
-        better: Indices of all contenders, references among them, that are significantly better.
-        worse: Likewise.
+        rank: One more than the number of contenders that are significantly better; `None` where the
+            headline is undefined.
+        last: The number of contenders that are not significantly worse, itself among them: together
+            with `rank`, the ends of the confidence set.
     """
 
     rank: int | None
     last: int | None
-    better: tuple[int, ...]
-    worse: tuple[int, ...]
 
 
 def standings(contenders: Sequence[Contender]) -> list[Standing]:
-    """Ranks contenders measured on the same items.
-
-    The family of tests is every pair with at least one ranked contender in it: nothing is claimed
-    about two references.
+    """Ranks contenders that were measured on the same items; Holm's family is all of their pairs.
 
     A rank need not grow down a board: a row whose interval is wide may be told apart from fewer rows
     than the one above it.
 
-    Args:
-        contenders: In any order.
-
     Returns:
-        Their standings in the same order.
+        Their standings, in the same order.
 
     Raises:
         CapoBenchError: If they were not measured on equally many items.
     """
     defined = [i for i, one in enumerate(contenders) if np.isfinite(one.headline.value)]
-    values = np.array([one.headline.value for one in contenders])
-    beats = np.zeros((len(contenders), len(contenders)), dtype=np.bool_)
-    if defined:
-        p = pairwise_p([contenders[i] for i in defined])
-        ranked = np.array([contenders[i].ranked for i in defined])
-        tested = np.argwhere(np.triu(ranked[:, None] | ranked, k=1))
-        adjusted = holm([float(p[i, j]) for i, j in tested])
-        for (i, j), found in zip(tested, adjusted, strict=True):
-            if found < 1 - LEVEL:
-                one, other = defined[i], defined[j]
-                beats[(one, other) if values[one] > values[other] else (other, one)] = True
-    count = sum(contenders[i].ranked for i in defined)
-    found_standings = []
-    for i, one in enumerate(contenders):
-        better = tuple(int(j) for j in np.flatnonzero(beats[:, i]))
-        worse = tuple(int(j) for j in np.flatnonzero(beats[i]))
-        place = one.ranked and bool(np.isfinite(values[i]))
-        rank = 1 + sum(contenders[j].ranked for j in better) if place else None
-        last = count - sum(contenders[j].ranked for j in worse) if place else None
-        found_standings.append(Standing(rank, last, better, worse))
-    return found_standings
+    found = [Standing(None, None)] * len(contenders)
+    if not defined:
+        return found
+    p = pairwise_p([contenders[i] for i in defined])
+    values = np.array([contenders[i].headline.value for i in defined])
+    one, other = np.triu_indices(len(defined), k=1)
+    told = np.array(holm(list(p[one, other]))) < 1 - LEVEL
+    first_is_better = values[one] > values[other]
+    winner, loser = np.where(first_is_better, (one, other), (other, one))[:, told]
+    better = np.bincount(loser, minlength=len(defined))
+    worse = np.bincount(winner, minlength=len(defined))
+    for at, i in enumerate(defined):
+        found[i] = Standing(1 + int(better[at]), len(defined) - int(worse[at]))
+    return found
 
 
 def pairwise_p(contenders: Sequence[Contender]) -> Array:

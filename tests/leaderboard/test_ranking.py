@@ -15,9 +15,9 @@ def mean_of(values):
     return ItemSums(np.column_stack([values, np.ones(len(values))]), ratio)
 
 
-def contender(values, ranked=True):
+def contender(values):
     found = resample(mean_of(values))
-    return Contender(found, (found.value,), ranked)
+    return Contender(found, (found.value,))
 
 
 def several(runs):
@@ -90,12 +90,7 @@ def test_ranks_are_those_of_holm_over_all_pairs():
 def test_ranks_and_confidence_sets_by_hand():
     noise = np.tile([1.0, -1.0], 50)
     a, b, c = (contender(noise + shift) for shift in (5, 5 - 1e-14, 0))
-    found = standings([c, a, b])
-    assert found == [
-        Standing(rank=3, last=3, better=(1, 2), worse=()),
-        Standing(rank=1, last=2, better=(), worse=(0,)),
-        Standing(rank=1, last=2, better=(), worse=(0,)),
-    ]
+    assert standings([c, a, b]) == [Standing(3, 3), Standing(1, 2), Standing(1, 2)]
 
 
 def test_a_shaky_row_can_share_the_rank_of_a_row_above_it():
@@ -105,31 +100,21 @@ def test_a_shaky_row_can_share_the_rank_of_a_row_above_it():
     assert [one.rank for one in found] == [1, 2, 1]
 
 
-def test_references_are_tested_but_neither_rank_nor_count():
-    noise = np.tile([1.0, -1.0], 50)
-    human, best, worst, floor = (noise[:: (-1) ** k] + s for k, s in enumerate((9, 5, 3, 0)))
-    found = standings(
-        [contender(human, False), contender(best), contender(worst), contender(floor, False)]
-    )
-    assert [one.rank for one in found] == [None, 1, 2, None]
-    assert [one.last for one in found] == [None, 1, 2, None]
-    assert found[1].better == (0,)
-    assert found[2].worse == (3,)
-    # The pair of the two references is not tested.
-    assert found[0].worse == (1, 2)
-
-
-def test_the_family_grows_with_the_ranked_rows_only():
+def test_a_difference_is_paired_and_knows_the_spread_of_runs():
     rng = np.random.default_rng(4)
-    base = rng.normal(size=40)
-    pair = [base, base + rng.normal(0.4, 1, size=40)]
-    assert 0.01 < scipy_stats.ttest_rel(*pair).pvalue < 0.02
-    level = [contender(base + 50 + rng.normal(0, 9, size=40), False) for _ in range(5)]
-    alone = standings([contender(row) for row in pair])
-    assert [one.rank for one in alone] == [2, 1]
-    # Ten more tests, each of them plainly significant, leave the last one in Holm's order as it was.
-    beside = standings([*(contender(row) for row in pair), *level])
-    assert [one.rank for one in beside[:2]] == [2, 1]
+    item = rng.normal(size=60)
+    one, other = item + 1, item + rng.normal(0, 0.1, size=60)
+    found = contender(one).minus(contender(other))
+    exact = scipy_stats.ttest_rel(one, other).confidence_interval(0.95)
+    assert found.value == pytest.approx(one.mean() - other.mean())
+    assert (found.low, found.high) == (
+        pytest.approx(exact.low, abs=3e-3),
+        pytest.approx(exact.high, abs=3e-3),
+    )
+    shaky = several([one - 0.3, one, one + 0.3]).minus(contender(other))
+    assert shaky.value == pytest.approx(found.value)
+    assert shaky.stderr == pytest.approx(np.hypot(found.stderr, 0.3 / np.sqrt(3)))
+    assert shaky.low < found.low - 0.3
 
 
 def test_equal_rows_share_a_rank():
@@ -155,7 +140,7 @@ def test_an_undefined_headline_has_no_rank_and_changes_none():
     noise = np.tile([1.0, -1.0], 25)
     found = standings([nothing, contender(noise), contender(noise + 3)])
     assert [one.rank for one in found] == [None, 2, 1]
-    assert standings([nothing]) == [Standing(None, None, (), ())]
+    assert standings([nothing]) == [Standing(None, None)]
     assert standings([]) == []
 
 
