@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -248,6 +248,28 @@ def read_card(file: Path) -> Card:
     Raises:
         SubmissionError: Naming the first line at fault, and further faults after it.
     """
+    value, node = read_yaml(file)
+    try:
+        return Card.model_validate(value)
+    except ValidationError as error:
+        faults = [_fault(found) for found in error.errors(include_url=False)]
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise SubmissionError(
+            file,
+            _line_of(node, error.errors()[0]["loc"]),
+            f"{'; '.join(faults[:3])}{more}; `capo-bench leaderboard schema` prints what a card has",
+        ) from error
+
+
+def read_yaml(file: Path) -> tuple[Any, Any]:
+    """Reads a small file of plain YAML: no aliases, which can blow it up, and no key twice.
+
+    Returns:
+        The value, and the node that it was made from, which knows its lines.
+
+    Raises:
+        SubmissionError: If it is missing, larger than a card may be, a link, or something else.
+    """
     _check_file(file, CARD_BYTES)
     text = read_text(file)
     try:
@@ -263,16 +285,7 @@ def read_card(file: Path) -> Card:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = str(error).split("\n")[0]
         raise SubmissionError(file, None, f"not plain YAML: {problem}") from error
-    try:
-        return Card.model_validate(value)
-    except ValidationError as error:
-        faults = [_fault(found) for found in error.errors(include_url=False)]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise SubmissionError(
-            file,
-            _line_of(node, error.errors()[0]["loc"]),
-            f"{'; '.join(faults[:3])}{more}; `capo-bench leaderboard schema` prints what a card has",
-        ) from error
+    return value, node
 
 
 def write_submission(
@@ -293,6 +306,8 @@ def write_submission(
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise CapoBenchError(f"{folder} is in use already; choose a new folder, or remove it")
     for run, lines in zip(card.runs, predictions, strict=True):
+        for line in lines:
+            _line(folder / run.file, None, {"fingerprint": fingerprint, **asdict(line)})
         write_fingerprinted(folder / run.file, fingerprint, lines)
     data = card.model_dump(mode="json", exclude_none=True)
     write_text(folder / CARD, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
@@ -307,15 +322,19 @@ def schemas() -> dict[str, Any]:
 def _prediction_lines(file: Path) -> Iterator[tuple[int, PredictionLine]]:
     _check_file(file, PREDICTIONS_BYTES)
     for number, value in read_json_lines(file):
-        try:
-            yield number, PredictionLine.model_validate(value)
-        except ValidationError as error:
-            found = error.errors(include_url=False)[0]
-            raise SubmissionError(
-                file,
-                number,
-                f"{_fault(found)}; a line has fingerprint, item, annotator and response, no more",
-            ) from error
+        yield number, _line(file, number, value)
+
+
+def _line(file: Path, number: int | None, value: Any) -> PredictionLine:
+    try:
+        return PredictionLine.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise SubmissionError(
+            file,
+            number,
+            f"{_fault(found)}; a line has fingerprint, item, annotator and response, no more",
+        ) from error
 
 
 def _check_file(file: Path, limit: int) -> None:
@@ -332,9 +351,14 @@ def _check_file(file: Path, limit: int) -> None:
 
 
 def _fault(found: Any) -> str:
-    where = ".".join(str(part)[:60] for part in found["loc"]) or "the whole"
+    where = ".".join(map(_part, found["loc"])) or "the whole"
     got = "" if found["type"] in ("missing", "extra_forbidden") else _shown(found["input"])
     return f"{where}: {found['msg']}{got}"
+
+
+def _part(part: int | str) -> str:
+    short = str(part)[:60]
+    return short if short.isprintable() else repr(short)
 
 
 def _shown(value: Any) -> str:

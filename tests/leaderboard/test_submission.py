@@ -53,6 +53,7 @@ RUN = CARD["runs"][0]
     ("card", "message"),
     [
         ({"status": "verified"}, "card.yaml, line {last}: status: Extra inputs are not permitted"),
+        ({"a\x1b[2Jb\nc": 1}, r"'a\\x1b\[2Jb\\nc': Extra inputs"),
         ({"method": "magic"}, "card.yaml, line 5: method: Input should be 'prompted', 'sft'"),
         ({"method": None, "licence": 3}, "method: .*; licence: .*got 3"),
         ({"system": "a\x1b[2Jb"}, "card.yaml, line 3: system: String should match pattern"),
