@@ -20,14 +20,14 @@ An error keeps a submission off the board, a warning stands beside its row, a no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from capo_bench.leaderboard.findings import Finding, Verified
+from capo_bench.leaderboard.measured import load, measure
 from capo_bench.leaderboard.submission import (
     CARD,
     Card,
-    Run,
     Submission,
     SubmissionError,
     read_submission,
@@ -69,9 +69,12 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
         return Verified(folder, (fault,))
     findings = [*check_card(submission, scorer, board), *check_cells(submission, scorer)]
     if all(finding.rule not in ("fingerprint", "completeness") for finding in findings):
-        for run, predictions in zip(submission.card.runs, submission.predictions, strict=True):
-            cells = join(scorer.corpus, scorer.split, predictions)
-            findings += check_scores(submission, run, cells, scorer)
+        card = submission.card
+        if _same_metrics(card) and any(run.claimed for run in card.runs):
+            runs = submission.predictions
+            found = load(scorer, runs) or measure(scorer, runs)
+            findings += check_claims(submission, found.runs, scorer)
+        findings += check_responses(submission, scorer)
     return Verified(folder, tuple(findings))
 
 
@@ -139,28 +142,61 @@ def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
                 yield Finding("error", "completeness", file, None, message)
 
 
-def check_scores(
-    submission: Submission, run: Run, cells: Cells, scorer: Scorer
+def check_claims(
+    submission: Submission, found: Mapping[str, Sequence[float]], scorer: Scorer
 ) -> Iterator[Finding]:
-    """What recomputing a run's scores shows.
+    """Whether the claimed scores are those that come out.
 
     Args:
-        submission: The submission.
-        run: One of its runs, complete.
-        cells: The run's responses beside the corpus.
+        submission: A complete submission.
+        found: By metric the value of each run, `nan` where undefined; see `measured.Measurements`.
+        scorer: The scorer that they come from.
+    """
+    file, versions = submission.folder / CARD, submission.card.versions
+    if not _same_metrics(submission.card):
+        return
+    same_encoder = versions.get("bertscore") == scorer.signature["bertscore"]
+    for index, run in enumerate(submission.card.runs):
+        for name, claimed in run.claimed.items():
+            if name not in found:
+                message = (
+                    f"seed {run.seed} claims {name}, which is no metric of this board; remove it"
+                )
+                yield Finding("warning", "claims", file, None, message)
+            elif "bertscore" in name and not same_encoder:
+                continue
+            elif not abs(found[name][index] - claimed) <= CLAIM_TOLERANCE:  # nan is never close
+                message = (
+                    f"seed {run.seed} claims {name} {claimed:.4f}, recomputed "
+                    f"{found[name][index]:.4f} (tolerance {CLAIM_TOLERANCE}); claim what "
+                    "capo-bench score prints, or nothing"
+                )
+                yield Finding("error", "claims", file, None, message)
+
+
+def check_responses(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
+    """What guards find, and test explanations that were handed in as answers.
+
+    Args:
+        submission: A complete submission.
         scorer: The scorer of the board.
     """
-    file = submission.folder / run.file
-    yield from _claims(submission, run, cells, scorer)
-    yield from _guards(file, cells, scorer)
-    repeated = _repeated(cells)
-    if repeated > max(2, _REPEATED_SHARE * len(cells)):
-        declared = "as declared" if submission.card.test_items_seen else "undeclared"
-        message = (
-            f"{repeated} of {len(cells)} explanations are, word for word, what the annotator wrote "
-            f"for that very test item and never in training ({declared})"
-        )
-        yield Finding("warning", "leakage", file, None, message)
+    for run, predictions in zip(submission.card.runs, submission.predictions, strict=True):
+        file = submission.folder / run.file
+        cells = join(scorer.corpus, scorer.split, predictions)
+        yield from _guards(file, cells, scorer)
+        repeated = _repeated(cells)
+        if repeated > max(2, _REPEATED_SHARE * len(cells)):
+            declared = "declared" if submission.card.test_items_seen else "not declared"
+            message = (
+                f"{repeated} of {len(cells)} explanations are, word for word, what the annotator "
+                f"wrote for that very test item and never in training ({declared})"
+            )
+            yield Finding("warning", "leakage", file, None, message)
+
+
+def _same_metrics(card: Card) -> bool:
+    return card.versions.get("metrics") == str(METRICS_VERSION)
 
 
 def _versions(card: Card, file: Path) -> Iterator[Finding]:
@@ -196,30 +232,6 @@ def _prompts(card: Card, scorer: Scorer) -> str | None:
         prompter(item, annotator)
         for item, annotator in evaluated_cells(scorer.corpus, scorer.split)
     )
-
-
-def _claims(submission: Submission, run: Run, cells: Cells, scorer: Scorer) -> Iterator[Finding]:
-    file, versions = submission.folder / CARD, submission.card.versions
-    if not run.claimed or versions.get("metrics") != str(METRICS_VERSION):
-        return
-    measured = scorer.measure(cells)
-    encoder = scorer.signature["bertscore"]
-    for name, claimed in run.claimed.items():
-        if name not in measured:
-            message = f"claims {name}, which is no metric of this board; remove it"
-            yield Finding("warning", "claims", file, None, f"seed {run.seed}: {message}")
-            continue
-        if "bertscore" in name and versions.get("bertscore") != encoder:
-            continue
-        found = measured[name]
-        value = None if isinstance(found, Undefined) else found.value()
-        if value is None or not abs(value - claimed) <= CLAIM_TOLERANCE:
-            shown = f"{value:.4f}" if value is not None else "not defined"
-            message = (
-                f"seed {run.seed}: claims {name} {claimed:.4f}, recomputed {shown} (tolerance "
-                f"{CLAIM_TOLERANCE}); claim what capo-bench score prints, or nothing"
-            )
-            yield Finding("error", "claims", file, None, message)
 
 
 def _guards(file: Path, cells: Cells, scorer: Scorer) -> Iterator[Finding]:

@@ -37,7 +37,7 @@ def output(tmp_path_factory):
     manager = TaskManager(include_path=str(tasks_path()), include_defaults=False)
     with pytest.MonkeyPatch.context() as patch:
         about = {"pretty_env_info": "PyTorch version: 2.13.0+cpu\nOS: any", "lm_eval_version": "0"}
-        patch.setattr(lm_eval.evaluator, "add_env_info", lambda results: results.update(about))
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: results.update(about))
         results = lm_eval.simple_evaluate(
             model="dummy",
             tasks=["capo_mini_nli_tag"],
@@ -122,7 +122,7 @@ def test_seeds_become_runs(call, output, edited, card, tmp_path):
 def test_all_that_is_missing_is_named_at_once(call, output, tmp_path):
     status, _, err = call("submit", output, "--output", tmp_path / "lol", "--set", "method=sft")
     assert status == 2
-    for key in {*ASKED, "board"} - {"method"}:
+    for key in {*ASKED, "board"} - {"method", "model"}:
         assert f"{key} (" in err
     assert "--set key=value" in err
     assert err.count("\n") == 1

@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from capo_bench.controls import control_predictions
 from capo_bench.leaderboard.findings import Finding, as_github
-from capo_bench.leaderboard.verify import verify
+from capo_bench.leaderboard.submission import read_submission
+from capo_bench.leaderboard.verify import check_claims, verify
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.options import Options
 from capo_bench.prompts import Prompter, prompt_hash
-from tests.leaderboard.build import CARD, edit_card, written
+from tests.leaderboard.build import CARD, PREDICTIONS, edit_card, written
 
 RUN = CARD["runs"][0]
 
@@ -21,12 +23,16 @@ def scorer():
     return Options("mini-nli").scorer()
 
 
+@pytest.fixture(scope="module")
+def rows(scorer):
+    return control_predictions(scorer.corpus)
+
+
 @pytest.fixture
-def make(scorer, tmp_path):
+def make(scorer, rows, tmp_path):
     """A complete submission; by default a stranger's, who answers as another annotator would."""
     prompter = Prompter(scorer.corpus, "zero-shot")
     prompts = prompt_hash(prompter(i, a) for i, a in evaluated_cells(scorer.corpus, "test"))
-    rows = control_predictions(scorer.corpus)
 
     def build(row="other-annotator", edit=list, fingerprint=scorer.corpus.fingerprint, **card):
         card = {"prompt_hash": prompts, "runs": [{**RUN, "claimed": {}}], **card}
@@ -40,6 +46,13 @@ def found(folder, scorer, board="mini-nli"):
     return [(f.severity, f.rule, f.message) for f in verify(folder, scorer, board).findings]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def one(folder, scorer, board="mini-nli"):
     (finding,) = found(folder, scorer, board)
     return finding
@@ -51,9 +64,9 @@ def test_nothing_is_said_of_a_sound_submission(make, scorer):
     assert verified.errors == ()
 
 
-def test_missing_cells_are_counted_and_named(make, scorer):
-    folder = make(edit=lambda rows: [rows[0], *rows[4:]])
-    gone = control_predictions(scorer.corpus)["human"][1:4]
+def test_missing_cells_are_counted_and_named(make, scorer, rows):
+    folder = make(edit=lambda row: [row[0], *row[4:]])
+    gone = rows["human"][1:4]
     severity, rule, message = one(folder, scorer)
     assert (severity, rule) == ("error", "completeness")
     assert message.startswith("3 of 91 cells are missing, such as ")
@@ -79,35 +92,36 @@ def test_another_corpus(make, scorer):
     assert scorer.corpus.fingerprint in message
 
 
+def test_forged_scores(make, scorer):
+    forged = {"label_accuracy": 0.98, "invalid_rate": 0.0, "rouge_l": 0.996, "label_kappa": 1.5}
+    folder = make("human", test_items_seen=True, runs=[{**RUN, "claimed": forged}])
+    errors = [f for f in verify(folder, scorer, "mini-nli").findings if f.severity == "error"]
+    assert [f.rule for f in errors] == ["claims", "claims"]
+    assert errors[0].message.startswith("seed 1 claims label_accuracy 0.9800, recomputed 1.0000")
+    assert errors[1].message.startswith("seed 1 claims label_kappa 1.5000, recomputed 1.0000")
+    assert {f.file.name for f in errors} == {"card.yaml"}
+
+
 @pytest.mark.parametrize(
-    ("claimed", "verdict"),
+    ("metrics", "encoder", "claimed", "found", "findings"),
     [
-        ({"label_accuracy": 1.0, "rouge_l": 0.996, "invalid_rate": 0.0}, None),
-        ({"label_accuracy": 0.98}, "claims label_accuracy 0.9800, recomputed 1.0000"),
-        ({"invalid_rate": -0.01}, "claims invalid_rate -0.0100, recomputed 0.0000"),
-        ({"attribution_at_10": 2.0}, "claims attribution_at_10 2.0000, recomputed"),
+        ("1", "e", {"a": 0.5}, 0.5049, []),
+        ("1", "e", {"a": 0.5}, 0.5051, ["error"]),
+        ("1", "e", {"a": 0.5}, float("nan"), ["error"]),
+        ("1", "e", {"b": 0.5}, 0.5, ["warning"]),
+        ("1", "e", {"bertscore_f1": 0.5}, 0.6, ["error"]),
+        ("1", "another", {"bertscore_f1": 0.5}, 0.6, []),
+        ("0", "e", {"a": 0.5}, 0.6, []),
     ],
 )
-def test_forged_scores(make, scorer, claimed, verdict):
-    folder = make("human", test_items_seen=True, runs=[{**RUN, "claimed": claimed}])
-    errors = [message for severity, rule, message in found(folder, scorer) if severity == "error"]
-    if verdict is None:
-        assert errors == []
-    else:
-        (message,) = errors
-        assert verdict in message
-
-
-def test_claims_of_another_encoder_are_not_compared(make, scorer):
-    versions = {"metrics": "1", "task": "1.0"}
-    forged = [{**RUN, "claimed": {"bertscore_f1": 0.999}}]
-    assert found(make(runs=forged, versions={**versions, "bertscore": "other"}), scorer) == []
-
-
-def test_a_claim_of_the_same_encoder_is_compared(make, scorer):
-    versions = {"metrics": "1", "task": "1.0", "bertscore": "all-MiniLM-L6-v2_L5"}
-    forged = [{**RUN, "claimed": {"bertscore_f1": 0.999}}]
-    assert "claims bertscore_f1 0.9990" in one(make(runs=forged, versions=versions), scorer)[2]
+def test_what_a_claim_is_compared_with(tmp_path, metrics, encoder, claimed, found, findings):
+    runs = [RUN | {"claimed": {}}, {"seed": 2, "file": "2.jsonl", "claimed": claimed}]
+    versions = {"metrics": metrics, "bertscore": encoder}
+    written(tmp_path / "s", (PREDICTIONS, PREDICTIONS), versions=versions, runs=runs)
+    submission = read_submission(tmp_path / "s")
+    measured = {"a": (0.5, found), "bertscore_f1": (0.5, found)}
+    scorer = SimpleNamespace(signature={"bertscore": "e"})
+    assert [f.severity for f in check_claims(submission, measured, scorer)] == findings
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ def test_test_explanations_handed_in_are_noticed(make, scorer):
     severity, rule, message = one(make("human"), scorer)
     assert (severity, rule) == ("warning", "leakage")
     assert "90 of 91 explanations" in message
-    assert "(undeclared)" in message
+    assert "(not declared)" in message
 
 
 def test_files_that_the_card_does_not_list(make, scorer):
