@@ -103,7 +103,10 @@ def verify(
         elif form == "github":
             for finding in one.findings:
                 print(as_github(finding, Path.cwd()))
-    if any(one.errors for one in found):
+    refused = sum(bool(one.errors) for one in found)
+    if form == "rich" and len(found) > 1:
+        print(f"{len(found)} submissions: {len(found) - refused} accepted, {refused} refused")
+    if refused:
         raise typer.Exit(1)
 
 

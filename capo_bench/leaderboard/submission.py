@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -271,7 +272,8 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
         SubmissionError: If it is missing, larger than a card may be, a link, or something else.
     """
     _check_file(file, CARD_BYTES)
-    text = read_text(file)
+    with _blaming(file):
+        text = read_text(file)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -321,8 +323,22 @@ def schemas() -> dict[str, Any]:
 
 def _prediction_lines(file: Path) -> Iterator[tuple[int, PredictionLine]]:
     _check_file(file, PREDICTIONS_BYTES)
-    for number, value in read_json_lines(file):
-        yield number, _line(file, number, value)
+    with _blaming(file):
+        for number, value in read_json_lines(file):
+            yield number, _line(file, number, value)
+
+
+@contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Turns what a reader says of a file into a fault of the submission."""
+    try:
+        yield
+    except SubmissionError:
+        raise
+    except CapoBenchError as error:
+        said = re.fullmatch(rf"{re.escape(str(file))}(?:, line (\d+))?:? (.*)", str(error))
+        line, problem = (said[1], said[2]) if said else (None, str(error))
+        raise SubmissionError(file, int(line) if line else None, problem) from error
 
 
 def _line(file: Path, number: int | None, value: Any) -> PredictionLine:

@@ -319,3 +319,4 @@ def test_exports_from_the_command_line(call, scorer, tmp_path):
     assert status == 1
     assert "submissions/s: accepted" in out
     assert "submissions/t: refused" in out
+    assert out.endswith("2 submissions: 1 accepted, 1 refused\n")

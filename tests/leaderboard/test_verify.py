@@ -1,15 +1,17 @@
 """Verification: broken submissions are caught by the rule they break, hostile ones do nothing."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from capo_bench.controls import control_predictions
+from capo_bench.harness import tasks_path
 from capo_bench.leaderboard.findings import Finding, as_github
 from capo_bench.leaderboard.submission import read_submission
-from capo_bench.leaderboard.verify import check_claims, verify
+from capo_bench.leaderboard.verify import TASK_VERSION, check_claims, verify
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.options import Options
 from capo_bench.prompts import Prompter, prompt_hash
@@ -246,3 +248,10 @@ def test_annotations_escape_what_github_reads(tmp_path):
         "::notice file=50%25%3Ax/a%0Ab,line=3,title=capo-bench verify%3A a%2Cb"
         "::100%25%0D%0Asure: a,b"
     )
+
+
+def test_the_version_is_that_of_every_task():
+    files = [file for file in tasks_path().glob("*/capo_*.yaml") if file.parent.name != "judge"]
+    versions = [re.search(r"^  version: (\S+)$", file.read_text(), re.M)[1] for file in files]
+    assert len(versions) >= 16
+    assert set(versions) == {TASK_VERSION}
