@@ -215,13 +215,9 @@ def read_submission(folder: Path) -> Submission:
     Raises:
         SubmissionError: On the first file that is missing, too large, a link or not in the schema.
     """
-    name = folder.absolute().name
+    name = _id(folder)
     if folder.is_symlink() or not folder.is_dir():
         raise SubmissionError(folder, None, "no folder of its own (a link?); expected a folder")
-    if not re.fullmatch(ID, name):
-        raise SubmissionError(
-            folder, None, f"{name!r} is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'"
-        )
     card = read_card(folder / CARD)
     runs, fingerprint = [], ""
     for run in card.runs:
@@ -305,6 +301,7 @@ def write_submission(
         CapoBenchError: If the folder is in use or cannot be written, or what was written is beyond
             the limits of `read_submission`.
     """
+    _id(folder)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise CapoBenchError(f"{folder} is in use already; choose a new folder, or remove it")
     for run, lines in zip(card.runs, predictions, strict=True):
@@ -319,6 +316,15 @@ def write_submission(
 def schemas() -> dict[str, Any]:
     """JSON Schemas: `card`, and `prediction`, a line of a file of predictions."""
     return {"card": Card.model_json_schema(), "prediction": PredictionLine.model_json_schema()}
+
+
+def _id(folder: Path) -> str:
+    name = folder.absolute().name
+    if not re.fullmatch(ID, name):
+        raise SubmissionError(
+            folder, None, f"{name!r} is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'"
+        )
+    return name
 
 
 def _prediction_lines(file: Path) -> Iterator[tuple[int, PredictionLine]]:

@@ -82,7 +82,7 @@ def submit(
             for run in runs
         ],
     }
-    card = _card({key: content[key] for key in Card.model_fields if key in content} | content)
+    card = _card(content)
     predictions = [run.answered.predictions for run in runs]
     return write_submission(output, card, predictions, first.answered.fingerprint)
 
@@ -99,8 +99,9 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
     """
     file = _results_file(path)
     results = read_json(file)
-    if not isinstance(results, dict) or not isinstance(results.get("configs"), dict):
-        raise CapoBenchError(f"{file} is no results file of lm-eval; it has no `configs`")
+    for key in ("config", "configs", "results"):
+        if not isinstance(results, dict) or not isinstance(results.get(key), dict):
+            raise CapoBenchError(f"{file} is no results file of lm-eval; it has no `{key}`")
     task = _task(file, list(results["configs"]), task)
     config = results["configs"][task]
     metadata = config.get("metadata") or {}
@@ -239,7 +240,7 @@ def _known(
 
 def _check_alike(runs: Sequence[LoggedRun]) -> None:
     first = runs[0]
-    for run in runs[1:]:
+    for index, run in enumerate(runs[1:], start=1):
         pairs = {
             "the task": (first.task, run.task),
             "the corpus": (first.answered.fingerprint, run.answered.fingerprint),
@@ -251,7 +252,7 @@ def _check_alike(runs: Sequence[LoggedRun]) -> None:
                     f"{first.file} and {run.file} differ in {what} ({one} and {other}); runs of one "
                     "submission differ in the seed alone, submit these apart"
                 )
-        if any(run.seed == earlier.seed for earlier in runs[: runs.index(run)]):
+        if any(run.seed == earlier.seed for earlier in runs[:index]):
             raise CapoBenchError(
                 f"{run.file}: another run has the seed {run.seed} too; run with --seed anew"
             )

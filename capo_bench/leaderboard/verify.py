@@ -13,12 +13,14 @@ An error keeps a submission off the board, a warning stands beside its row, a no
 | `fingerprint` | error | predictions for another corpus, other splits or another validity filter |
 | `completeness` | error | cells of the split that a run misses, has twice, or should not have |
 | `claims` | error | a claimed score farther than `CLAIM_TOLERANCE` from the recomputed one |
+| `claims` | warning, note | a claimed score that is no metric here, or one by another encoder |
 | `guards` | warning | an annotator's responses beyond `GUARD_LIMIT` of what people do themselves |
 | `leakage` | warning | declared use of test items, or test explanations repeated word for word |
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,28 +119,29 @@ def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
         yield Finding("error", "fingerprint", files[0], 1, message)
         return
     expected = {(item.id, annotator) for item, annotator in evaluated_cells(corpus, scorer.split)}
+    every = f"of {len(expected)} cells"
     for file, predictions in zip(files, submission.predictions, strict=True):
         found = Counter((line.item, line.annotator) for line in predictions)
         for what, cells, advice in (
             (
-                "are missing",
+                f"{every} are missing",
                 sorted(expected - found.keys()),
                 "run the task without --limit; an empty response counts as one",
             ),
             (
-                f"are no labelled cells of split {scorer.split}",
+                f"answered cells are no labelled cells of split {scorer.split}",
                 sorted(found.keys() - expected),
                 "remove them",
             ),
             (
-                "are answered more than once",
+                f"{every} are answered more than once",
                 sorted(cell for cell, times in found.items() if times > 1),
                 "keep one response for each",
             ),
         ):
             if cells:
                 named = ", ".join(f"{item!r} of {a!r}" for item, a in _short(cells))
-                message = f"{len(cells)} of {len(expected)} cells {what}, such as {named}; {advice}"
+                message = f"{len(cells)} {what}, such as {named}; {advice}"
                 yield Finding("error", "completeness", file, None, message)
 
 
@@ -155,7 +158,15 @@ def check_claims(
     file, versions = submission.folder / CARD, submission.card.versions
     if not _same_metrics(submission.card):
         return
-    same_encoder = versions.get("bertscore") == scorer.signature["bertscore"]
+    encoder = scorer.signature["bertscore"]
+    of_encoder = {n for run in submission.card.runs for n in run.claimed if "bertscore" in n}
+    skipped = of_encoder if versions.get("bertscore") != encoder else set()
+    if skipped:
+        message = (
+            f"claimed {', '.join(sorted(skipped))} were not compared: versions.bertscore is "
+            f"{versions.get('bertscore')!r}, the board's encoder {encoder!r}"
+        )
+        yield Finding("note", "claims", file, None, message)
     for index, run in enumerate(submission.card.runs):
         for name, claimed in run.claimed.items():
             if name not in found:
@@ -163,7 +174,7 @@ def check_claims(
                     f"seed {run.seed} claims {name}, which is no metric of this board; remove it"
                 )
                 yield Finding("warning", "claims", file, None, message)
-            elif "bertscore" in name and not same_encoder:
+            elif name in skipped:
                 continue
             elif not abs(found[name][index] - claimed) <= CLAIM_TOLERANCE:  # nan is never close
                 message = (
@@ -207,7 +218,7 @@ def _versions(card: Card, file: Path) -> Iterator[Finding]:
             "run the task of this version"
         )
         yield Finding("error", "versions", file, None, message)
-    if metrics is None or not metrics.isascii() or not metrics.isdecimal():
+    if metrics is None or not re.fullmatch("0|[1-9][0-9]{0,8}", metrics):
         message = f"versions.metrics is {metrics!r}, expected a whole number as results name it"
         yield Finding("error", "versions", file, None, message)
     elif int(metrics) > METRICS_VERSION:

@@ -199,6 +199,23 @@ def test_wrong_settings(call, output, card, tmp_path, arguments, message):
     assert message in err
 
 
+def test_a_folder_that_is_no_id_or_in_use(call, output, card, tmp_path):
+    rest = ("--card", card, "--set", "board=mini-nli")
+    status, _, err = call("submit", output, "--output", tmp_path / "My system", *rest)
+    assert status == 2
+    assert "'My system' is no id" in err
+    assert not (tmp_path / "My system").exists()
+    status, _, err = call("submit", output, "--output", tmp_path, *rest)
+    assert status == 2
+    assert "is in use already" in err
+
+
+def test_the_same_run_twice(call, output, card, tmp_path):
+    status, _, err = call("submit", output, output, "--output", tmp_path / "lol", "--card", card)
+    assert status == 2
+    assert "another run has the seed 7 too" in err
+
+
 def test_a_folder_with_several_runs_or_none(call, output, card, tmp_path):
     (tmp_path / "none").mkdir()
     rest = ("--output", tmp_path / "lol", "--card", card)

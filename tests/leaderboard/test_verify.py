@@ -82,7 +82,7 @@ def test_extra_and_double_cells(make, scorer):
     )
     extra, double = found(folder, scorer)
     assert extra[:2] == double[:2] == ("error", "completeness")
-    assert extra[2].startswith("1 of 91 cells are no labelled cells of split test")
+    assert extra[2].startswith("1 answered cells are no labelled cells of split test")
     assert "'\\x1b[2J\\n::error::'" in extra[2]
     assert double[2].startswith("1 of 91 cells are answered more than once")
 
@@ -112,7 +112,8 @@ def test_forged_scores(make, scorer):
         ("1", "e", {"a": 0.5}, float("nan"), ["error"]),
         ("1", "e", {"b": 0.5}, 0.5, ["warning"]),
         ("1", "e", {"bertscore_f1": 0.5}, 0.6, ["error"]),
-        ("1", "another", {"bertscore_f1": 0.5}, 0.6, []),
+        ("1", "another", {"bertscore_f1": 0.5}, 0.6, ["note"]),
+        ("1", "another", {"a": 0.5, "bertscore_f1": 0.5}, 0.6, ["note", "error"]),
         ("0", "e", {"a": 0.5}, 0.6, []),
     ],
 )
@@ -132,6 +133,7 @@ def test_what_a_claim_is_compared_with(tmp_path, metrics, encoder, claimed, foun
         ({"versions": {"metrics": "1", "task": "0.9"}}, "error", "versions", "task is '0.9'"),
         ({"versions": {"metrics": "1"}}, "error", "versions", "versions.task is None"),
         ({"versions": {"metrics": "99", "task": "1.0"}}, "error", "versions", "newer than 1 here"),
+        ({"versions": {"metrics": "01", "task": "1.0"}}, "error", "versions", "a whole number"),
         ({"versions": {"metrics": "²", "task": "1.0"}}, "error", "versions", "a whole number"),
         ({"board": "nli"}, "error", "board", "says board nli, but this is mini-nli"),
         ({"prompt_hash": "0" * 16}, "warning", "prompts", "asked with other prompts"),
@@ -207,7 +209,7 @@ def test_a_hostile_submission_is_told_harmlessly(call, make, form):
     if form == "github":
         (line,) = out.splitlines()
         assert line.startswith("::error file=")
-        assert "predictions-1.jsonl,title=capo-bench verify%3A completeness::1 of 91" in line
+        assert "predictions-1.jsonl,title=capo-bench verify%3A completeness::1 answered" in line
         assert "%250A" in line
 
 
