@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -164,6 +165,47 @@ def _accepted(folder: Path) -> tuple[Submission, Scorer]:
     for finding in check(folder, scorer, home.name).errors:
         raise CapoBenchError(f"{finding.file}: {finding.message}")
     return read_submission(folder), scorer
+
+
+@app.command()
+def build(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of leaderboards, one folder a board.")
+    ] = Path("leaderboards"),
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Also each run's full report, and local.html.")
+    ] = False,
+) -> None:
+    """Recompute all boards: tables and page. Exit 0: all ranked, 1: submissions refused, 2: failed.
+
+    Only what was never scored takes time. --reports writes pages with the corpora's texts, for local
+    use: BOARD/reports, and local.html, which is index.html with links to them.
+    """
+    from rich.progress import track
+
+    from capo_bench.leaderboard import board_tables, page
+    from capo_bench.leaderboard.board import build as build_board
+    from capo_bench.leaderboard.board import find_boards
+    from capo_bench.leaderboard.board_reports import write_reports
+
+    progress = Console(stderr=True)
+    boards = []
+    for one in find_boards(folder):
+        shown = partial(track, description=f"{one.name}: scoring", console=progress)
+        board = build_board(one, shown)
+        board_tables.write(board)
+        boards.append(board)
+        print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
+        for name, reason in board.refused:
+            print(f"  refused {name!r}: {reason!r}")
+    page.write(boards, folder / "index.html")
+    print(folder / "index.html")
+    if reports:
+        links = write_reports(boards, partial(track, description="reports", console=progress))
+        page.write(boards, folder / "local.html", links)
+        print(folder / "local.html")
+    if any(board.refused for board in boards):
+        raise typer.Exit(1)
 
 
 def _board(folder: Path, file: Path | None) -> Path:
