@@ -23,7 +23,7 @@ from capo_bench.metrics.argument import (
     label_explanation_consistency,
 )
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
-from capo_bench.metrics.bertscore import load_encoder
+from capo_bench.metrics.bertscore import encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import (
     HabitBins,
@@ -303,7 +303,7 @@ class Scorer:
             "fingerprint": self.corpus.fingerprint,
             "split": self.split,
             "synthetic": self.corpus.synthetic,
-            "bertscore": load_encoder(self._encoder_name).signature,
+            "bertscore": encoder_signature(self._encoder_name),
         }
 
     @cached_property

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from capo_bench.errors import CapoBenchError
 
@@ -71,6 +71,35 @@ class Estimate:
     stderr: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric over all items, over items drawn with replacement, and without each item in turn.
+
+    All that intervals and tests need to know of it. Differences and means of metrics over the same
+    items are those of their resampled values, so that many comparisons cost no further resampling.
+
+    Attributes:
+        value: The metric; `nan` where undefined.
+        draws: As from `bootstrap`, shape (draws,); empty with fewer than two items.
+        without: Its value without each item in turn, shape (items,).
+    """
+
+    value: float
+    draws: Array
+    without: Array
+
+    def minus(self, other: Resampled) -> Resampled:
+        """The difference, paired by item.
+
+        Raises:
+            CapoBenchError: If the two were not measured on equally many items.
+        """
+        _check_paired(len(self.without), len(other.without))
+        return Resampled(
+            self.value - other.value, self.draws - other.draws, self.without - other.without
+        )
 
 
 @dataclass(frozen=True)
@@ -141,13 +170,24 @@ def estimate(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Estimate
     Where all items give the same, the interval has no width: it says nothing about what was never
     seen (0 of n items are compatible with a rate of up to 3 / n).
     """
-    value, n = metric.value(), len(metric.sums)
-    drawn = bootstrap(metric, draws=draws, seed=seed) if n > 1 else np.empty(0)
-    drawn = drawn[np.isfinite(drawn)]
+    return interval(resample(metric, draws=draws, seed=seed))
+
+
+def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resampled:
+    """What `interval` takes; the same draws as `bootstrap`."""
+    several = len(metric.sums) > 1
+    drawn = bootstrap(metric, draws=draws, seed=seed) if several else np.empty(0)
+    return Resampled(metric.value(), drawn, _without_each(metric))
+
+
+def interval(found: Resampled) -> Estimate:
+    """As `estimate`, of a metric that is resampled already."""
+    value, n = found.value, len(found.without)
+    drawn = found.draws[np.isfinite(found.draws)]
     if len(drawn) < 2 or not np.isfinite(value):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     stderr = drawn.std(ddof=1) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(drawn, _bca_levels(metric, value, drawn))
+    low, high = np.quantile(drawn, _bca_levels(found, drawn))
     return Estimate(value, float(stderr), float(low), float(high))
 
 
@@ -160,7 +200,7 @@ def jackknife(metric: ItemSums) -> Estimate:
     itself has stays in it.
     """
     value, n = metric.value(), len(metric.sums)
-    without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
+    without = _without_each(metric)
     if n < 2 or not np.isfinite(without).all():
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     stderr = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
@@ -174,11 +214,7 @@ def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
     Raises:
         CapoBenchError: If the two were not measured on equally many items.
     """
-    if len(ours.sums) != len(theirs.sums):
-        raise CapoBenchError(
-            f"one run has {len(ours.sums)} items and the other {len(theirs.sums)}; "
-            "compare runs over the same items"
-        )
+    _check_paired(len(ours.sums), len(theirs.sums))
     width = ours.sums.shape[1]
     return ItemSums(
         np.hstack([ours.sums, theirs.sums]),
@@ -187,30 +223,67 @@ def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
 
 
 def runs_mean(runs: Sequence[ItemSums]) -> ItemSums:
-    """Several runs of one system over the same items as one: the mean of their values.
-
-    The columns stand side by side, so that a draw of items is the same draw in every run. How the
-    runs differ from each other is not in it: `capo_bench.seeds` adds that.
+    """The mean over several runs (seeds) of one system, as one metric of the same items.
 
     Raises:
-        CapoBenchError: If there is no run, or they were not measured on equally many items.
+        CapoBenchError: As `difference` does.
     """
-    if not runs:
-        raise CapoBenchError("there are no runs to take the mean of")
-    unequal = [run for run in runs if len(run.sums) != len(runs[0].sums)]
-    if unequal:
-        raise CapoBenchError(
-            f"one run has {len(runs[0].sums)} items and another {len(unequal[0].sums)}; "
-            "take the mean of runs over the same items"
-        )
-    ends = np.cumsum([run.sums.shape[1] for run in runs])
-    columns = [slice(end - run.sums.shape[1], end) for run, end in zip(runs, ends, strict=True)]
+    for run in runs[1:]:
+        _check_paired(len(runs[0].sums), len(run.sums))
+    ends = np.cumsum([run.sums.shape[1] for run in runs])[:-1]
 
     def combine(sums: Array) -> Array:
-        values = [run.combine(sums[..., at]) for run, at in zip(runs, columns, strict=True)]
+        parts = np.split(sums, ends, axis=-1)
+        values = [run.combine(part) for run, part in zip(runs, parts, strict=True)]
         return np.asarray(np.mean(values, axis=0))
 
     return ItemSums(np.hstack([run.sums for run in runs]), combine)
+
+
+def runs_variance(values: Sequence[float]) -> float:
+    """Variance of the mean of a metric over runs (seeds) that comes from their spread: s^2 / S.
+
+    Args:
+        values: The metric of each run. One run tells nothing of the spread and gives 0.
+    """
+    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def welch_df(variances: Sequence[ArrayLike], dfs: Sequence[ArrayLike]) -> Array:
+    """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946).
+
+    https://doi.org/10.2307/3002019; elementwise; `nan` where all variances are 0.
+    """
+    parts = [np.asarray(v, dtype=np.float64) for v in variances]
+    spread = sum((v**2 / np.asarray(df) for v, df in zip(parts, dfs, strict=True)), np.zeros(()))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sum(parts, np.zeros(())) ** 2 / spread)
+
+
+def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]]) -> Estimate:
+    """An estimate over items, widened by the spread between the runs behind it.
+
+    Runs and items are independent sources of error, so their variances add. The interval is
+    stretched about the value by what Student's t then takes, which keeps its skewness.
+
+    Args:
+        found: A metric of one system, or a difference of two, each the mean over its runs.
+        n_items: Number of items.
+        systems: For each system in it, the metric of each of its runs.
+    """
+    between = [(runs_variance(runs), len(runs) - 1) for runs in systems if len(runs) > 1]
+    if not np.isfinite(found.stderr) or not sum(variance for variance, _ in between):
+        return found
+    variances = [found.stderr**2, *(variance for variance, _ in between)]
+    df = float(welch_df(variances, [n_items - 1, *(df for _, df in between)]))
+    stderr = float(np.sqrt(sum(variances)))
+    reach = stderr * float(stdtrit(df, (1 + LEVEL) / 2))
+    items_alone = found.stderr * float(stdtrit(n_items - 1, (1 + LEVEL) / 2))
+    if items_alone == 0:
+        return Estimate(found.value, stderr, found.value - reach, found.value + reach)
+    stretch = reach / items_alone
+    low, high = (found.value + stretch * (end - found.value) for end in (found.low, found.high))
+    return Estimate(found.value, stderr, low, high)
 
 
 def estimate_difference(ours: Measured, theirs: Measured) -> Estimate | Undefined:
@@ -317,50 +390,26 @@ def compare(
     return {name: undefined.get(name) or compared[name] for name in names}
 
 
-def tail_p(metric: ItemSums, threshold: float, *, draws: int = DRAWS, seed: int = 0) -> float:
-    """One-sided p-value of the hypothesis that the true value is at most `threshold`.
-
-    The interval of `estimate`, turned round: the level at which its lower end would be the threshold.
-    Valid for whatever has such an interval, where a permutation test would have to shift a run to the
-    threshold and only means can be shifted. On skewed rates of 50 items it rejects a true hypothesis
-    at .05 in .06 to .075 of samples where Student's t does so in .07 to .13.
-
-    Returns:
-        In 0..1; `nan` where the interval is not defined. Where all items give the same it is 0 or 1,
-        which says nothing about what was never seen.
-    """
-    value, n = metric.value(), len(metric.sums)
-    drawn = bootstrap(metric, draws=draws, seed=seed) if n > 1 else np.empty(0)
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) < 2 or not np.isfinite(value):
-        return float("nan")
-    # Equal but for rounding is equal.
-    slack = 1e-9 * abs(threshold) + 1e-12
-    if np.ptp(drawn) <= slack:
-        return float(value <= threshold + slack)
-    bias, skew = _bca(metric, value, drawn)
-    below = (drawn < threshold - slack).sum() + (abs(drawn - threshold) <= slack).sum() / 2
-    apart = ndtri((below + 0.5) / (len(drawn) + 1)) - bias
-    # Solves apart = tail / (1 - skew * tail), as in _bca_levels; past the pole there is no solution.
-    tail = apart / max(1 + skew * apart, 1e-9)
-    return float(stdtr(n - 1, (tail - bias) * np.sqrt((n - 1) / n)))
+def _check_paired(ours: int, theirs: int) -> None:
+    if ours != theirs:
+        raise CapoBenchError(
+            f"one run has {ours} items and the other {theirs}; compare runs over the same items"
+        )
 
 
-def _bca(metric: ItemSums, value: float, drawn: Array) -> tuple[float, float]:
-    """Bias and acceleration of Efron's interval."""
+def _without_each(metric: ItemSums) -> Array:
+    return metric.combine(metric.sums.sum(axis=0) - metric.sums)
+
+
+def _bca_levels(found: Resampled, drawn: Array) -> Array:
+    value, n = found.value, len(found.without)
     # Half of the ties lie below, as in scipy; never all or none, so that the bias stays finite.
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
-    without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
-    without = without[np.isfinite(without)]
+    without = found.without[np.isfinite(found.without)]
     influence = without.mean() - without if len(without) else without
     spread = (influence**2).sum() ** 1.5
-    return float(bias), float((influence**3).sum() / (6 * spread) if spread > 0 else 0.0)
-
-
-def _bca_levels(metric: ItemSums, value: float, drawn: Array) -> Array:
-    n = len(metric.sums)
-    bias, skew = _bca(metric, value, drawn)
+    skew = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
     tail = bias + np.sqrt(n / (n - 1)) * stdtrit(n - 1, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return np.asarray(ndtr(bias + tail / (1 - skew * tail)))
 
