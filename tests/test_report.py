@@ -22,17 +22,12 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.specs import NLI
 from capo_bench.metrics.cells import Prediction, join
+from capo_bench.pages import escape_markdown, script_json
 from capo_bench.predictions import write_predictions
 from capo_bench.prompts import render_target
 from capo_bench.report import Report, build
 from capo_bench.report_map import Point, draw_map, overlap, spread
-from capo_bench.report_page import (
-    caught_or_missed,
-    escape_markdown,
-    html,
-    markdown,
-    script_json,
-)
+from capo_bench.report_page import caught_or_missed, html, markdown
 from capo_bench.score import NOBODY, Scorer
 from capo_bench.stats import Estimate
 
