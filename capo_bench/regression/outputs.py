@@ -5,7 +5,6 @@ Responses are a model's text: each form escapes them for where it is shown.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -20,6 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from capo_bench.pages import escape_markdown
 from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Result
 
 SHOWN = 20
@@ -69,7 +69,7 @@ def as_json(result: Result) -> str:
     return json.dumps(_finite(data), ensure_ascii=False, indent=2) + "\n"
 
 
-def as_text(result: Result, width: int = 110) -> str:
+def as_text(result: Result, width: int = 100) -> str:
     """Tables without colour; `renderable` has it."""
     out = StringIO()
     Console(file=out, width=width, color_system=None).print(renderable(result))
@@ -84,20 +84,24 @@ def renderable(result: Result) -> RenderableType:
         Text("\n".join(map(_plain, _lines(result)))),
     ]
     if result.metrics:
-        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1))
-        table.add_column("metric", no_wrap=True)
-        for heading in _HEADINGS:
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), leading=1)
+        table.add_column("metric\nverdict", no_wrap=True)
+        headings = "base\ncandidate", "difference\n95 %", "margin", "p\np worse", "power"
+        for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         for judged in result.metrics:
             style = colour.get(judged.verdict, "red")
-            *cells, verdict = _row(judged)
-            table.add_row(_arrow(judged), *cells, Text(verdict, style=style))
+            base, candidate, apart, interval, margin, p, worse, power_, verdict = _row(judged)
+            name = Text(f"{_arrow(judged)}\n").append(verdict, style)
+            pairs = f"{base}\n{candidate}", f"{apart}\n{interval}", margin, f"{p}\n{worse}"
+            table.add_row(name, *pairs, power_)
         parts += [table, Text("\n".join(_notes(result)))]
     if result.flips:
         flips = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), title=_flips_title(result))
         flips.title_justify = "left"
-        for heading in ("item, annotator, lost", "baseline", "candidate"):
-            flips.add_column(heading, overflow="fold")
+        flips.add_column("item\nannotator\nlost", overflow="fold")
+        flips.add_column("baseline", overflow="fold", ratio=1)
+        flips.add_column("candidate", overflow="fold", ratio=1)
         for flip in result.flips[:SHOWN]:
             what = f"{flip.item}\n{flip.annotator}\n{', '.join(flip.lost)}"
             # Text, not markup: a response may hold brackets.
@@ -127,7 +131,7 @@ def as_github(result: Result) -> str:
 
 
 def as_junit(result: Result) -> str:
-    """JUnit XML: a test case a metric; `failure` where it regressed, `error` where nobody can tell."""
+    """JUnit XML, a test case a metric: `failure` where it regressed, `error` where none can tell."""
     cases = len(result.metrics) or 1
     failures = sum(judged.verdict == "regressed" for judged in result.metrics)
     errors = sum(judged.verdict == "inconclusive" for judged in result.metrics)
@@ -238,8 +242,10 @@ def _lines(result: Result) -> list[str]:
     """Who was compared, and on what."""
     lines = [f"baseline: {result.base}", f"candidate: {result.candidate}"]
     if result.mismatches:
-        return lines + [f"{mismatch.what} differs: {mismatch.base} (baseline) and "
-                        f"{mismatch.candidate} (candidate)" for mismatch in result.mismatches]  # fmt: skip
+        return lines + [
+            f"{found.what} differs: {found.base} (baseline), {found.candidate} (candidate)"
+            for found in result.mismatches
+        ]
     runs = f"; runs: {result.runs[0]} and {result.runs[1]}" if max(result.runs) > 1 else ""
     lines.append(f"{result.n_items} items, {result.n_responses} responses{runs}")
     lines.append("; ".join(f"{name} {value}" for name, value in (result.facts or {}).items()))
@@ -287,15 +293,8 @@ def _short(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line and inside a table's cell."""
-    escaped = html.escape(_short(text), quote=False)
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~@:$-])", _entity, escaped)
-    return re.sub(r"\s*\n\s*", "<br>", escaped)
-
-
-def _entity(match: re.Match[str]) -> str:
-    # An entity and no backslash: GitHub's mentions, links and formulas see through backslashes.
-    return f"&#{ord(match[1])};"
+    """Text that GitHub shows as it stands: no markup, and no mention, reference or formula either."""
+    return re.sub(r"[@#$]", lambda match: f"&#{ord(match[0])};", escape_markdown(_short(text)))
 
 
 def _pipes(*cells: str) -> str:
