@@ -16,6 +16,7 @@ from capo_bench.data_cli import app as data_app
 from capo_bench.errors import CapoBenchError
 from capo_bench.human_cli import app as human_app
 from capo_bench.leaderboard import cli as leaderboard
+from capo_bench.regression import cli as regression
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Prediction
@@ -31,6 +32,9 @@ app.add_typer(human_app, name="validate-humans")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.command()(leaderboard.submit)
 app.command()(leaderboard.verify)
+
+app.command()(regression.compare)
+app.command()(regression.gate)
 
 # How samples and predictions are told which corpus they answer; shared by whoever reads them.
 _Corpus = Annotated[str | None, typer.Option(help="Corpus name or file; samples know their own.")]

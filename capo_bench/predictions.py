@@ -60,7 +60,7 @@ def read_predictions(path: Path) -> PredictionFile:
         if not isinstance(line, dict):
             raise CapoBenchError(f"{where}: expected a JSON object")
         if "doc" in line:
-            fingerprint, options, found = _sample(where, line)
+            fingerprint, options, found = read_sample(where, line)
         else:
             fingerprint, found = _own(where, line)
         fingerprints.add(fingerprint)
@@ -115,7 +115,16 @@ def _own(where: str, line: dict[str, Any]) -> tuple[str, list[Prediction]]:
     return line["fingerprint"], [Prediction(line["item"], line["annotator"], line["response"])]
 
 
-def _sample(where: str, line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Prediction]]:
+def read_sample(where: str, line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Prediction]]:
+    """Fingerprint, task options and predictions of one sample that lm-eval logged.
+
+    Args:
+        where: What to call it in a message.
+        line: The sample.
+
+    Raises:
+        CapoBenchError: If it is not one of a capo task.
+    """
     document, responses = line["doc"], line.get("filtered_resps")
     keys = ("fingerprint", "item", "annotators")
     if not isinstance(document, dict) or any(key not in document for key in keys):

@@ -104,6 +104,15 @@ _GUARDS = tuple(
 )
 
 
+ENCODED = (
+    *(f"bertscore_{part}" for part in ("precision", "recall", "f1")),
+    "rouge_l",
+    "contrast_rouge_l",
+    "contrast_bertscore",
+)
+"""Metrics of the text's content, which BERTScore's encoder is needed for."""
+
+
 def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
     """The metrics of a corpus, in the order of tables."""
     kind = corpus.task.labels.kind
@@ -233,9 +242,13 @@ class Scorer:
         found = compare(self.measure(one), self.measure(other))
         return {name: found[name] for name in names}
 
-    def measure(self, cells: Cells) -> dict[str, Measured]:
-        """Every metric as sums over items, for whoever resamples or compares them."""
-        encoder = load_encoder(self._encoder_name)
+    def measure(self, cells: Cells, *, encoded: bool = True) -> dict[str, Measured]:
+        """Every metric as sums over items, for whoever resamples or compares them.
+
+        Args:
+            cells: The evaluated cells.
+            encoded: Without it, the metrics of `ENCODED` are left out and no encoder is needed.
+        """
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
@@ -243,14 +256,17 @@ class Scorer:
             **faithful_metrics(cells, self._guards, target_named),
             **label_agreement(cells),
             **lewidi_distances(cells),
-            **content_metrics(cells, encoder),
-            **contrast_metrics(cells, encoder),
+            **(self._encoded(cells) if encoded else {}),
             **label_explanation_consistency(cells, self._arguments),
             **attributions,
             **raw_attributions,
             "explanation_consistency": explanation_consistency(cells, self._habits),
             "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
         }
+
+    def _encoded(self, cells: Cells) -> dict[str, Measured]:
+        encoder = load_encoder(self._encoder_name)
+        return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
 
     def verdicts(self, cells: Cells) -> Verdicts:
         """What the metrics say of each single response."""

@@ -187,7 +187,7 @@ def interval(found: Resampled) -> Estimate:
     if len(drawn) < 2 or not np.isfinite(value):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     stderr = drawn.std(ddof=1) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(drawn, _bca_levels(found, drawn))
+    low, high = np.quantile(drawn, _bca_levels(found))
     return Estimate(value, float(stderr), float(low), float(high))
 
 
@@ -401,15 +401,24 @@ def _without_each(metric: ItemSums) -> Array:
     return metric.combine(metric.sums.sum(axis=0) - metric.sums)
 
 
-def _bca_levels(found: Resampled, drawn: Array) -> Array:
-    value, n = found.value, len(found.without)
+def bias_and_skew(found: Resampled) -> tuple[float, float]:
+    """Efron's bias correction and acceleration, the two numbers of a BCa interval.
+
+    The first in standard errors, from the draws that are defined; both 0 where nothing varies.
+    """
+    drawn, value = found.draws[np.isfinite(found.draws)], found.value
     # Half of the ties lie below, as in scipy; never all or none, so that the bias stays finite.
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
     without = found.without[np.isfinite(found.without)]
     influence = without.mean() - without if len(without) else without
     spread = (influence**2).sum() ** 1.5
-    skew = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
+    return float(bias), float((influence**3).sum() / (6 * spread) if spread > 0 else 0.0)
+
+
+def _bca_levels(found: Resampled) -> Array:
+    n = len(found.without)
+    bias, skew = bias_and_skew(found)
     tail = bias + np.sqrt(n / (n - 1)) * stdtrit(n - 1, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return np.asarray(ndtr(bias + tail / (1 - skew * tail)))
 

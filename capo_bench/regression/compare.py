@@ -1,0 +1,303 @@
+"""Compares a candidate with a baseline over the same cells; `result` says what the verdicts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.cells import Cells, Prediction, join
+from capo_bench.regression.noninferiority import (
+    ALPHA,
+    detectable_drop,
+    items_needed,
+    tail_p,
+    unseen_p,
+    worse_p,
+)
+from capo_bench.regression.result import Flip, Judged, Result, Verdict
+from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
+from capo_bench.score import ENCODED, Metric, Scorer, metrics_of
+from capo_bench.stats import (
+    Estimate,
+    ItemSums,
+    Measured,
+    Resampled,
+    Undefined,
+    holm,
+    interval,
+    resample,
+    runs_mean,
+    runs_variance,
+    welch_df,
+    with_runs,
+)
+
+MAX_DROPS: Mapping[str, float] = {
+    "faithful_rate": 0.05,
+    "label_accuracy": 0.05,
+    "attribution_at_1": 0.05,
+    "explanation_consistency": 0.10,
+    "invalid_rate": 0.05,
+}
+"""The metrics that are gated unless others are named, each with the largest drop that is tolerated,
+in the metric's own unit; for one that should be low, a rise."""
+
+_SHARES = ("_rate", "_accuracy", "_accuracy_strict", "_within_1", "_relevance", "_excess")
+
+
+def check_max_drops(given: Mapping[str, float], scorer: Scorer) -> None:
+    """Refuses a maximum drop that no metric of the corpus can have.
+
+    Raises:
+        CapoBenchError: Naming the metric.
+    """
+    known = [metric.name for metric in metrics_of(scorer.corpus)]
+    for name, drop in given.items():
+        if name not in known:
+            raise CapoBenchError(
+                f"corpus {scorer.corpus.name} has no metric {name!r}; choose from {', '.join(known)}"
+            )
+        if not (isfinite(drop) and drop > 0):
+            raise CapoBenchError(f"the maximum drop of {name} must be above 0, got {drop}")
+
+
+def compare(
+    base: Side, candidate: Side, scorer: Scorer, max_drops: Mapping[str, float] | None = None
+) -> Result:
+    """Compares two sides over the same cells.
+
+    Args:
+        base: The baseline.
+        candidate: The candidate.
+        scorer: The scorer of their corpus and split; both sides are scored by it.
+        max_drops: The gated metrics with their maximum drops; default: those of `MAX_DROPS` that are
+            defined for the baseline.
+
+    Raises:
+        CapoBenchError: If both sides answer another corpus than the scorer's, predictions do not
+            fit it, a maximum drop makes no sense, or no metric is defined.
+    """
+    if max_drops is not None:
+        check_max_drops(max_drops, scorer)
+    found = mismatches(base.facts, candidate.facts) or _other_cells(base, candidate)
+    if found:
+        return Result(base.name, candidate.name, mismatches=tuple(found))
+    if base.facts["fingerprint"] != scorer.corpus.fingerprint:
+        raise CapoBenchError(
+            f"{base.name} and {candidate.name} answer the corpus with fingerprint "
+            f"{base.facts['fingerprint']}, but {scorer.corpus.name} here has "
+            f"{scorer.corpus.fingerprint}; choose the corpus, splits and validity filter of the runs"
+        )
+    sides = [
+        [join(scorer.corpus, scorer.split, run) for run in side.runs] for side in (base, candidate)
+    ]
+    flips, gained = _flips(scorer, base.runs[0], candidate.runs[0])
+    return Result(
+        base=base.name,
+        candidate=candidate.name,
+        metrics=tuple(_judge(scorer, sides, max_drops, _same(base, candidate))),
+        flips=flips,
+        gained=gained,
+        n_items=len(sides[0][0].items),
+        n_responses=len(sides[0][0]),
+        runs=(len(base.runs), len(candidate.runs)),
+        facts={
+            FACTS[key]: value
+            for key, value in base.facts.items()
+            if candidate.facts.get(key) == value
+        },
+        unknown=tuple(
+            name
+            for key, name in FACTS.items()
+            if (key in base.facts) + (key in candidate.facts) == 1
+        ),
+    )
+
+
+def default_max_drops(scorer: Scorer, cells: Cells) -> dict[str, float]:
+    """Those of `MAX_DROPS` that are defined for a run."""
+    measured = scorer.measure(cells, encoded=False)
+    found = {
+        name: drop
+        for name, drop in MAX_DROPS.items()
+        if isinstance(sums := measured.get(name), ItemSums) and isfinite(sums.value())
+    }
+    if not found:
+        raise CapoBenchError("none of the gated metrics is defined for the baseline")
+    return found
+
+
+def _judge(
+    scorer: Scorer,
+    sides: Sequence[Sequence[Cells]],
+    max_drops: Mapping[str, float] | None,
+    same: bool,
+) -> list[Judged]:
+    gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
+    encoded = bool(set(gated) & set(ENCODED))
+    base, candidate = ([scorer.measure(cells, encoded=encoded) for cells in side] for side in sides)
+    n_items = len(sides[0][0].items)
+    drafts: list[_Draft | Judged] = []
+    for metric in metrics_of(scorer.corpus):
+        if metric.name in gated:
+            ours = [run[metric.name] for run in candidate]
+            theirs = [run[metric.name] for run in base]
+            drafts.append(_draft(metric, gated[metric.name], theirs, ours, same))
+    tested = [draft for draft in drafts if isinstance(draft, _Draft)]
+    within = iter(holm([draft.p_within for draft in tested]))
+    worse = iter(holm([draft.p_worse for draft in tested]))
+    return [
+        draft.judge(next(within), next(worse), n_items, len(tested))
+        if isinstance(draft, _Draft)
+        else draft
+        for draft in drafts
+    ]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A metric with its p-values before Holm."""
+
+    metric: Metric
+    max_drop: float
+    base: float
+    candidate: float
+    difference: Estimate
+    variances: tuple[float, float]
+    degrees: float
+    p_within: float
+    p_worse: float
+
+    def judge(self, p_within: float, p_worse: float, n_items: int, tests: int) -> Judged:
+        verdict: Verdict = "inconclusive"
+        if p_within <= ALPHA:
+            verdict = "pass"
+        elif p_worse <= ALPHA:
+            verdict = "regressed"
+        share = _is_share(self.metric)
+        return Judged(
+            metric=self.metric,
+            max_drop=self.max_drop,
+            verdict=verdict,
+            base=self.base,
+            candidate=self.candidate,
+            difference=self.difference,
+            p_within=p_within,
+            p_worse=p_worse,
+            detectable=detectable_drop(
+                self.difference.stderr, self.degrees, n_items, tests=tests, share=share
+            ),
+            items_needed=items_needed(
+                self.max_drop, self.variances, self.degrees, n_items, tests=tests, share=share
+            ),
+        )
+
+
+def _draft(
+    metric: Metric,
+    max_drop: float,
+    base: Sequence[Measured],
+    candidate: Sequence[Measured],
+    same: bool,
+) -> _Draft | Judged:
+    reasons = [run.reason for run in (*base, *candidate) if isinstance(run, Undefined)]
+    ours = [run for run in candidate if isinstance(run, ItemSums)]
+    theirs = [run for run in base if isinstance(run, ItemSums)]
+    untold: Verdict = "pass" if same else "inconclusive"
+    if reasons:
+        return Judged(metric, max_drop, untold, undefined=reasons[0])
+    sign = 1 if metric.higher_is_better else -1
+    one, other = resample(runs_mean(ours)), resample(runs_mean(theirs))
+    apart = one.minus(other)
+    values = [[run.value() for run in ours], [run.value() for run in theirs]]
+    n = len(apart.without)
+    difference = with_runs(interval(apart), n, values)
+    if not isfinite(difference.stderr):
+        why = "it takes two items or more, and responses that it can be computed from"
+        return Judged(metric, max_drop, untold, other.value, one.value, undefined=why)
+    gain = Resampled(sign * apart.value, sign * apart.draws, sign * apart.without)
+    runs = [(runs_variance(side), len(side) - 1) for side in values if len(side) > 1]
+    from_runs = sum(variance for variance, _ in runs)
+    from_items = max(difference.stderr**2 - from_runs, 0.0)
+    degrees = float(welch_df([from_items, *(v for v, _ in runs)], [n - 1, *(df for _, df in runs)]))
+    p_within = tail_p(gain, -max_drop, values)
+    if _is_share(metric) and not same:
+        p_within = max(p_within, unseen_p(max_drop, n))
+    return _Draft(
+        metric=metric,
+        max_drop=max_drop,
+        base=other.value,
+        candidate=one.value,
+        difference=difference,
+        variances=(from_items, from_runs),
+        degrees=degrees if isfinite(degrees) else n - 1,
+        p_within=p_within,
+        p_worse=worse_p(ours, theirs, gain, values),
+    )
+
+
+def _is_share(metric: Metric) -> bool:
+    return metric.name.startswith("attribution_") or metric.name.endswith(_SHARES)
+
+
+def _same(base: Side, candidate: Side) -> bool:
+    def plain(side: Side) -> list[frozenset[Prediction]]:
+        return [frozenset(run) for run in side.runs]
+
+    return plain(base) == plain(candidate)
+
+
+def _other_cells(base: Side, candidate: Side) -> list[Mismatch]:
+    """A mismatch if not all runs answer the same cells."""
+    first = {(p.item, p.annotator) for p in base.runs[0]}
+    for name, side in (("runs of the baseline", base), ("items", candidate)):
+        for run in side.runs:
+            cells = {(p.item, p.annotator) for p in run}
+            if cells != first:
+                item, annotator = min(cells ^ first)
+                where = "the first" if (item, annotator) in first else "the second"
+                return [
+                    Mismatch(
+                        f"{name} (item {item}, annotator {annotator}, is in {where} only)",
+                        _count(first),
+                        _count(cells),
+                    )
+                ]
+    return []
+
+
+def _count(cells: set[tuple[str, str]]) -> str:
+    return f"{len(cells)} responses to {len({item for item, _ in cells})} items"
+
+
+def _flips(
+    scorer: Scorer, base: Sequence[Prediction], candidate: Sequence[Prediction]
+) -> tuple[tuple[Flip, ...], dict[str, int]]:
+    texts = [{(p.item, p.annotator): p.response for p in run} for run in (base, candidate)]
+    cells = [join(scorer.corpus, scorer.split, run) for run in (base, candidate)]
+    right = []
+    for side in cells:
+        verdicts = scorer.verdicts(side)
+        right.append(
+            {
+                "label": verdicts.label_agrees,
+                "attribution": verdicts.attributed_to == side.annotator,
+            }
+        )
+    before, after = right
+    flips = []
+    for at in range(len(cells[0])):
+        lost = tuple(what for what in before if before[what][at] and not after[what][at])
+        if lost:
+            cell = cells[0].items[cells[0].item[at]].id, _annotator(cells[0], at)
+            flips.append(Flip(*cell, lost, texts[0][cell], texts[1][cell]))
+    gained = {what: int(np.sum(~before[what] & after[what])) for what in before}
+    return tuple(flips), gained
+
+
+def _annotator(cells: Cells, at: int) -> str:
+    return cells.corpus.annotator_ids[int(cells.annotator[at])]

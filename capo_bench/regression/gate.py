@@ -1,0 +1,272 @@
+"""Runs a checkpoint on the baseline's task through lm-eval, and compares.
+
+This module imports lm-eval and torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import lm_eval
+from lm_eval.api.registry import get_model
+from lm_eval.tasks import TaskManager
+
+from capo_bench import __version__
+from capo_bench.corpus.jsonl import read_json
+from capo_bench.errors import CapoBenchError
+from capo_bench.harness import tasks_path
+from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.options import Options, read_options
+from capo_bench.predictions import read_sample
+from capo_bench.regression.baseline import Baseline, BaselineRun
+from capo_bench.regression.compare import check_max_drops, compare, default_max_drops
+from capo_bench.regression.result import Result
+from capo_bench.regression.sides import OPTIONS, Side, mismatches, run_facts
+from capo_bench.regression.subset import stratified
+
+Mode = Literal["quick", "full"]
+QUICK_ITEMS = 40
+FIRST_SEED = 1234  # lm-eval's own
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is run, and how it is loaded; nothing of it may change a response but the weights.
+
+    Attributes:
+        path: A model folder, an adapter's folder, or a hub id.
+        model: Kind of model, as lm-eval names it.
+        arguments: Arguments of the model beside the path.
+        batch_size: As lm-eval's.
+        device: As lm-eval's.
+    """
+
+    path: str
+    model: str = "hf"
+    arguments: Mapping[str, Any] | None = None
+    batch_size: str = "1"
+    device: str | None = None
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Arguments for lm-eval; an adapter's folder names its base model.
+
+        Raises:
+            CapoBenchError: If a local path is no model's folder.
+        """
+        folder = Path(self.path).expanduser()
+        given = dict(self.arguments or {})
+        if self.path.startswith((".", "/", "~")) and not folder.is_dir():
+            raise CapoBenchError(
+                f"the checkpoint {self.path} is no folder; name a model's or an adapter's folder, "
+                "or a hub id"
+            )
+        if not folder.is_dir():
+            return {"pretrained": self.path, **given}
+        if (folder / "adapter_config.json").is_file():
+            base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+            return {"pretrained": base, "peft": str(folder), **given}
+        if not (folder / "config.json").is_file() and "gguf_file" not in given:
+            raise CapoBenchError(
+                f"the checkpoint {self.path} holds neither config.json nor adapter_config.json; "
+                "name the folder of a saved model"
+            )
+        return {"pretrained": str(folder), **given}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a baseline's responses are asked for; the same for every candidate.
+
+    Attributes:
+        task: The lm-eval task.
+        metadata: Task options beside the task's own.
+        gen_kwargs: Generation settings beside the task's own.
+        apply_chat_template: Whether prompts are wrapped in the model's chat template.
+        runs: How many runs, with seeds from `FIRST_SEED` on.
+    """
+
+    task: str
+    metadata: Mapping[str, Any]
+    gen_kwargs: Mapping[str, Any]
+    apply_chat_template: bool = False
+    runs: int = 1
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A task, loaded, before any model is."""
+
+    setup: Setup
+    manager: TaskManager
+    options: Options
+    facts: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+
+def gate(
+    checkpoint: Checkpoint,
+    baseline: Baseline,
+    name: str,
+    *,
+    mode: Mode = "full",
+    items: int = QUICK_ITEMS,
+    metadata: Mapping[str, Any] | None = None,
+) -> tuple[Result, Side | None]:
+    """Runs a checkpoint and compares it with a baseline.
+
+    What makes the two incomparable is found before the model is loaded.
+
+    Args:
+        checkpoint: The checkpoint.
+        baseline: The baseline.
+        name: What to call the baseline.
+        mode: `quick`: a stratified subset of the split; `full`: all items of the baseline.
+        items: Size of the subset.
+        metadata: Task options of this machine, such as `data`, over the baseline's.
+
+    Returns:
+        The result, and the candidate's runs; none if nothing was run.
+
+    Raises:
+        CapoBenchError: If the checkpoint or the task cannot be had.
+    """
+    setup = Setup(
+        task=baseline.task,
+        metadata={**baseline.metadata, **(metadata or {})},
+        gen_kwargs=baseline.gen_kwargs,
+        apply_chat_template=baseline.apply_chat_template,
+        runs=len(baseline.runs),
+    )
+    arguments = checkpoint.model_arguments()
+    task = _load(setup, arguments)
+    differing = mismatches(baseline.facts, task.facts)
+    if differing:
+        return Result(name, checkpoint.path, mismatches=tuple(differing)), None
+    scorer = task.options.scorer()
+    check_max_drops(baseline.max_drops, scorer)
+    asked = [item for item, _ in evaluated_cells(scorer.corpus, task.options.split)]
+    asked = list({item.id: item for item in asked}.values())
+    indices = None
+    if mode == "quick":
+        indices = stratified(scorer.corpus.task, asked, items)
+    chosen = {item.id for item in asked} if indices is None else {asked[i].id for i in indices}
+    candidate = _answers(checkpoint, arguments, task, indices)
+    return compare(baseline.side(name, chosen), candidate, scorer, baseline.max_drops), candidate
+
+
+def make_baseline(
+    checkpoint: Checkpoint, setup: Setup, max_drops: Mapping[str, float] | None = None
+) -> Baseline:
+    """Runs a checkpoint on all items and takes its responses for the baseline.
+
+    Args:
+        checkpoint: The checkpoint.
+        setup: How it is asked.
+        max_drops: The gated metrics; default: as in `compare`.
+
+    Raises:
+        CapoBenchError: If the checkpoint or the task cannot be had, or a metric makes no sense.
+    """
+    if setup.runs > 1 and not setup.gen_kwargs.get("do_sample"):
+        raise CapoBenchError(
+            f"{setup.runs} runs without sampling are the same run; add "
+            "--gen-kwargs do_sample=true,temperature=..."
+        )
+    arguments = checkpoint.model_arguments()
+    task = _load(setup, arguments)
+    scorer = task.options.scorer()
+    if max_drops is not None:
+        check_max_drops(max_drops, scorer)
+    side = _answers(checkpoint, arguments, task, None)
+    cells = join(scorer.corpus, scorer.split, side.runs[0])
+    return Baseline(
+        model=checkpoint.path,
+        task=setup.task,
+        metadata={key: value for key, value in setup.metadata.items() if key != "data"},
+        options={key: value for key, value in side.options.items() if key != "data"},
+        facts=dict(side.facts),
+        gen_kwargs=dict(setup.gen_kwargs),
+        apply_chat_template=setup.apply_chat_template,
+        versions={
+            "capo_bench": __version__,
+            **{name: version(name) for name in ("lm_eval", "transformers", "torch")},
+        },
+        max_drops=dict(max_drops) if max_drops else default_max_drops(scorer, cells),
+        runs=[
+            BaselineRun(seed=FIRST_SEED + index, responses=_by_item(run))
+            for index, run in enumerate(side.runs)
+        ],
+    )
+
+
+def _load(setup: Setup, arguments: Mapping[str, Any]) -> _Task:
+    metadata = {**arguments, **setup.metadata}
+    manager = TaskManager(include_path=str(tasks_path()), include_defaults=False, metadata=metadata)
+    if setup.task not in manager.task_index:
+        raise CapoBenchError(
+            f"there is no task {setup.task!r} under {tasks_path()}; `capo-bench tasks` prints where "
+            "they are listed"
+        )
+    loaded = manager.load([setup.task])["tasks"]
+    if list(loaded) != [setup.task]:
+        raise CapoBenchError(f"{setup.task} is a group; gate one task at a time")
+    config = loaded[setup.task].config
+    facts = run_facts(
+        {
+            "configs": {setup.task: {"metadata": config.metadata}},
+            "versions": {setup.task: config.metadata["version"]},
+            "chat_template": setup.apply_chat_template,
+        },
+        setup.task,
+    )
+    return _Task(setup, manager, read_options(config.metadata), facts, metadata)
+
+
+def _answers(
+    checkpoint: Checkpoint, arguments: Mapping[str, Any], task: _Task, indices: list[int] | None
+) -> Side:
+    setup = task.setup
+    try:
+        model = get_model(checkpoint.model).create_from_arg_obj(
+            dict(arguments), {"batch_size": checkpoint.batch_size, "device": checkpoint.device}
+        )
+    except (OSError, ValueError) as error:
+        raise CapoBenchError(
+            f"the checkpoint {checkpoint.path} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    runs = []
+    for index in range(setup.runs):
+        found = lm_eval.simple_evaluate(
+            model=model,
+            tasks=[setup.task],
+            task_manager=task.manager,
+            samples=None if indices is None else {setup.task: indices},
+            gen_kwargs=dict(setup.gen_kwargs) or None,
+            apply_chat_template=setup.apply_chat_template,
+            bootstrap_iters=0,
+            random_seed=FIRST_SEED + index,
+            numpy_random_seed=FIRST_SEED + index,
+            torch_random_seed=FIRST_SEED + index,
+        )
+        runs.append(tuple(_predictions(found["samples"][setup.task])))
+    options = {key: getattr(task.options, key) for key in OPTIONS}
+    return Side(checkpoint.path, tuple(runs), task.facts, options)
+
+
+def _predictions(samples: list[dict[str, Any]]) -> list[Prediction]:
+    return [
+        prediction
+        for index, sample in enumerate(samples)
+        for prediction in read_sample(f"sample {index}", sample)[2]
+    ]
+
+
+def _by_item(run: tuple[Prediction, ...]) -> dict[str, dict[str, str]]:
+    responses: dict[str, dict[str, str]] = {}
+    for prediction in run:
+        responses.setdefault(prediction.item, {})[prediction.annotator] = prediction.response
+    return responses

@@ -1,0 +1,23 @@
+"""`pytest --pyargs capo_bench.regression`: a test for each metric that the baseline gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test a metric, known before anything is run."""
+    from capo_bench.regression.baseline import read_baseline
+
+    file = metafunc.config.getoption("--capo-baseline")
+    names = list(read_baseline(Path(file)).max_drops) if file else ["no-baseline"]
+    metafunc.parametrize("metric", names)
+
+
+def test_checkpoint(metric: str, capo_check: Callable[[str], Any]) -> None:
+    """The checkpoint has not become worse than the baseline beyond the margin."""
+    capo_check(metric)
