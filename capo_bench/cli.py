@@ -79,17 +79,42 @@ def ladder(
         Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")
     ] = "gpu",
     ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
+    board: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the board; default: leaderboards/CORPUS in the output."),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="YAML for the cards: submitted_by, hardware, licence, ...")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Run nothing; make a board of what stands.")
+    ] = False,
 ) -> None:
-    """Prompting, SFT, CAPO and its ablations, one after the other; go on where it stopped."""
-    from capo_bench.ladder import PRESETS, Ladder
+    """Prompting, SFT, CAPO and its ablations, one after the other, and a board of them.
 
+    What stands is not run again, so that an interrupted ladder goes on where it stopped.
+    """
+    from capo_bench.ladder import PRESETS, Ladder
+    from capo_bench.ladder_board import publish as make
+    from capo_bench.leaderboard.cli import build
+    from capo_bench.leaderboard.submit import read_given
+
+    # Known before hours of training: cards that name nobody are refused.
+    given = {"licence": "Apache-2.0", **read_given(card, [])}
+    if "submitted_by" not in given:
+        raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     climbed = Ladder(model, corpus, output, PRESETS[preset], ablations=ablations)
     console = Console(stderr=True)
-    for step, seconds in climbed.climb():
+    for step, seconds in () if publish else climbed.climb():
         steps = climbed.steps()
         place = sum(other.done for other in steps) + 1
         left = f", about {seconds / 60:.0f} min left" if seconds is not None else ""
         console.rule(f"{place} of {len(steps)}: {step.kind} {step.rung.name}{left}")
+    home = board or output / "leaderboards" / corpus
+    command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
+    for folder in make(climbed, home, given, f"{command} --preset {preset} --card CARD"):
+        print(folder)
+    build(home.parent)
 
 
 @app.command()

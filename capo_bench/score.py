@@ -201,7 +201,7 @@ class Scorer:
     def __init__(self, corpus: Corpus, split: str, encoder: str) -> None:
         self.corpus = corpus
         self.split = split
-        self._encoder_name = encoder
+        self.encoder = encoder
 
     def score(self, predictions: Sequence[Prediction]) -> Scores:
         """All metrics of `metrics_of(corpus)`.
@@ -265,7 +265,7 @@ class Scorer:
         }
 
     def _encoded(self, cells: Cells) -> dict[str, Measured]:
-        encoder = load_encoder(self._encoder_name)
+        encoder = load_encoder(self.encoder)
         return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
 
     def verdicts(self, cells: Cells) -> Verdicts:
@@ -341,7 +341,7 @@ class Scorer:
             "fingerprint": self.corpus.fingerprint,
             "split": self.split,
             "synthetic": self.corpus.synthetic,
-            "bertscore": encoder_signature(self._encoder_name),
+            "bertscore": encoder_signature(self.encoder),
         }
 
     @cached_property

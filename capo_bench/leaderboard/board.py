@@ -65,6 +65,10 @@ class BoardSpec(BaseModel):
         list[Annotated[str, Field(pattern=ID)]],
         Field(description="Ids of submissions that the board's keepers ran again."),
     ] = []
+    contrasts: Annotated[
+        list[Annotated[list[Annotated[str, Field(pattern=ID)]], Field(min_length=2, max_length=2)]],
+        Field(description="Pairs of submissions that contrasts.md sets apart."),
+    ] = []
 
     def options(self, folder: Path) -> Options:
         """What the board's runs are scored with.

@@ -183,7 +183,7 @@ def build(
     """
     from rich.progress import track
 
-    from capo_bench.leaderboard import board_tables, page
+    from capo_bench.leaderboard import board_tables, contrasts, page
     from capo_bench.leaderboard.board import build as build_board
     from capo_bench.leaderboard.board import find_boards
     from capo_bench.leaderboard.board_reports import write_reports
@@ -194,6 +194,9 @@ def build(
         shown = partial(track, description=f"{one.name}: scoring", console=progress)
         board = build_board(one, shown)
         board_tables.write(board)
+        if board.spec.contrasts:
+            shown = partial(track, description=f"{one.name}: contrasts", console=progress)
+            contrasts.write(board, contrasts.contrasts(board, shown))
         boards.append(board)
         print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:

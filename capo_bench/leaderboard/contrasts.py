@@ -1,0 +1,184 @@
+"""What a board asks of its systems beyond their rank: is this one better than that one, and at what?
+
+A contrast is a pair of systems that `board.yaml` names. Each metric of the one is set against the
+other's, paired by item, the spread of their seeds in the interval; p-values are adjusted for all
+metrics of all contrasts of the board together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import isfinite
+
+from capo_bench.corpus.jsonl import write_text
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, Board
+from capo_bench.leaderboard.measured import Runs, key, remembered
+from capo_bench.leaderboard.ranking import Contender, pairwise_p
+from capo_bench.leaderboard.submission import read_submission
+from capo_bench.metrics.cells import join
+from capo_bench.pages import escape_markdown
+from capo_bench.score import Scorer, metrics_of
+from capo_bench.stats import LEVEL, Estimate, Undefined, holm, resample, runs_mean
+
+Track = Callable[[Sequence[list[str]]], Iterable[list[str]]]
+
+SHOWN: Mapping[str, str] = {
+    "faithful_rate": "faithful rate",
+    "label_accuracy": "label accuracy",
+    "bertscore_f1": "BERTScore F1",
+    "item_relevance": "relevance",
+    "attribution_at_1": "attribution @1",
+    "attribution_at_10": "attribution @10",
+    "explanation_consistency": "consistency",
+    "invalid_rate": "invalid",
+    "copy_excess": "copied",
+    "ngram_excess": "phrase",
+}
+"""Metrics in the table for people; the JSON file has all of them."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One metric of two systems.
+
+    Attributes:
+        ours: Id of the first submission.
+        theirs: Id of the second one.
+        metric: The metric.
+        values: Its value for the one and for the other, the mean over their seeds.
+        difference: The first minus the second.
+        p: Two-sided p-value.
+        p_holm: The same, adjusted for all metrics of all contrasts of the board.
+    """
+
+    ours: str
+    theirs: str
+    metric: str
+    values: tuple[float, float]
+    difference: Estimate
+    p: float
+    p_holm: float
+
+    @property
+    def relative(self) -> float | None:
+        """Difference over the second system's value, where that is above 0."""
+        return self.difference.value / self.values[1] if self.values[1] > 0 else None
+
+
+def contrasts(board: Board, track: Track = iter) -> tuple[Contrast, ...]:
+    """The contrasts that a board asks for, of the metrics that both systems define.
+
+    Args:
+        board: The board, as built.
+        track: Wraps the pairs, to show progress.
+
+    Raises:
+        CapoBenchError: If the board contrasts a submission that is not ranked.
+    """
+    ranked = {entry.id for entry in board.systems}
+    for one in (one for pair in board.spec.contrasts for one in pair):
+        if one not in ranked:
+            raise CapoBenchError(
+                f"{board.folder / BOARD}: contrasts name {one!r}, which is not among the ranked "
+                f"submissions ({', '.join(sorted(ranked))})"
+            )
+    scorer = board.spec.options(board.folder).scorer()
+    runs = {one: _runs(board, one) for pair in board.spec.contrasts for one in pair}
+    contenders = lru_cache(maxsize=None)(lambda one: _contenders(scorer, runs[one]))
+    found: list[Contrast] = []
+    for ours, theirs in track(board.spec.contrasts):
+        name = f"{key(scorer, runs[ours])}-{key(scorer, runs[theirs])}-contrast"
+        make = partial(_compared, contenders, ours, theirs)
+        found += [_read(ours, theirs, line) for line in remembered(name, make)]
+    adjusted = holm([one.p for one in found])
+    return tuple(replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
+
+
+def write(board: Board, found: Sequence[Contrast]) -> None:
+    """Writes `contrasts.md` and `contrasts.json` into the board's folder."""
+    data = [
+        {
+            "ours": one.ours,
+            "theirs": one.theirs,
+            "metric": one.metric,
+            "values": [round(value, 4) for value in one.values],
+            "difference": round(one.difference.value, 4),
+            "interval": [round(one.difference.low, 4), round(one.difference.high, 4)],
+            "relative": None if one.relative is None else round(one.relative, 4),
+            "p": float(f"{one.p:.3g}"),
+            "p_holm": float(f"{one.p_holm:.3g}"),
+        }
+        for one in found
+    ]
+    write_text(board.folder / "contrasts.json", json.dumps(data, indent=1) + "\n")
+    write_text(board.folder / "contrasts.md", markdown(board, found))
+
+
+def markdown(board: Board, found: Sequence[Contrast]) -> str:
+    """The contrasts as one Markdown table."""
+    by_cell = {(one.ours, one.theirs, one.metric): one for one in found}
+    names = {entry.id: escape_markdown(entry.name) for entry in board.systems}
+    lines = [
+        f"# {escape_markdown(board.spec.title)}: contrasts",
+        "",
+        "First system minus second one, with 95 % intervals: paired by item, clustered on the item, "
+        "the spread of seeds included. Bold: p < .05 after Holm over all metrics of all contrasts "
+        "of this board, those of `contrasts.json` among them.",
+        "",
+        f"| contrast | {' | '.join(SHOWN.values())} |",
+        f"|---|{'---|' * len(SHOWN)}",
+    ]
+    for ours, theirs in board.spec.contrasts:
+        cells = [_cell(by_cell.get((ours, theirs, metric))) for metric in SHOWN]
+        lines.append(f"| {names[ours]} − {names[theirs]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(one: Contrast | None) -> str:
+    if one is None:
+        return "not defined"
+    value = f"{one.difference.value:+.3f}".replace("-", "−")
+    if one.p_holm < 1 - LEVEL:
+        value = f"**{value}**"
+    interval = f"[{one.difference.low:.2f}, {one.difference.high:.2f}]".replace("-", "−")
+    return f"{value} {interval}"
+
+
+def _runs(board: Board, one: str) -> Runs:
+    return read_submission(board.folder / SUBMISSIONS / one).predictions
+
+
+def _contenders(scorer: Scorer, runs: Runs) -> dict[str, Contender]:
+    """By name, the metrics that all runs of a system define."""
+    measured = [scorer.measure(join(scorer.corpus, scorer.split, run)) for run in runs]
+    found: dict[str, Contender] = {}
+    for metric in metrics_of(scorer.corpus):
+        defined = [one for run in measured if not isinstance(one := run[metric.name], Undefined)]
+        values = tuple(one.value() for one in defined)
+        if len(defined) == len(runs) and all(map(isfinite, values)):
+            found[metric.name] = Contender(resample(runs_mean(defined)), values)
+    return found
+
+
+def _compared(
+    contenders: Callable[[str], Mapping[str, Contender]], ours: str, theirs: str
+) -> list[str]:
+    """A JSON text for each metric: what is kept of a contrast."""
+    lines = []
+    one, other = contenders(ours), contenders(theirs)
+    for metric in (metric for metric in one if metric in other):
+        pair = one[metric], other[metric]
+        apart = pair[0].minus(pair[1])
+        numbers = [apart.value, apart.stderr, apart.low, apart.high]
+        p = float(pairwise_p(pair)[0, 1])
+        lines.append(json.dumps([metric, [side.headline.value for side in pair], numbers, p]))
+    return lines
+
+
+def _read(ours: str, theirs: str, line: str) -> Contrast:
+    metric, (one, other), numbers, p = json.loads(line)
+    return Contrast(ours, theirs, metric, (one, other), Estimate(*numbers), p, p)
