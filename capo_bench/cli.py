@@ -15,6 +15,7 @@ from rich.console import Console
 from capo_bench.data_cli import app as data_app
 from capo_bench.errors import CapoBenchError
 from capo_bench.human_cli import app as human_app
+from capo_bench.leaderboard import cli as leaderboard
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Prediction
@@ -27,6 +28,9 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(human_app, name="validate-humans")
+app.add_typer(leaderboard.app, name="leaderboard")
+app.command()(leaderboard.submit)
+app.command()(leaderboard.verify)
 
 # How samples and predictions are told which corpus they answer; shared by whoever reads them.
 _Corpus = Annotated[str | None, typer.Option(help="Corpus name or file; samples know their own.")]

@@ -86,11 +86,16 @@ def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
 
 def write_predictions(path: Path, corpus: Corpus, predictions: Sequence[Prediction]) -> None:
     """Writes our own kind of file; no corpus text goes into it but the responses."""
+    write_fingerprinted(path, corpus.fingerprint, predictions)
+
+
+def write_fingerprinted(path: Path, fingerprint: str, predictions: Sequence[Prediction]) -> None:
+    """The same where the corpus itself is not at hand."""
     write_json_lines(
         path,
         [
             {
-                "fingerprint": corpus.fingerprint,
+                "fingerprint": fingerprint,
                 "item": prediction.item,
                 "annotator": prediction.annotator,
                 "response": prediction.response,

@@ -105,21 +105,7 @@ class Report:
     @property
     def finding(self) -> Finding:
         """Where the run stands between floor and ceiling."""
-        compared = self._compared()
-        if isinstance(compared, Undefined):
-            return Finding("undefined", "No verdict", f"Not defined, because {compared.reason}.")
-        name, floor, ceiling = compared
-        reason = f"Its faithful rate is {_apart(floor)} the best control, {name}, and "
-        reason += f"{_apart(ceiling)} the annotators' own."
-        if floor.high < 0:
-            return Finding("unfaithful", "Not faithful: an impostor does better", reason)
-        if floor.low <= 0:
-            return Finding("unproven", "Not shown to be faithful: an impostor does as well", reason)
-        if ceiling.high < 0:
-            title = "Partly faithful: above every impostor, below the annotators"
-            return Finding("partly", title, reason)
-        title = "Faithful: not told apart from the annotators themselves"
-        return Finding("faithful", title, reason)
+        return judge(self._compared())
 
     def _compared(self) -> tuple[str, Estimate, Estimate] | Undefined:
         """The best control at the headline, and the run's lead over it and over the humans."""
@@ -136,6 +122,29 @@ class Report:
         if not (isfinite(floor.low) and isfinite(ceiling.low)):
             return Undefined("there is no interval; it takes two items or more")
         return best[0].name, floor, ceiling
+
+
+def judge(compared: tuple[str, Estimate, Estimate] | Undefined) -> Finding:
+    """Where a run stands between floor and ceiling.
+
+    Args:
+        compared: Name of the best control, and the run's lead in `faithful_rate` over it and over the
+            humans; or why they cannot be compared.
+    """
+    if isinstance(compared, Undefined):
+        return Finding("undefined", "No verdict", f"Not defined, because {compared.reason}.")
+    name, floor, ceiling = compared
+    reason = f"Its faithful rate is {_apart(floor)} the best control, {name}, and "
+    reason += f"{_apart(ceiling)} the annotators' own."
+    if floor.high < 0:
+        return Finding("unfaithful", "Not faithful: an impostor does better", reason)
+    if floor.low <= 0:
+        return Finding("unproven", "Not shown to be faithful: an impostor does as well", reason)
+    if ceiling.high < 0:
+        title = "Partly faithful: above every impostor, below the annotators"
+        return Finding("partly", title, reason)
+    title = "Faithful: not told apart from the annotators themselves"
+    return Finding("faithful", title, reason)
 
 
 def build(

@@ -1,28 +1,22 @@
 """The report as one HTML page, without any request to elsewhere, and as Markdown.
 
-Whatever comes from outside (names, texts, reasons) is escaped by default: in HTML by Jinja2, in
-Markdown by `escape_markdown`, in the embedded data by `script_json`. The same report gives the same
-bytes.
+Whatever comes from outside (names, texts, reasons) is escaped by default, see `capo_bench.pages`. The
+same report gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from base64 import b64encode
-from hashlib import sha256
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from capo_bench import pages
 from capo_bench.controls import HUMAN
 from capo_bench.corpus.jsonl import write_text
 from capo_bench.metrics.consistency import HabitDivergence
+from capo_bench.pages import drawn
 from capo_bench.report import CONTENT, HEADLINE, IDENTITY, ReferenceRow, Report
 from capo_bench.report_map import Map, Point, draw_map, spread
 from capo_bench.score import GROUP_SIZES, NOBODY, Metric, Scores
@@ -56,62 +50,23 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 
 def html(report: Report) -> str:
-    """The page. Its content security policy allows our own script by its hash, and nothing else."""
-    page = Environment(
-        loader=PackageLoader("capo_bench"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {
-        "number": _number,
-        "interval": _interval,
-        "place": _place,
-        "breakable": _breakable,
-    }
-    loader = page.loader
-    assert loader is not None
-    script = loader.get_source(page, "report.js")[0]
-    return page.get_template("report.html").render(
-        **_view(report),
-        maps=[_map(report, 760, 520), _map(report, 350, 470)],
-        curve=_curve(report),
-        style=Markup(loader.get_source(page, "report.css")[0]),
-        script=Markup(script),
-        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
-        data=Markup(script_json(_responses(report))),
+    """The page."""
+    return pages.html(
+        "report.html",
+        ["report.css"],
+        "report.js",
+        _responses(report),
+        {
+            **_view(report),
+            "maps": [_map(report, 760, 520), _map(report, 350, 470)],
+            "curve": _curve(report),
+        },
     )
 
 
 def markdown(report: Report) -> str:
     """The tables of the page; single responses are in the page alone."""
-    page = Environment(
-        loader=PackageLoader("capo_bench"),
-        autoescape=False,  # this is no HTML; every expression passes escape_markdown
-        finalize=escape_markdown,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {"number": _number, "interval": _interval}
-    return page.get_template("report.md").render(**_view(report))
-
-
-def escape_markdown(value: object) -> str:
-    """Text that Markdown shows as it is, in a table's cell too: no markup, no HTML, one line."""
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
-    # Within a word an underscore is no markup.
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
-
-
-def script_json(value: object) -> str:
-    """JSON that can stand inside a `script` element: nothing in it ends it or opens another."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return pages.markdown("report.md", _view(report))
 
 
 def _view(report: Report) -> dict[str, Any]:
@@ -235,7 +190,7 @@ def _map(report: Report, width: float, height: float) -> Map | None:
         x, y = scores.estimates[CONTENT], scores.estimates[IDENTITY]
         if isinstance(x, Undefined) or isinstance(y, Undefined):
             return None
-        return Point(name, kind, _drawn(x), _drawn(y))
+        return Point(name, kind, drawn(x), drawn(y))
 
     rows = () if isinstance(report.references, Undefined) else report.references
     run = point("this run", "run", report.scores)
@@ -245,13 +200,6 @@ def _map(report: Report, width: float, height: float) -> Map | None:
         point(row.name, "human" if row.name == HUMAN else "control", row.scores) for row in rows
     ]
     return draw_map([run, *(p for p in placed if p)], width, height)
-
-
-def _drawn(found: Estimate) -> Estimate:
-    # One item gives no interval; the cross then has no arms.
-    if isfinite(found.low):
-        return found
-    return Estimate(found.value, found.stderr, found.value, found.value)
 
 
 def _curve(report: Report) -> dict[str, Any]:
@@ -275,7 +223,7 @@ def _curve(report: Report) -> dict[str, Any]:
         for x, k in zip(xs, GROUP_SIZES, strict=True):
             found = scores.estimates[f"{prefix}{k}"]
             if isinstance(found, Estimate):
-                one = _drawn(found)
+                one = drawn(found)
                 points.append((round(x, 1), at_y(one.value), at_y(one.low), at_y(one.high)))
         if points:
             lines.append({"name": name, "kind": kind, "points": points})
@@ -334,25 +282,3 @@ def _probable(
     order = np.argsort(-probabilities, kind="stable")
     shown = [at for rank, at in enumerate(order) if rank < _PROBABLE or named[at] == target]
     return [(int(named[at]), round(float(probabilities[at]), 3)) for at in shown]
-
-
-def _number(found: Estimate | Undefined | None) -> str:
-    if found is None:
-        return "–"
-    return "not defined" if isinstance(found, Undefined) else f"{found.value:.3f}"
-
-
-def _interval(found: Estimate | Undefined | None) -> str:
-    if not isinstance(found, Estimate):
-        return ""
-    return f"{found.low:.3f} to {found.high:.3f}" if isfinite(found.low) else "no interval"
-
-
-def _place(share: float) -> str:
-    """A share as a position in per cent, kept inside the drawing."""
-    return f"{100 * min(max(share, 0), 1):.1f}%"
-
-
-def _breakable(name: str) -> Markup:
-    """A name whose line may break after `_` and `-`."""
-    return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))

@@ -23,7 +23,7 @@ from capo_bench.metrics.argument import (
     label_explanation_consistency,
 )
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
-from capo_bench.metrics.bertscore import load_encoder
+from capo_bench.metrics.bertscore import encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import (
     HabitBins,
@@ -289,6 +289,28 @@ class Scorer:
             rouge_l=rouge_l(cells.explanations, references),
         )
 
+    def excess_by_annotator(self, cells: Cells) -> dict[str, dict[str, float]] | Undefined:
+        """What guards find beyond each annotator's own behaviour, as a share of the responses.
+
+        Returns:
+            By guard and annotator; -1..1, and what `irrelevance_excess`, `copy_excess` and
+            `ngram_excess` sum up where it is above 0. Annotators without guards are left out.
+        """
+        guards = self._guards
+        if isinstance(guards, Undefined):
+            return guards
+        if len(self.corpus.split(self.split)) < 2:
+            return Undefined("the split has one item, so nothing is off the item")
+        _, excess = excesses(cells, guards)
+        rows = {a: cells.annotator == a for a in guards.own if (cells.annotator == a).any()}
+        return {
+            name: {
+                self.corpus.annotator_ids[a]: float(excess[own, column].mean())
+                for a, own in rows.items()
+            }
+            for column, name in enumerate(("irrelevance_excess", "copy_excess", "ngram_excess"))
+        }
+
     def habits(self, cells: Cells) -> list[HabitDivergence]:
         """Which habits of each annotator the responses have caught; see `feature_divergence`."""
         return feature_divergence(cells, self._habits)
@@ -303,7 +325,7 @@ class Scorer:
             "fingerprint": self.corpus.fingerprint,
             "split": self.split,
             "synthetic": self.corpus.synthetic,
-            "bertscore": load_encoder(self._encoder_name).signature,
+            "bertscore": encoder_signature(self._encoder_name),
         }
 
     @cached_property

@@ -74,6 +74,35 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Resampled:
+    """A metric over all items, over items drawn with replacement, and without each item in turn.
+
+    All that intervals and tests need to know of it. Differences and means of metrics over the same
+    items are those of their resampled values, so that many comparisons cost no further resampling.
+
+    Attributes:
+        value: The metric; `nan` where undefined.
+        draws: As from `bootstrap`, shape (draws,); empty with fewer than two items.
+        without: Its value without each item in turn, shape (items,).
+    """
+
+    value: float
+    draws: Array
+    without: Array
+
+    def minus(self, other: Resampled) -> Resampled:
+        """The difference, paired by item.
+
+        Raises:
+            CapoBenchError: If the two were not measured on equally many items.
+        """
+        _check_paired(len(self.without), len(other.without))
+        return Resampled(
+            self.value - other.value, self.draws - other.draws, self.without - other.without
+        )
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One metric of two runs over the same items.
 
@@ -141,13 +170,24 @@ def estimate(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Estimate
     Where all items give the same, the interval has no width: it says nothing about what was never
     seen (0 of n items are compatible with a rate of up to 3 / n).
     """
-    value, n = metric.value(), len(metric.sums)
-    drawn = bootstrap(metric, draws=draws, seed=seed) if n > 1 else np.empty(0)
-    drawn = drawn[np.isfinite(drawn)]
+    return interval(resample(metric, draws=draws, seed=seed))
+
+
+def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resampled:
+    """What `interval` takes; the same draws as `bootstrap`."""
+    several = len(metric.sums) > 1
+    drawn = bootstrap(metric, draws=draws, seed=seed) if several else np.empty(0)
+    return Resampled(metric.value(), drawn, _without_each(metric))
+
+
+def interval(found: Resampled) -> Estimate:
+    """As `estimate`, of a metric that is resampled already."""
+    value, n = found.value, len(found.without)
+    drawn = found.draws[np.isfinite(found.draws)]
     if len(drawn) < 2 or not np.isfinite(value):
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     stderr = drawn.std(ddof=1) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(drawn, _bca_levels(metric, value, drawn))
+    low, high = np.quantile(drawn, _bca_levels(found, drawn))
     return Estimate(value, float(stderr), float(low), float(high))
 
 
@@ -160,7 +200,7 @@ def jackknife(metric: ItemSums) -> Estimate:
     itself has stays in it.
     """
     value, n = metric.value(), len(metric.sums)
-    without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
+    without = _without_each(metric)
     if n < 2 or not np.isfinite(without).all():
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     stderr = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
@@ -174,16 +214,76 @@ def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
     Raises:
         CapoBenchError: If the two were not measured on equally many items.
     """
-    if len(ours.sums) != len(theirs.sums):
-        raise CapoBenchError(
-            f"one run has {len(ours.sums)} items and the other {len(theirs.sums)}; "
-            "compare runs over the same items"
-        )
+    _check_paired(len(ours.sums), len(theirs.sums))
     width = ours.sums.shape[1]
     return ItemSums(
         np.hstack([ours.sums, theirs.sums]),
         lambda sums: ours.combine(sums[..., :width]) - theirs.combine(sums[..., width:]),
     )
+
+
+def runs_mean(runs: Sequence[ItemSums]) -> ItemSums:
+    """The mean over several runs (seeds) of one system, as one metric of the same items.
+
+    Raises:
+        CapoBenchError: As `difference` does.
+    """
+    for run in runs[1:]:
+        _check_paired(len(runs[0].sums), len(run.sums))
+    ends = np.cumsum([run.sums.shape[1] for run in runs])[:-1]
+
+    def combine(sums: Array) -> Array:
+        parts = np.split(sums, ends, axis=-1)
+        values = [run.combine(part) for run, part in zip(runs, parts, strict=True)]
+        return np.asarray(np.mean(values, axis=0))
+
+    return ItemSums(np.hstack([run.sums for run in runs]), combine)
+
+
+def runs_variance(values: Sequence[float]) -> float:
+    """Variance of the mean of a metric over runs (seeds) that comes from their spread: s^2 / S.
+
+    Args:
+        values: The metric of each run. One run tells nothing of the spread and gives 0.
+    """
+    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def welch_df(variances: Sequence[ArrayLike], dfs: Sequence[ArrayLike]) -> Array:
+    """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946).
+
+    https://doi.org/10.2307/3002019; elementwise; `nan` where all variances are 0.
+    """
+    parts = [np.asarray(v, dtype=np.float64) for v in variances]
+    spread = sum((v**2 / np.asarray(df) for v, df in zip(parts, dfs, strict=True)), np.zeros(()))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sum(parts, np.zeros(())) ** 2 / spread)
+
+
+def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]]) -> Estimate:
+    """An estimate over items, widened by the spread between the runs behind it.
+
+    Runs and items are independent sources of error, so their variances add. The interval is
+    stretched about the value by what Student's t then takes, which keeps its skewness.
+
+    Args:
+        found: A metric of one system, or a difference of two, each the mean over its runs.
+        n_items: Number of items.
+        systems: For each system in it, the metric of each of its runs.
+    """
+    between = [(runs_variance(runs), len(runs) - 1) for runs in systems if len(runs) > 1]
+    if not np.isfinite(found.stderr) or not sum(variance for variance, _ in between):
+        return found
+    variances = [found.stderr**2, *(variance for variance, _ in between)]
+    df = float(welch_df(variances, [n_items - 1, *(df for _, df in between)]))
+    stderr = float(np.sqrt(sum(variances)))
+    reach = stderr * float(stdtrit(df, (1 + LEVEL) / 2))
+    items_alone = found.stderr * float(stdtrit(n_items - 1, (1 + LEVEL) / 2))
+    if items_alone == 0:
+        return Estimate(found.value, stderr, found.value - reach, found.value + reach)
+    stretch = reach / items_alone
+    low, high = (found.value + stretch * (end - found.value) for end in (found.low, found.high))
+    return Estimate(found.value, stderr, low, high)
 
 
 def estimate_difference(ours: Measured, theirs: Measured) -> Estimate | Undefined:
@@ -290,13 +390,23 @@ def compare(
     return {name: undefined.get(name) or compared[name] for name in names}
 
 
-def _bca_levels(metric: ItemSums, value: float, drawn: Array) -> Array:
-    n = len(metric.sums)
+def _check_paired(ours: int, theirs: int) -> None:
+    if ours != theirs:
+        raise CapoBenchError(
+            f"one run has {ours} items and the other {theirs}; compare runs over the same items"
+        )
+
+
+def _without_each(metric: ItemSums) -> Array:
+    return metric.combine(metric.sums.sum(axis=0) - metric.sums)
+
+
+def _bca_levels(found: Resampled, drawn: Array) -> Array:
+    value, n = found.value, len(found.without)
     # Half of the ties lie below, as in scipy; never all or none, so that the bias stays finite.
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
-    without = metric.combine(metric.sums.sum(axis=0) - metric.sums)
-    without = without[np.isfinite(without)]
+    without = found.without[np.isfinite(found.without)]
     influence = without.mean() - without if len(without) else without
     spread = (influence**2).sum() ** 1.5
     skew = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0

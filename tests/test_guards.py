@@ -17,6 +17,7 @@ from capo_bench.metrics.guards import (
     ngrams,
 )
 from capo_bench.prompts import render_target
+from capo_bench.score import Scorer
 from capo_bench.stats import Undefined
 
 ANIMALS = """otter badger heron walrus lynx gecko ferret osprey tapir moose puffin weasel bison lemur
@@ -239,6 +240,20 @@ def test_annotators_with_little_training_do_not_count():
     found = values(cells(ANN, [""] * N_TEST), scarce)
     assert found["faithful_rate"] == 1
     assert found["item_relevance"] == 12 / 24
+
+
+def test_the_excess_of_each_annotator_sums_up_to_the_metrics(guards):
+    predicted = cells(ANN, says("neutral", [unique(TRAIN[0])] * N_TEST))
+    scorer = Scorer(predicted.corpus, "test", "minilm")
+    found = scorer.excess_by_annotator(predicted)
+    metrics = values(predicted, guards)
+    assert found["copy_excess"] == {"Ann": 0, "Bob": 1}
+    for name, by_annotator in found.items():
+        assert list(by_annotator) == ["Ann", "Bob"]
+        # Both answer twelve items, so the mean over the responses is that over the annotators.
+        assert sum(max(0, rate) for rate in by_annotator.values()) / 2 == pytest.approx(
+            metrics[name]
+        )
 
 
 def test_undefined_is_said(guards):

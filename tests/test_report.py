@@ -22,17 +22,12 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.specs import NLI
 from capo_bench.metrics.cells import Prediction, join
+from capo_bench.pages import escape_markdown, script_json
 from capo_bench.predictions import write_predictions
 from capo_bench.prompts import render_target
 from capo_bench.report import Report, build
 from capo_bench.report_map import Point, draw_map, overlap, spread
-from capo_bench.report_page import (
-    caught_or_missed,
-    escape_markdown,
-    html,
-    markdown,
-    script_json,
-)
+from capo_bench.report_page import caught_or_missed, html, markdown
 from capo_bench.score import NOBODY, Scorer
 from capo_bench.stats import Estimate
 
@@ -267,6 +262,7 @@ def test_script_json_is_json_that_cannot_end_the_script() -> None:
         ("label_kappa", "label_kappa"),
         ("_x_ *y*", r"\_x\_ \*y\*"),
         ("[a](b)", r"\[a\](b)"),
+        ("https://a.b www.c.d e@f", "https&#58;//a.b www&#46;c.d e&#64;f"),
     ],
 )
 def test_escape_markdown(text: str, escaped: str) -> None:

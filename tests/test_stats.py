@@ -17,6 +17,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics import attribution as attribution_module
 from capo_bench.metrics.attribution import attribution
 from capo_bench.stats import (
+    Estimate,
     ItemSums,
     Undefined,
     bootstrap,
@@ -24,10 +25,16 @@ from capo_bench.stats import (
     difference,
     estimate,
     holm,
+    interval,
     item_means,
     minimum_detectable_effect,
     permutation_p,
     ratio,
+    resample,
+    runs_mean,
+    runs_variance,
+    welch_df,
+    with_runs,
 )
 
 
@@ -281,3 +288,57 @@ def test_runs_over_unequal_items_are_refused():
     ours, theirs = (clustered(np.random.default_rng(1), n) for n in (20, 30))
     with pytest.raises(CapoBenchError, match="20 items and the other 30"):
         compare({"a": ours}, {"a": theirs})
+
+
+# --- several runs of one system ------------------------------------------------------------------
+
+
+def test_the_difference_of_resampled_metrics_is_the_resampled_difference():
+    rng = np.random.default_rng(5)
+    one, other = clustered(rng, 40), ItemSums(rng.random((40, 3)), f_measure)
+    assert interval(resample(one).minus(resample(other))) == estimate(difference(one, other))
+    with pytest.raises(CapoBenchError, match="one run has 40 items and the other 39"):
+        resample(one).minus(resample(ItemSums(other.sums[1:], f_measure)))
+
+
+def test_the_mean_of_runs_of_unequal_width():
+    rates = ItemSums(np.array([[1.0, 2], [0, 2]]), ratio)  # 1/4
+    f = ItemSums(np.array([[1.0, 1, 1], [1, 2, 3]]), f_measure)  # 4/7
+    both = runs_mean([rates, f])
+    assert both.value() == pytest.approx((1 / 4 + 4 / 7) / 2)
+    np.testing.assert_allclose(bootstrap(both), (bootstrap(rates) + bootstrap(f)) / 2)
+    with pytest.raises(CapoBenchError, match="compare runs over the same items"):
+        runs_mean([rates, ItemSums(f.sums[:1], f_measure)])
+
+
+def test_runs_variance_by_hand():
+    assert runs_variance([0.1, 0.2, 0.6]) == pytest.approx(0.07 / 3)
+    assert runs_variance([0.3]) == 0
+
+
+def test_degrees_of_freedom_are_those_of_welchs_test():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=5), rng.normal(0, 3, size=9)
+    welch = scipy_stats.ttest_ind(a, b, equal_var=False)
+    found = welch_df([runs_variance(a), runs_variance(b)], [4, 8])
+    assert found == pytest.approx(welch.df)
+
+
+def test_the_spread_of_runs_widens_an_interval():
+    found = Estimate(0.5, 0.02, 0.45, 0.53)
+    assert with_runs(found, 100, [[0.5]]) == found
+    assert with_runs(found, 100, [[0.5, 0.5], [0.4]]) == found
+    runs = [0.44, 0.5, 0.56]  # s = .06, s^2 / S = .0012
+    wide = with_runs(found, 100, [runs])
+    assert wide.stderr == pytest.approx(0.04)
+    # Satterthwaite: .0016^2 / (.0004^2 / 99 + .0012^2 / 2) = 3.5477 degrees of freedom.
+    stretch = 2 * scipy_stats.t(3.5477).ppf(0.975) / scipy_stats.t(99).ppf(0.975)
+    assert wide.low == pytest.approx(0.5 - 0.05 * stretch, rel=1e-4)
+    assert wide.high == pytest.approx(0.5 + 0.03 * stretch, rel=1e-4)
+
+
+def test_the_spread_of_runs_alone_gives_students_interval():
+    runs = [0.2, 0.3, 0.4, 0.1]
+    wide = with_runs(Estimate(0.25, 0.0, 0.25, 0.25), 50, [runs])
+    low, high = scipy_stats.t.interval(0.95, 3, loc=0.25, scale=scipy_stats.sem(runs))
+    assert (wide.low, wide.high) == (pytest.approx(low), pytest.approx(high))

@@ -7,6 +7,7 @@ format (`capo-bench data schema`).
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -115,11 +116,11 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         CapoBenchError: If the file cannot be read or a line is not JSON.
     """
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(io.StringIO(read_text(path), newline="\n"), start=1):
         if line.strip():
             try:
                 yield number, json.loads(line, object_pairs_hook=_no_duplicates)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CapoBenchError(
                     f"{path}, line {number}: not valid JSON ({error}); expected one value a line"
                 ) from error

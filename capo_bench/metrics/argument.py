@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class ArgumentClassifier:
 
     stance: Mapping[str, str]
     _model: Any
+    _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def stances(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> list[str]:
         """What n explanations argue for.
@@ -45,7 +46,12 @@ class ArgumentClassifier:
             texts: The explanations.
             inputs: Their items' input texts.
         """
-        return list(self._model.predict(_masked(texts, inputs)))
+        masked = _masked(texts, inputs)
+        # Every set of predictions is held against the same human explanations.
+        new = sorted(set(masked) - self._known.keys())
+        if new:
+            self._known.update(zip(new, self._model.predict(new), strict=True))
+        return [self._known[text] for text in masked]
 
 
 def fit_arguments(corpus: Corpus) -> ArgumentClassifier | Undefined:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -237,13 +238,17 @@ def _attributed_in_groups(scores: Array, target: int, k: int) -> Array:
     margin = scores[:, [target]] - np.delete(scores, target, axis=1)
     if k == 1:
         return np.asarray((margin > 0).all(axis=1), dtype=np.float64)
-    generator = np.random.default_rng(_SEED)
-    order = np.tile(np.arange(n), (max(_GROUPED // n, 100), 1))
-    groups = generator.permuted(order, axis=1)[:, : n // k * k].reshape(-1, k)
+    groups = _groups(n, k)
     hits = (margin[groups].sum(axis=1) > 0).all(axis=1).astype(np.float64)
-    with_cell = np.zeros(n)
-    hits_with_cell = np.zeros(n)
-    np.add.at(with_cell, groups.ravel(), 1)
-    np.add.at(hits_with_cell, groups.ravel(), np.repeat(hits, k))
+    with_cell = np.bincount(groups.ravel(), minlength=n)
+    hits_with_cell = np.bincount(groups.ravel(), np.repeat(hits, k), minlength=n)
     share = hits_with_cell / with_cell
     return np.asarray(hits.mean() + k * (n - 1) / (n - k) * (share - share.mean()))
+
+
+@lru_cache(maxsize=16)
+def _groups(n: int, k: int) -> NDArray[np.int64]:
+    """Groups of k of n cells, from seeded random partitions."""
+    order = np.tile(np.arange(n), (max(_GROUPED // n, 100), 1))
+    drawn = np.random.default_rng(_SEED).permuted(order, axis=1)
+    return drawn[:, : n // k * k].reshape(-1, k)

@@ -191,6 +191,15 @@ def load_encoder(name: str) -> Encoder:
     return Encoder(str(spec), tokenizer, model, " " if roberta else "", limit)
 
 
+def encoder_signature(name: str) -> str:
+    """`Encoder.signature` of the encoder that `load_encoder` would load, without loading it.
+
+    Raises:
+        CapoBenchError: If no encoder has that name.
+    """
+    return str(_spec(name))
+
+
 def default_encoder(fallback: str) -> str:
     """The encoder that the environment asks for, or else `fallback`."""
     return os.environ.get(MODEL_VARIABLE) or fallback

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+_REMEMBERED = 2**15  # texts beside their inputs: several metrics and rows read the same ones
 
 # Closed-class words of English. Their rates carry style and hardly any content.
 FUNCTION_WORDS = tuple(
@@ -95,6 +98,11 @@ def mask_content(text: str, inputs: Sequence[str]) -> str:
 
     What is left of two explanations of one item tells the writer, not the item.
     """
+    return _masked(text, tuple(inputs))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _masked(text: str, inputs: tuple[str, ...]) -> str:
     content = {word for source in inputs for word in words(source)} - _FUNCTION
 
     def mask(match: re.Match[str]) -> str:
@@ -116,6 +124,11 @@ def habits(text: str, inputs: Mapping[str, str]) -> list[float]:
         text: An explanation; may be empty (rates of an empty text are 0).
         inputs: The item's input texts by field.
     """
+    return list(_habits(text, tuple(inputs.values())))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _habits(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
     tokens = words(text)
     n = max(len(tokens), 1)
 
@@ -142,9 +155,9 @@ def habits(text: str, inputs: Mapping[str, str]) -> list[float]:
         rate(_CONNECTIVES),
         rate(_TASK_WORDS),
     ]
-    for source in inputs.values():
+    for source in inputs:
         row.extend(_overlap(tokens, words(source)))
-    return row
+    return tuple(row)
 
 
 def features(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> NDArray[np.float64]:
@@ -184,12 +197,14 @@ def _overlap(tokens: list[str], source: list[str]) -> list[float]:
 
 
 def _longest_run(a: list[str], b: list[str]) -> int:
-    # Longest common substring of words by dynamic programming over one row.
+    # Longest common substring of words by dynamic programming; few pairs of words are equal, so that
+    # only those are visited. `ending` has the length of the run that ends at each place in b.
+    places: dict[str, list[int]] = {}
+    for j, token in enumerate(b):
+        places.setdefault(token, []).append(j)
     longest = 0
-    row = [0] * (len(b) + 1)
+    ending: dict[int, int] = {}
     for token in a:
-        previous = 0
-        for j, other in enumerate(b, start=1):
-            previous, row[j] = row[j], previous + 1 if token == other else 0
-            longest = max(longest, row[j])
+        ending = {j: ending.get(j - 1, 0) + 1 for j in places.get(token, ())}
+        longest = max(longest, *ending.values(), 0)
     return longest

@@ -6,6 +6,7 @@ Both tell the item far better than the annotator; read them beside attribution, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
@@ -24,10 +25,15 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> A
     """
     return np.array(
         [
-            max(_rouge.score(reference, candidate)["rougeL"].fmeasure for reference in own)
+            max(_rouge_l(reference, candidate) for reference in own)
             for candidate, own in zip(candidates, references, strict=True)
         ]
     )
+
+
+@lru_cache(maxsize=2**16)  # content and contrast read the same pairs, and so do many control rows
+def _rouge_l(reference: str, candidate: str) -> float:
+    return float(_rouge.score(reference, candidate)["rougeL"].fmeasure)
 
 
 def content_metrics(cells: Cells, encoder: Encoder) -> dict[str, Measured]:

@@ -1,0 +1,1 @@
+"""Leaderboards that anyone can recompute: submissions, their verification, boards, exchange."""

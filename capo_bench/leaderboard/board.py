@@ -1,0 +1,344 @@
+"""A board: which corpus its submissions answer, and who stands where.
+
+Nothing of a submission is believed but its predictions: every score is recomputed from them with the
+current metrics, and so are the references, control rows and humans, which stand between the systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from capo_bench.controls import HUMAN, control_predictions
+from capo_bench.corpus.jsonl import validated
+from capo_bench.corpus.load import Splits
+from capo_bench.corpus.model import Corpus
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard.findings import Finding as Verdict
+from capo_bench.leaderboard.measured import Measurements, Runs, key, load, measure, remembered
+from capo_bench.leaderboard.ranking import standings
+from capo_bench.leaderboard.submission import (
+    ID,
+    Card,
+    Line,
+    Submission,
+    SubmissionError,
+    Text,
+    find_submissions,
+    read_submission,
+    read_yaml,
+)
+from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
+from capo_bench.options import Options
+from capo_bench.report import HEADLINE, Finding, judge
+from capo_bench.score import Metric, Scorer, metrics_of
+from capo_bench.stats import Estimate, Undefined
+
+BOARD, SUBMISSIONS = "board.yaml", "submissions"
+
+Kind = Literal["system", "control", "human"]
+Track = Callable[[Sequence[Runs]], Iterable[Runs]]
+
+
+class BoardSpec(BaseModel):
+    """What `leaderboards/<board>/board.yaml` says; only those who keep the board write it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: Annotated[Line, Field(description="Name of the board, as tables show it.")]
+    about: Annotated[Text | None, Field(description="What is asked for, in a sentence.")] = None
+    corpus: Annotated[
+        str,
+        Field(description="A corpus's name, or a .jsonl file relative to the board's folder."),
+    ]
+    splits: Annotated[Splits, Field(description="Our splits or the corpus's own.")] = "capo"
+    split: Annotated[str, Field(description="The split that submissions answer.")] = "test"
+    valid_only: Annotated[bool, Field(description="Self-validated responses only.")] = False
+    bertscore: Annotated[Line, Field(description="BERTScore's encoder, as `score` takes it.")]
+    verified: Annotated[
+        list[Annotated[str, Field(pattern=ID)]],
+        Field(description="Ids of submissions that the board's keepers ran again."),
+    ] = []
+
+    def options(self, folder: Path) -> Options:
+        """What the board's runs are scored with.
+
+        Args:
+            folder: The board's folder.
+        """
+        file = self.corpus.endswith(".jsonl")
+        corpus = str(folder / self.corpus) if file else self.corpus
+        return Options(
+            corpus,
+            splits=self.splits,
+            split=self.split,
+            valid_only=self.valid_only,
+            bertscore=self.bertscore,
+        )
+
+
+_spec: TypeAdapter[BoardSpec] = TypeAdapter(BoardSpec)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    Attributes:
+        id: The submission's id, or the name of the control row; `human` for the humans.
+        kind: Whether it is a system, or a reference: a control row or the humans.
+        card: What the system says of itself; `None` for a reference.
+        verified: Whether the board's keepers ran it again.
+        measurements: Its scores.
+        rank: Rank among systems; ties share one. `None` for a reference.
+        last: The last rank that is compatible with the tests; see `ranking.Standing`.
+        lead: Headline minus that of the next system above, or `None` where there is none.
+        finding: Where a system stands between the best control and the humans.
+        warnings: What verification found, short of what keeps a submission off the board.
+    """
+
+    id: str
+    kind: Kind
+    card: Card | None
+    verified: bool
+    measurements: Measurements
+    rank: int | None = None
+    last: int | None = None
+    lead: Estimate | Undefined | None = None
+    finding: Finding | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return self.id if self.card is None else self.card.system
+
+    @property
+    def headline(self) -> Estimate | Undefined:
+        """The headline's estimate."""
+        return self.measurements.scores.estimates[HEADLINE]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board, recomputed.
+
+    Attributes:
+        id: Name of its folder.
+        folder: The folder.
+        spec: Its `board.yaml`.
+        corpus: The corpus that was answered.
+        metrics: What was computed, in the order of tables.
+        signature: What the numbers depend on beside the predictions.
+        entries: Systems and references, by headline, the best first.
+        refused: Submissions that are not ranked: id and reason, by id.
+    """
+
+    id: str
+    folder: Path
+    spec: BoardSpec
+    corpus: Corpus
+    metrics: tuple[Metric, ...]
+    signature: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    refused: tuple[tuple[str, str], ...]
+
+    @property
+    def systems(self) -> tuple[Entry, ...]:
+        """The entries that are ranked."""
+        return tuple(entry for entry in self.entries if entry.kind == "system")
+
+    @property
+    def human(self) -> Entry:
+        """The ceiling."""
+        return next(entry for entry in self.entries if entry.kind == "human")
+
+    def best_control(self, metric: Metric) -> Entry | None:
+        """The control row that comes out best at a metric; the floor."""
+        found = [
+            (entry, value.value)
+            for entry in self.entries
+            if entry.kind == "control"
+            and isinstance(value := entry.measurements.scores.estimates[metric.name], Estimate)
+        ]
+        sign = 1 if metric.higher_is_better else -1
+        best = max(found, key=lambda pair: sign * pair[1], default=None)
+        return best and best[0]
+
+
+def find_boards(folder: Path) -> list[Path]:
+    """The folders of boards in a folder of leaderboards, sorted by name.
+
+    Raises:
+        CapoBenchError: If there are none.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{BOARD}"))
+    if not found:
+        raise CapoBenchError(f"{folder} holds no boards; expected folders with a {BOARD} in them")
+    return found
+
+
+def read_board(folder: Path) -> BoardSpec:
+    """Reads the `board.yaml` of a board's folder.
+
+    Raises:
+        CapoBenchError: If it is missing, no plain YAML, or not in the schema.
+    """
+    file = folder / BOARD
+    value, _ = read_yaml(file)
+    return validated(_spec, value, str(file), "see the boards of the project for examples")
+
+
+def build(folder: Path, track: Track = iter) -> Board:
+    """Recomputes a board from its submissions; only what was never measured takes time.
+
+    Args:
+        folder: The board's folder.
+        track: Wraps the rows that are about to be scored, to show progress.
+
+    Raises:
+        CapoBenchError: If the board's corpus or encoder cannot be had, or the board names a verified
+            submission that is not there. A faulty submission is refused instead, with its reason.
+    """
+    spec = read_board(folder)
+    scorer = spec.options(folder).scorer()
+    submissions, refused, warnings = _admitted(folder, scorer)
+    unknown = set(spec.verified) - {one.id for one in submissions} - set(refused)
+    if unknown:
+        raise CapoBenchError(
+            f"{folder / BOARD}: verified names {min(unknown)!r}, but there is no such submission"
+        )
+    references = control_predictions(scorer.corpus, spec.split)
+    runs: list[Runs] = [(row,) for row in references.values()]
+    runs += [one.predictions for one in submissions]
+    measured = _measured(scorer, runs, track)
+    entries = [
+        Entry(name, "human" if name == HUMAN else "control", None, False, found)
+        for name, found in zip(references, measured, strict=False)
+    ]
+    for one, found in zip(submissions, measured[len(references) :], strict=True):
+        errors, more = _sorted(check_claims(one, found.runs, scorer))
+        if errors:
+            refused[one.id] = errors[0]
+        else:
+            known = (*warnings[one.id], *more, *_on_responses(one, scorer))
+            verified = one.id in spec.verified
+            entries.append(Entry(one.id, "system", one.card, verified, found, warnings=known))
+    board = Board(
+        id=folder.name,
+        folder=folder,
+        spec=spec,
+        corpus=scorer.corpus,
+        metrics=metrics_of(scorer.corpus),
+        signature=scorer.signature,
+        entries=tuple(sorted(entries, key=_order)),
+        refused=tuple(sorted(refused.items())),
+    )
+    return replace(board, entries=_ranked(board))
+
+
+def _admitted(
+    folder: Path, scorer: Scorer
+) -> tuple[list[Submission], dict[str, str], dict[str, list[str]]]:
+    """The submissions that can be scored, why the others cannot, and warnings about the former."""
+    admitted: list[Submission] = []
+    refused: dict[str, str] = {}
+    warnings: dict[str, list[str]] = {}
+    below = folder / SUBMISSIONS
+    folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
+    for one in folders:
+        try:
+            submission = read_submission(one)
+        except SubmissionError as error:
+            line = f", line {error.line}" if error.line else ""
+            refused[one.name] = f"{error.file.name}{line}: {error.problem}"
+            continue
+        card = check_card(submission, scorer, folder.name)
+        errors, found = _sorted([*card, *check_cells(submission, scorer)])
+        if errors:
+            refused[one.name] = errors[0]
+        else:
+            admitted.append(submission)
+            warnings[one.name] = found
+    return admitted, refused, warnings
+
+
+def _sorted(findings: Iterable[Verdict]) -> tuple[list[str], list[str]]:
+    """Errors and warnings, without the path to the submission, which differs between machines."""
+    errors: list[str] = []
+    warnings: list[str] = []
+    for found in findings:
+        if found.severity != "note":
+            texts = errors if found.severity == "error" else warnings
+            texts.append(f"{found.file.name}: {found.message}")
+    return errors, warnings
+
+
+def _on_responses(submission: Submission, scorer: Scorer) -> list[str]:
+    """Warnings that only reading the responses gives; kept, because that takes its time."""
+    declared = "-declared" if submission.card.test_items_seen else ""
+    files = "".join(f"-{run.file}" for run in submission.card.runs)
+    name = sha256(f"{key(scorer, submission.predictions)}{declared}{files}".encode()).hexdigest()
+    return remembered(
+        f"{name[:16]}-responses", lambda: _sorted(check_responses(submission, scorer))[1]
+    )
+
+
+def _measured(scorer: Scorer, rows: Sequence[Runs], track: Track) -> list[Measurements]:
+    known = [load(scorer, runs) for runs in rows]
+    missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
+    new = (measure(scorer, runs) for runs in track(missing)) if missing else iter(())
+    return [found or next(new) for found in known]
+
+
+def _order(entry: Entry) -> tuple[float, str, str]:
+    value = entry.measurements.contender.headline.value
+    return (-value if isfinite(value) else float("inf"), entry.kind, entry.id)
+
+
+def _ranked(board: Board) -> tuple[Entry, ...]:
+    """The entries in their order, systems with rank, lead and finding."""
+    systems = board.systems
+    ranks = standings([system.measurements.contender for system in systems])
+    control = board.best_control(Metric(HEADLINE, "headline"))
+    above: Entry | None = None
+    ranked: dict[str, Entry] = {}
+    for system, standing in zip(systems, ranks, strict=True):
+        ranked[system.id] = replace(
+            system,
+            rank=standing.rank,
+            last=standing.last,
+            lead=_lead(system, above) if above else None,
+            finding=judge(_between(system, control, board.human)),
+        )
+        above = system
+    return tuple(ranked[one.id] if one.kind == "system" else one for one in board.entries)
+
+
+def _lead(entry: Entry, other: Entry) -> Estimate | Undefined:
+    for headline in (entry.headline, other.headline):
+        if isinstance(headline, Undefined):
+            return headline
+    return entry.measurements.contender.minus(other.measurements.contender)
+
+
+def _between(
+    system: Entry, control: Entry | None, human: Entry
+) -> tuple[str, Estimate, Estimate] | Undefined:
+    if control is None:
+        return Undefined("no control row has a faithful rate")
+    floor, ceiling = _lead(system, control), _lead(system, human)
+    for lead in (floor, ceiling):
+        if isinstance(lead, Undefined):
+            return lead
+        if not isfinite(lead.low):
+            return Undefined("there is no interval; it takes two items or more")
+    assert isinstance(floor, Estimate)
+    assert isinstance(ceiling, Estimate)
+    return control.id, floor, ceiling

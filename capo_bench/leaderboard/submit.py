@@ -1,0 +1,278 @@
+"""From lm-eval's output to a submission: what the results know goes into the card, the rest is asked.
+
+A run with `--log_samples --output_path` leaves `results_DATE.json` beside one
+`samples_TASK_DATE.jsonl` for each task. Several such runs that differ in nothing but their seed make
+one submission.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import ValidationError
+
+from capo_bench.corpus.jsonl import read_json
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard.submission import Card, Submission, read_yaml, write_submission
+from capo_bench.predictions import PredictionFile, read_predictions
+
+_MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
+"""Keys of a card that only the results may fill."""
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """One run of one task, as lm-eval wrote it.
+
+    Attributes:
+        file: The results file.
+        task: Name of the task.
+        seed: What torch, and with it sampling, was seeded with.
+        known: Keys of a card that the results fill.
+        claimed: The metrics that lm-eval reported, by name.
+        answered: The logged responses.
+    """
+
+    file: Path
+    task: str
+    seed: int
+    known: dict[str, Any]
+    claimed: dict[str, float]
+    answered: PredictionFile
+
+
+def submit(
+    results: Sequence[Path], output: Path, given: Mapping[str, Any], task: str | None = None
+) -> Submission:
+    """Makes a submission's folder.
+
+    Args:
+        results: For each run lm-eval's output folder, or a results file in it.
+        output: The folder to make; its name is the submission's id.
+        given: What the results cannot know: keys of `Card`.
+        task: Name of the task, if the results have several.
+
+    Raises:
+        CapoBenchError: If a run is not a whole, scored run of a capo task, runs differ in more than
+            the seed, or keys of the card are missing (all are named) or wrong.
+    """
+    runs = [read_run(path, task) for path in results]
+    _check_alike(runs)
+    first = runs[0]
+    measured = [key for key in given if key in _MEASURED]
+    if measured:
+        raise CapoBenchError(
+            f"{', '.join(measured)} come from the results alone; leave them out of --card and --set"
+        )
+    # submissions/ lies in the board's folder.
+    parent = output.absolute().parent
+    board = {"board": parent.parent.name} if parent.name == "submissions" else {}
+    content = {
+        "format": 1,
+        **board,
+        **first.known,
+        **given,
+        "runs": [
+            {"seed": run.seed, "file": f"predictions-{run.seed}.jsonl", "claimed": run.claimed}
+            for run in runs
+        ],
+    }
+    card = _card(content)
+    predictions = [run.answered.predictions for run in runs]
+    return write_submission(output, card, predictions, first.answered.fingerprint)
+
+
+def read_run(path: Path, task: str | None = None) -> LoggedRun:
+    """Reads one run.
+
+    Args:
+        path: lm-eval's output folder, with one results file in or below it, or that file.
+        task: Name of the task, if there are several.
+
+    Raises:
+        CapoBenchError: If there is no such run, or it is of another kind, limited or not logged.
+    """
+    file = _results_file(path)
+    results = read_json(file)
+    for key in ("config", "configs", "results"):
+        if not isinstance(results, dict) or not isinstance(results.get(key), dict):
+            raise CapoBenchError(f"{file} is no results file of lm-eval; it has no `{key}`")
+    task = _task(file, list(results["configs"]), task)
+    config = results["configs"][task]
+    metadata = config.get("metadata") or {}
+    if "signature" not in metadata or "prompt_hash" not in metadata:
+        raise CapoBenchError(
+            f"{file}: task {task} does not answer as the annotators (a judge's task?); submit a run "
+            "of capo_nli, capo_paraphrase or one of their variants"
+        )
+    counts = results.get("n-samples", {}).get(task, {})
+    if counts.get("effective") != counts.get("original"):
+        raise CapoBenchError(
+            f"{file}: the run was limited to {counts.get('effective')} of {counts.get('original')} "
+            "items; a board takes whole splits, run the task without --limit"
+        )
+    samples = file.with_name(f"samples_{task}_{file.stem.removeprefix('results_')}.jsonl")
+    if not samples.is_file():
+        raise CapoBenchError(f"{samples} is missing; run lm-eval with --log_samples")
+    seed = results["config"].get("torch_seed")
+    if not isinstance(seed, int):
+        raise CapoBenchError(f"{file} names no torch_seed; run lm-eval with --seed")
+    reported = results["results"].get(task, {})
+    return LoggedRun(
+        file=file,
+        task=task,
+        seed=seed,
+        known=_known(results, config, metadata, str(results.get("versions", {}).get(task))),
+        claimed={
+            name: float(reported[f"{name},none"])
+            for name in results.get("higher_is_better", {}).get(task, {})
+            if isinstance(reported.get(f"{name},none"), int | float)
+        },
+        answered=read_predictions(samples),
+    )
+
+
+def read_given(card: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+    """What the submitter says beside the results.
+
+    Args:
+        card: A YAML file with keys of a card.
+        settings: `key=value` each; they go before the file's.
+
+    Raises:
+        CapoBenchError: If the file is not plain YAML, or a setting has no `=`.
+    """
+    given = read_yaml(card)[0] if card else {}
+    if not isinstance(given, dict):
+        raise CapoBenchError(f"{card}: expected a line `key: value` for each key of the card")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise CapoBenchError(f"--set {setting}: expected key=value")
+        given[key.strip()] = _typed(key.strip(), value.strip())
+    return given
+
+
+def _typed(key: str, value: str) -> Any:
+    """The value of a flag: text, but for the keys of a card that are numbers or yes and no."""
+    field = Card.model_fields.get(key)
+    if field is None or "str" in str(field.annotation):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        return value
+
+
+def _results_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CapoBenchError(f"{path} does not exist; name lm-eval's --output_path")
+    found = sorted(path.rglob("results_*.json"))
+    if not found:
+        raise CapoBenchError(f"{path} holds no results_*.json of lm-eval, nor does a folder in it")
+    if len(found) > 1:
+        raise CapoBenchError(
+            f"{path} holds {len(found)} runs; name their files one by one: "
+            + ", ".join(str(file.relative_to(path)) for file in found)
+        )
+    return found[0]
+
+
+def _task(file: Path, tasks: list[str], wanted: str | None) -> str:
+    names = ", ".join(tasks)
+    if wanted is not None and wanted not in tasks:
+        raise CapoBenchError(f"{file} has no task {wanted}; it has {names}")
+    if wanted is None and len(tasks) != 1:
+        raise CapoBenchError(f"{file} has the tasks {names}; choose one with --task")
+    return wanted if wanted is not None else tasks[0]
+
+
+def _known(
+    results: dict[str, Any], config: dict[str, Any], metadata: dict[str, Any], task_version: str
+) -> dict[str, Any]:
+    arguments = results["config"].get("model_args")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    named = {
+        key: value
+        for key, value in (
+            ("model", arguments.get("peft") or results.get("model_name")),
+            ("base_model", arguments.get("pretrained") if arguments.get("peft") else None),
+        )
+        # A folder on the submitter's machine names nothing to others.
+        if value and not Path(str(value)).expanduser().exists() and str(value)[0] not in "/.~"
+    }
+    weights = results["config"].get("model_num_parameters")
+    signature = metadata["signature"]
+    torch = re.search(r"PyTorch version: (\S+)", str(results.get("pretty_env_info")))
+    versions = {
+        "capo_bench": signature.get("capo_bench"),
+        "metrics": signature.get("metrics"),
+        "task": task_version,
+        "bertscore": signature.get("bertscore"),
+        "lm_eval": results.get("lm_eval_version"),
+        "transformers": results.get("transformers_version"),
+        "torch": torch and torch[1],
+    }
+    decoding = {
+        **(config.get("generation_kwargs") or {}),
+        "dtype": results["config"].get("model_dtype"),
+        "chat_template": results.get("chat_template") is not None,
+        "system_instruction": results.get("system_instruction"),
+    }
+    if metadata.get("setting") == "icl":
+        decoding |= {key: metadata.get(key) for key in ("k", "example_tokens", "tokenizer")}
+    return {
+        **named,
+        **({"parameters": weights} if isinstance(weights, int) and weights > 0 else {}),
+        "setting": metadata.get("setting"),
+        "prompt_hash": metadata["prompt_hash"],
+        "decoding": {key: value for key, value in decoding.items() if value is not None},
+        "versions": {key: str(value) for key, value in versions.items() if value is not None},
+    }
+
+
+def _check_alike(runs: Sequence[LoggedRun]) -> None:
+    first = runs[0]
+    for index, run in enumerate(runs[1:], start=1):
+        pairs = {
+            "the task": (first.task, run.task),
+            "the corpus": (first.answered.fingerprint, run.answered.fingerprint),
+            **{key: (first.known.get(key), run.known.get(key)) for key in first.known | run.known},
+        }
+        for what, (one, other) in pairs.items():
+            if one != other:
+                raise CapoBenchError(
+                    f"{first.file} and {run.file} differ in {what} ({one} and {other}); runs of one "
+                    "submission differ in the seed alone, submit these apart"
+                )
+        if any(run.seed == earlier.seed for earlier in runs[:index]):
+            raise CapoBenchError(
+                f"{run.file}: another run has the seed {run.seed} too; run with --seed anew"
+            )
+
+
+def _card(content: Mapping[str, Any]) -> Card:
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
+        wrong = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in faults
+            if fault["type"] != "missing"
+        ]
+        if missing:
+            asked = "; ".join(f"{key} ({Card.model_fields[key].description})" for key in missing)
+            wrong.append(
+                f"the results do not say: {asked} - give each with --set key=value or in the YAML "
+                "of --card"
+            )
+        raise CapoBenchError(f"the card is not complete: {'; '.join(wrong)}") from error

@@ -1,0 +1,228 @@
+"""From what lm-eval writes to a submission, on a real output folder of the bundled corpus."""
+
+import json
+import shutil
+
+import lm_eval
+import pytest
+import yaml
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from capo_bench.harness import tasks_path
+from capo_bench.leaderboard.submission import read_submission
+
+ASKED = {
+    "system": "Always lol",
+    "model": "org/dummy",
+    "method": "prompted",
+    "training_data": "none",
+    "test_items_seen": False,
+    "uses_test_explanations": False,
+    "hardware": "one CPU",
+    "submitted_by": "A tester",
+    "licence": "CC-BY-4.0",
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What `capo-bench run --log_samples --output_path` leaves, by lm-eval's own writer.
+
+    The model answers the same word to everything; only the slow question which packages the machine
+    has is answered here.
+    """
+    folder = tmp_path_factory.mktemp("lm")
+    tracker = EvaluationTracker(output_path=str(folder))
+    manager = TaskManager(include_path=str(tasks_path()), include_defaults=False)
+    with pytest.MonkeyPatch.context() as patch:
+        about = {"pretty_env_info": "PyTorch version: 2.13.0+cpu\nOS: any", "lm_eval_version": "0"}
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: results.update(about))
+        results = lm_eval.simple_evaluate(
+            model="dummy",
+            tasks=["capo_mini_nli_tag"],
+            task_manager=manager,
+            torch_random_seed=7,
+            evaluation_tracker=tracker,
+        )
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    tracker.save_results_samples("capo_mini_nli_tag", samples["capo_mini_nli_tag"])
+    return folder
+
+
+@pytest.fixture
+def card(tmp_path):
+    file = tmp_path / "extra.yaml"
+    file.write_text(yaml.safe_dump(ASKED))
+    return file
+
+
+@pytest.fixture
+def edited(output, tmp_path):
+    """Copies the output folder with its results edited."""
+
+    def edit(name, change):
+        folder = tmp_path / name
+        shutil.copytree(output, folder)
+        (file,) = folder.rglob("results_*.json")
+        results = json.loads(file.read_text())
+        change(results)
+        file.write_text(json.dumps(results))
+        return folder
+
+    return edit
+
+
+def test_the_card_holds_what_the_results_know_and_what_was_given(call, output, card, tmp_path):
+    folder = tmp_path / "mini-nli" / "submissions" / "lol"
+    status, out, _ = call(
+        *("submit", output, "--output", folder, "--card", card),
+        *("--set", "hardware=2 cores: slow", "--set", "parameters=135", "--set", "method=other"),
+    )
+    assert status == 0
+    assert f"{folder}: 1 run (91 responses)" in out
+    made = read_submission(folder)
+    (results,) = output.rglob("results_*.json")
+    metadata = json.loads(results.read_text())["configs"]["capo_mini_nli_tag"]["metadata"]
+    assert made.card.board == "mini-nli"  # from the place in leaderboards/
+    assert made.card.hardware == "2 cores: slow"
+    assert made.card.parameters == 135
+    assert made.card.method == "other"
+    assert made.card.setting == "tag"
+    assert made.card.prompt_hash == metadata["prompt_hash"]
+    assert made.card.versions["metrics"] == "1"
+    assert made.card.versions["task"] == "1.0"
+    assert made.card.versions["bertscore"] == "all-MiniLM-L6-v2_L5"
+    assert made.card.versions["torch"] == "2.13.0+cpu"
+    assert made.card.decoding["do_sample"] is False
+    assert made.card.decoding["max_gen_toks"] == 128
+    assert made.card.decoding["chat_template"] is False
+    (run,) = made.card.runs
+    assert (run.seed, run.file) == (7, "predictions-7.jsonl")
+    assert run.claimed["invalid_rate"] == 1
+    assert run.claimed["label_accuracy"] == 0
+    assert "responses" not in run.claimed
+    assert not any("stderr" in name for name in run.claimed)
+    assert {line.response for line in made.predictions[0]} == {"lol"}
+    assert made.fingerprint == metadata["signature"]["fingerprint"]
+
+
+def test_seeds_become_runs(call, output, edited, card, tmp_path):
+    other = edited("other", lambda results: results["config"].update(torch_seed=8))
+    folder = tmp_path / "lol"
+    status, out, err = call(
+        *("submit", output, other, "--output", folder, "--card", card, "--set", "board=mini-nli")
+    )
+    assert (status, err) == (0, "")
+    assert "2 runs (91, 91 responses)" in out
+    assert [run.seed for run in read_submission(folder).card.runs] == [7, 8]
+
+
+def test_all_that_is_missing_is_named_at_once(call, output, tmp_path):
+    status, _, err = call("submit", output, "--output", tmp_path / "lol", "--set", "method=sft")
+    assert status == 2
+    for key in {*ASKED, "board"} - {"method", "model"}:
+        assert f"{key} (" in err
+    assert "--set key=value" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "lol").exists()
+
+
+def _limited(results):
+    results["n-samples"]["capo_mini_nli_tag"]["effective"] = 2
+
+
+def _judge(results):
+    del results["configs"]["capo_mini_nli_tag"]["metadata"]["signature"]
+
+
+def _unlogged(results):
+    results["configs"]["capo_nli"] = results["configs"].pop("capo_mini_nli_tag")
+    results["n-samples"] = {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_limited, "limited to 2 of 24 items"),
+        (_judge, "does not answer as the annotators (a judge's task?)"),
+        (_unlogged, "is missing; run lm-eval with --log_samples"),
+        (lambda results: results["configs"].update(another={}), "choose one with --task"),
+        (lambda results: results.clear(), "is no results file of lm-eval"),
+        (lambda results: results["config"].update(torch_seed=None), "names no torch_seed"),
+    ],
+)
+def test_runs_that_cannot_be_submitted(call, edited, card, tmp_path, change, message):
+    folder = edited("lm", change)
+    status, _, err = call("submit", folder, "--output", tmp_path / "lol", "--card", card)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def _hotter(results):
+    results["configs"]["capo_mini_nli_tag"]["generation_kwargs"]["temperature"] = 1.0
+    results["config"]["torch_seed"] = 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(_hotter, "differ in decoding"), (lambda results: None, "another run has the seed 7 too")],
+)
+def test_runs_of_one_system_differ_in_the_seed_alone(
+    call, output, edited, card, tmp_path, change, message
+):
+    other = edited("other", change)
+    status, _, err = call("submit", output, other, "--output", tmp_path / "lol", "--card", card)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "method=magic"), "method: Input should be 'prompted'"),
+        (("--set", "colour=red"), "colour: Extra inputs are not permitted"),
+        (("--set", "test_items_seen=maybe"), "test_items_seen: Input should be a valid boolean"),
+        (("--set", "prompt_hash=0"), "prompt_hash come from the results alone"),
+        (("--set", "licence"), "--set licence: expected key=value"),
+        (("--task", "capo_nli"), "has no task capo_nli; it has capo_mini_nli_tag"),
+    ],
+)
+def test_wrong_settings(call, output, card, tmp_path, arguments, message):
+    status, _, err = call(
+        *("submit", output, "--output", tmp_path / "lol", "--card", card),
+        *("--set", "board=mini-nli", *arguments),
+    )
+    assert status == 2
+    assert message in err
+
+
+def test_a_folder_that_is_no_id_or_in_use(call, output, card, tmp_path):
+    rest = ("--card", card, "--set", "board=mini-nli")
+    status, _, err = call("submit", output, "--output", tmp_path / "My system", *rest)
+    assert status == 2
+    assert "'My system' is no id" in err
+    assert not (tmp_path / "My system").exists()
+    status, _, err = call("submit", output, "--output", tmp_path, *rest)
+    assert status == 2
+    assert "is in use already" in err
+
+
+def test_the_same_run_twice(call, output, card, tmp_path):
+    status, _, err = call("submit", output, output, "--output", tmp_path / "lol", "--card", card)
+    assert status == 2
+    assert "another run has the seed 7 too" in err
+
+
+def test_a_folder_with_several_runs_or_none(call, output, card, tmp_path):
+    (tmp_path / "none").mkdir()
+    rest = ("--output", tmp_path / "lol", "--card", card)
+    assert "holds no results_*.json" in call("submit", tmp_path / "none", *rest)[2]
+    assert "does not exist" in call("submit", tmp_path / "nothing", *rest)[2]
+    shutil.copytree(output, tmp_path / "both" / "1")
+    shutil.copytree(output, tmp_path / "both" / "2")
+    assert (
+        "holds 2 runs; name their files one by one" in call("submit", tmp_path / "both", *rest)[2]
+    )

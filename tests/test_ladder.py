@@ -1,0 +1,112 @@
+"""The whole path on the bundled corpora: prompting, SFT, CAPO, scores, and going on after a stop."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+from train import tiny
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
+from capo_bench.train.command import main as train
+
+
+def in_process(command):
+    """Runs a rung's command without the ten seconds that a new process takes to import torch."""
+    from lm_eval.__main__ import cli_evaluate
+
+    _, _, module, *arguments = command
+    if module == "capo_bench.train":
+        return train(arguments)
+    assert module == "lm_eval"
+    before, sys.argv = sys.argv, ["lm_eval", *arguments]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return str(tiny.folder(tmp_path / "tiny"))
+
+
+def test_paper_comes_before_ablations_and_every_start_before_what_starts_there():
+    found = rungs(PRESETS["cpu"])
+    assert [rung.name for rung in found[:7]] == [
+        "zero-shot", "icl", "profile", "sft-0", "capo-0", "sft-1", "capo-1",
+    ]  # fmt: skip
+    assert {rung.system for rung in found[7:]} == set(ABLATIONS)
+    for place, rung in enumerate(found):
+        if rung.start:
+            assert (rung.start, rung.seed) in {(r.system, r.seed) for r in found[:place]}
+
+
+def test_whole_ladder_in_the_smoke_preset(source, tmp_path):
+    smoke = PRESETS["smoke"]
+    preset = replace(smoke, evaluate={**smoke.evaluate, "limit": 4})  # seconds instead of a minute
+    ladder = Ladder(source, "mini-nli", tmp_path / "runs", preset, ablations=False, run=in_process)
+    steps = [(step.kind, step.rung.name) for step, _ in ladder.climb()]
+    assert steps == [
+        ("evaluate", "zero-shot"),
+        ("evaluate", "icl"),
+        ("evaluate", "profile"),
+        ("train", "sft-0"),
+        ("evaluate", "sft-0"),
+        ("train", "capo-0"),
+        ("evaluate", "capo-0"),
+    ]
+    asked = {}
+    for rung in ladder.rungs:
+        (file,) = ladder.results(rung).glob("results_*.json")
+        (task, found) = json.loads(file.read_text())["configs"].popitem()
+        asked[rung.name] = task, found["metadata"]["setting"]
+    assert asked == {
+        "zero-shot": ("capo_mini_nli", "zero-shot"),
+        "icl": ("capo_mini_nli_icl", "icl"),
+        "profile": ("capo_mini_nli_profile", "profile"),
+        "sft-0": ("capo_mini_nli_tag", "tag"),
+        "capo-0": ("capo_mini_nli_tag", "tag"),
+    }
+    start = json.loads((tmp_path / "runs/capo-0" / RUNG_FILE).read_text())["train"]["command"]
+    assert start[start.index("--model") + 1] == str(tmp_path / "runs/sft-0/model")
+
+    # What stands is not run again; other settings than those of what stands are refused.
+    again = Ladder(source, "mini-nli", tmp_path / "runs", preset, ablations=False, run=pytest.fail)
+    assert list(again.climb()) == []
+    other = replace(preset, sft={"learning_rate": 1e-4})
+    with pytest.raises(CapoBenchError, match=r"sft-0.*other settings"):
+        list(Ladder(source, "mini-nli", tmp_path / "runs", other, run=pytest.fail).climb())
+
+
+def test_goes_on_at_the_step_that_failed(tmp_path):
+    ran = []
+
+    def run(command):
+        """Leaves the results of a process, or fails at the second one."""
+        ran.append(command)
+        if len(ran) == 2:
+            return 1
+        folder = tmp_path / "runs" / ["zero-shot", "", "icl"][len(ran) - 1] / "results" / "model"
+        folder.mkdir(parents=True)
+        (folder / "results_1.json").write_text("{}")
+        return 0
+
+    ladder = Ladder("base", "mini-nli", tmp_path / "runs", PRESETS["smoke"], run=run)
+    with pytest.raises(CapoBenchError, match=r"icl: evaluate stopped with status 1.*goes on"):
+        list(ladder.climb())
+    step, seconds = next(ladder.climb())
+    assert (step.rung.name, step.kind) == ("icl", "evaluate")
+    assert seconds is None  # no training has run, so that nobody knows how long it takes
+    climb = ladder.climb()
+    next(climb)
+    assert next(climb)[0].rung.name == "profile"
+    assert "capo_mini_nli_icl" in ran[2]
+
+
+def test_corpus_without_tasks_is_refused(tmp_path):
+    with pytest.raises(CapoBenchError, match="no tasks"):
+        Ladder("base", "my.jsonl", tmp_path, PRESETS["smoke"])
