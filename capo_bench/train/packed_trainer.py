@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerState
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -89,6 +89,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.run = {"method": self.method, "data": groups_fingerprint(train_dataset)}
         batches = self._compose(train_dataset, args.per_device_train_batch_size)
         self._order = Order(len(batches), args.seed if args.data_seed is None else args.data_seed)
+        self.add_callback(_Epochs(self._order))
         self.train_dataset = self._prepare(train_dataset, batches, self._visited())
         self.eval_dataset = None
         if eval_dataset:
@@ -325,6 +326,16 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 f"{folder} cannot be written ({str(error).splitlines()[0]}); last good checkpoint: "
                 f"{last or 'none'}; free space and resume with --resume_from_checkpoint true"
             ) from error
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the order its epoch: accelerate does not where several processes resume within one."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        self._order.set_epoch(int(state.epoch or 0))
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -89,7 +89,10 @@ def drift(options: argparse.Namespace, anchor: float) -> None:
 
     class Look(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step % max(1, options.steps // 3) and state.global_step < args.max_steps:
+            if (
+                state.global_step % max(1, options.steps // 3)
+                and state.global_step < args.max_steps
+            ):
                 return
             model.eval()
             now = logprobs(model, tokenizer, held_out)

@@ -233,7 +233,7 @@ def test_mixed_precision_starts_at_log_2(source, tmp_path):
 
 def test_capo_learns_and_reports(source, tmp_path):
     trainer = capo(
-        source, tmp_path, groups_of(items=4), max_steps=60, learning_rate=3e-3, logging_steps=60
+        source, tmp_path, groups_of(items=4), max_steps=90, learning_rate=3e-3, logging_steps=90
     )
     trainer.train()
     logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
