@@ -51,7 +51,7 @@ def html(boards: Sequence[Board], reports: Reports) -> str:
     """The page."""
     data = [
         {
-            **as_json(board),
+            **as_json(board, _DIGITS),
             "reports": {i: list(f) for (b, i), f in reports.items() if b == board.id},
         }
         for board in boards

@@ -159,12 +159,17 @@ def test_browser_sorts_and_filters(board, text, tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-def test_browser_shows_an_entry_at_its_address(text, tmp_path):
+def test_browser_shows_an_entry_at_its_address(board, text, tmp_path):
     dom = browse(text, tmp_path, fragment="#mini-nli/good")
     found = Page(dom)
     assert found.tags["script"] == 2
     assert {row[0] for row in found.rows["metrics"]} >= {"faithful_rate", "copy_excess"}
     assert "1,700,000,000" in found.text
+    # Rounded once: the entry shows what the table shows.
+    rows = {row[0]: row[2] for row in found.rows["metrics"] if len(row) > 2}
+    for name in ("faithful_rate", "attribution_at_1", "explanation_consistency"):
+        value = board.systems[0].measurements.scores.estimates[name].value
+        assert rows[name].startswith(f"{value:.3f}")
     assert "verified" in found.text
     assert ("div", "id", "boards") in found.attributes
     hidden = [tag for tag, name, _ in found.attributes if name == "hidden"]
