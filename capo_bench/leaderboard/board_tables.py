@@ -102,8 +102,13 @@ def as_csv(board: Board) -> str:
     return out.getvalue()
 
 
-def as_json(board: Board) -> dict[str, Any]:
-    """The board as plain data; an undefined metric has the key `undefined` with the reason."""
+def as_json(board: Board, digits: int = 4) -> dict[str, Any]:
+    """The board as plain data; an undefined metric has the key `undefined` with the reason.
+
+    Args:
+        board: The board.
+        digits: Decimals of all numbers.
+    """
     return {
         "board": board.id,
         "title": board.spec.title,
@@ -115,7 +120,7 @@ def as_json(board: Board) -> dict[str, Any]:
             {"name": one.name, "axis": one.axis, "higher_is_better": one.higher_is_better}
             for one in board.metrics
         ],
-        "entries": [_entry(board, entry) for entry in board.entries],
+        "entries": [_entry(board, entry, digits) for entry in board.entries],
         "refused": [{"id": one, "reason": why} for one, why in board.refused],
     }
 
@@ -145,7 +150,7 @@ def spread(entry: Entry, metric: str) -> tuple[float, float, float] | None:
     return min(values), max(values), float(np.std(values, ddof=1))
 
 
-def _entry(board: Board, entry: Entry) -> dict[str, Any]:
+def _entry(board: Board, entry: Entry, digits: int) -> dict[str, Any]:
     found = entry.measurements
     return {
         "id": entry.id,
@@ -157,9 +162,10 @@ def _entry(board: Board, entry: Entry) -> dict[str, Any]:
         "finding": entry.finding
         and {"level": entry.finding.level, "title": entry.finding.title}
         | {"reason": entry.finding.reason},
-        "lead": entry.lead and _estimate(entry.lead),
+        "lead": entry.lead and _estimate(entry.lead, digits),
         "metrics": {
-            metric.name: _estimate(found.scores.estimates[metric.name]) | _runs(entry, metric.name)
+            metric.name: _estimate(found.scores.estimates[metric.name], digits)
+            | _runs(entry, metric.name, digits)
             for metric in board.metrics
         },
         "warnings": list(entry.warnings),
@@ -167,25 +173,28 @@ def _entry(board: Board, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _runs(entry: Entry, metric: str) -> dict[str, Any]:
+def _runs(entry: Entry, metric: str, digits: int) -> dict[str, Any]:
     """The value of each seed where there are several, and their standard deviation."""
     values = entry.measurements.runs[metric]
     if len(values) < 2:
         return {}
     found = spread(entry, metric)
-    return {"runs": [_rounded(value) for value in values], "sd": found and _rounded(found[2])}
+    return {
+        "runs": [_rounded(value, digits) for value in values],
+        "sd": found and _rounded(found[2], digits),
+    }
 
 
-def _estimate(found: Estimate | Undefined) -> dict[str, Any]:
+def _estimate(found: Estimate | Undefined, digits: int) -> dict[str, Any]:
     if isinstance(found, Undefined):
         return {"undefined": found.reason}
     parts = ("value", "stderr", "low", "high")
-    return {part: _rounded(getattr(found, part)) for part in parts}
+    return {part: _rounded(getattr(found, part), digits) for part in parts}
 
 
-def _rounded(value: float) -> float | None:
+def _rounded(value: float, digits: int) -> float | None:
     # Minus zero becomes zero: which of the two it is hangs on the machine.
-    return round(value, 4) + 0.0 if isfinite(value) else None
+    return round(value, digits) + 0.0 if isfinite(value) else None
 
 
 def _three(found: Estimate | Undefined | None) -> list[str | None]:

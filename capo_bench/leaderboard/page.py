@@ -23,6 +23,7 @@ from capo_bench.stats import Estimate, Undefined
 Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 
 _LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
+_DIGITS = 6  # so that rounding them to the three that are shown is rounding once
 _LABEL = 26  # characters of a name on the map
 _GROUPS = (
     ("content", ("label_accuracy", "item_relevance", "bertscore_f1")),
@@ -50,7 +51,7 @@ def html(boards: Sequence[Board], reports: Reports) -> str:
     """The page."""
     data = [
         {
-            **as_json(board),
+            **as_json(board, _DIGITS),
             "reports": {i: list(f) for (b, i), f in reports.items() if b == board.id},
         }
         for board in boards

@@ -9,7 +9,7 @@
     headline: "both axes at once, free of tricks",
     identity: "identity: is it this annotator?",
     content: "content: is it right for this item?",
-    guard: "guards: lower is better, people come out near 0",
+    guard: "guards: people come out near 0; beside them the control that each catches most",
   };
   const STRIPS = {
     faithful_rate: ["Faithful rate", "right on both axes, tricks taken off"],
@@ -97,10 +97,11 @@
 
   // ---- The page of one entry ----
 
-  function best(board, metric) {
+  function control(board, metric) {
     const found = board.entries.filter((e) => e.kind === "control" &&
       defined(e.metrics[metric.name]));
-    const sign = metric.higher_is_better ? 1 : -1;
+    // Beside a guard stands the trickster whom it catches most, not the one it lets pass.
+    const sign = metric.higher_is_better || metric.axis === "guard" ? 1 : -1;
     return found.reduce((a, b) => (a && sign * a.metrics[metric.name].value >=
       sign * b.metrics[metric.name].value ? a : b), null);
   }
@@ -155,7 +156,7 @@
       const body = element("tbody", "", element("tr", "axis", heading));
       board.metrics.filter((metric) => metric.axis === axis).forEach((metric) => {
         const own = entry.metrics[metric.name];
-        const floor = best(board, metric);
+        const floor = control(board, metric);
         const name = element("th", "");
         metric.name.split(/(?<=_)/).forEach((part) => name.append(part, element("wbr")));
         const row = element("tr", "", name, element("td", "", metric.higher_is_better ? "↑" : "↓"),
