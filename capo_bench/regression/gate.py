@@ -232,7 +232,12 @@ def _answers(
     setup = task.setup
     try:
         model = get_model(checkpoint.model).create_from_arg_obj(
-            dict(arguments), {"batch_size": checkpoint.batch_size, "device": checkpoint.device}
+            dict(arguments),
+            {
+                "batch_size": checkpoint.batch_size,
+                # Given as None it would mean a GPU.
+                **({"device": checkpoint.device} if checkpoint.device else {}),
+            },
         )
     except (OSError, ValueError) as error:
         raise CapoBenchError(
