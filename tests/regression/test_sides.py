@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from leaderboard.build import CARD, FINGERPRINT, PREDICTIONS, written
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction
@@ -68,3 +69,14 @@ def test_results_of_another_form_are_one_line(tmp_path):
     (folder / f"results_{DATE}.json").write_text("{}")
     with pytest.raises(CapoBenchError, match=r"has not the form of lm_eval's results"):
         read_side([folder])
+
+
+def test_a_submission(tmp_path):
+    runs = [{"seed": n, "file": f"p-{n}.jsonl", "claimed": {}} for n in (1, 2)]
+    written(tmp_path / "one", predictions=(PREDICTIONS, PREDICTIONS[::-1]), runs=runs)
+    side = read_side([tmp_path / "one"])
+    assert side.runs == (PREDICTIONS, PREDICTIONS[::-1])
+    assert side.facts == {
+        "fingerprint": FINGERPRINT, "prompt_hash": CARD["prompt_hash"], "task_version": "1",
+        "metrics": "1",
+    }  # fmt: skip
