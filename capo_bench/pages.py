@@ -86,6 +86,8 @@ def escape_markdown(value: object) -> str:
     text = " ".join(str(value).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
+    # Many readers make links of bare addresses, and GitHub mentions of names.
+    text = re.sub(r"(?i)(?<=www)\.", "&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
     # Within a word an underscore is no markup.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
 
@@ -96,18 +98,25 @@ def script_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def decimal(value: float) -> str:
+    """A number with three decimals; what rounds to zero has no sign."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
 def number(found: Estimate | Undefined | None) -> str:
     """An estimate's value as tables show it."""
     if found is None:
         return "–"
-    return "not defined" if isinstance(found, Undefined) else f"{found.value:.3f}"
+    return "not defined" if isinstance(found, Undefined) else decimal(found.value)
 
 
 def interval(found: Estimate | Undefined | None) -> str:
     """An estimate's 95 % interval as tables show it."""
     if not isinstance(found, Estimate):
         return ""
-    return f"{found.low:.3f} to {found.high:.3f}" if isfinite(found.low) else "no interval"
+    return (
+        f"{decimal(found.low)} to {decimal(found.high)}" if isfinite(found.low) else "no interval"
+    )
 
 
 def place(share: float) -> str:

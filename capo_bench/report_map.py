@@ -27,12 +27,16 @@ class Point:
         kind: `run`, `human` or `control`.
         x: Content.
         y: Identity.
+        id: What the drawing links it to, if to anything.
+        labelled: Whether its name is written beside it.
     """
 
     name: str
     kind: str
     x: Estimate
     y: Estimate
+    id: str = ""
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ class Mark:
         x: Centre.
         y: Centre; grows downwards.
         arms: Ends of the interval's cross: left, right, top, bottom.
-        label: Left end and baseline of the label.
+        label: Left end and baseline of the label, or `None` where there is none.
         leader: Start and end of a line from mark to label, or `None` where they touch.
+        id: As of the point.
     """
 
     name: str
@@ -54,8 +59,9 @@ class Mark:
     x: float
     y: float
     arms: Box
-    label: tuple[float, float]
+    label: tuple[float, float] | None
     leader: Box | None
+    id: str
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,11 @@ def draw_map(points: Sequence[Point], width: float, height: float) -> Map:
     ranked = sorted(points, key=lambda p: (order[p.kind], -p.y.value, p.name))
     taken: list[Box] = []
     arms_of_controls: list[Box] = []
-    centres = {}
+    centres = []
     for point in ranked:
         x, y = at_x(point.x.value), at_y(point.y.value)
         arms = (at_x(point.x.low), at_x(point.x.high), at_y(point.y.high), at_y(point.y.low))
-        centres[point.name] = x, y, arms
+        centres.append((x, y, arms))
         reach = 5 if point.kind == "control" else 9
         taken.append((x - reach, y - reach, x + reach, y + reach))
         cross = [(arms[0], y - 1, arms[1], y + 1), (x - 1, arms[2], x + 1, arms[3])]
@@ -106,15 +112,17 @@ def draw_map(points: Sequence[Point], width: float, height: float) -> Map:
     marks = []
     labels: list[Box] = []
     inner = left + 3, top + 3, right - 3, bottom - 3
-    for point in ranked:
-        x, y, arms = centres[point.name]
+    for point, (x, y, arms) in zip(ranked, centres, strict=True):
+        if not point.labelled:
+            marks.append(Mark(point.name, point.kind, x, y, arms, None, None, point.id))
+            continue
         size = len(point.name) * _LETTER * (1 if point.kind == "control" else 1.35)
         box = _free_place((x, y), size, inner, taken, labels, arms_of_controls)
         labels.append(box)
         leader = _leader(x, y, box)
         taken += _along(leader)
         label = round(box[0], 1), round(box[3] - 3, 1)
-        marks.append(Mark(point.name, point.kind, x, y, arms, label, leader))
+        marks.append(Mark(point.name, point.kind, x, y, arms, label, leader, point.id))
     ticks = tuple((f"{v:g}", at_x(v), at_y(v)) for v in (0, 0.25, 0.5, 0.75, 1))
     return Map(width, height, plot, tuple(reversed(marks)), ticks)
 

@@ -262,6 +262,7 @@ def test_script_json_is_json_that_cannot_end_the_script() -> None:
         ("label_kappa", "label_kappa"),
         ("_x_ *y*", r"\_x\_ \*y\*"),
         ("[a](b)", r"\[a\](b)"),
+        ("https://a.b www.c.d e@f", "https&#58;//a.b www&#46;c.d e&#64;f"),
     ],
 )
 def test_escape_markdown(text: str, escaped: str) -> None:

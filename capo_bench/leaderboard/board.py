@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,8 @@ from capo_bench.corpus.jsonl import validated
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.leaderboard.measured import Measurements, Runs, check_complete, load, measure
+from capo_bench.leaderboard.findings import Finding as Verdict
+from capo_bench.leaderboard.measured import Measurements, Runs, key, load, measure, remembered
 from capo_bench.leaderboard.ranking import standings
 from capo_bench.leaderboard.submission import (
     ID,
@@ -32,6 +34,7 @@ from capo_bench.leaderboard.submission import (
     read_submission,
     read_yaml,
 )
+from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
 from capo_bench.options import Options
 from capo_bench.report import HEADLINE, Finding, judge
 from capo_bench.score import Metric, Scorer, metrics_of
@@ -97,6 +100,7 @@ class Entry:
         last: The last rank that is compatible with the tests; see `ranking.Standing`.
         lead: Headline minus that of the next system above, or `None` where there is none.
         finding: Where a system stands between the best control and the humans.
+        warnings: What verification found, short of what keeps a submission off the board.
     """
 
     id: str
@@ -108,6 +112,7 @@ class Entry:
     last: int | None = None
     lead: Estimate | Undefined | None = None
     finding: Finding | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -203,24 +208,28 @@ def build(folder: Path, track: Track = iter) -> Board:
     """
     spec = read_board(folder)
     scorer = spec.options(folder).scorer()
-    submissions, refused = _admitted(folder, scorer)
+    submissions, refused, warnings = _admitted(folder, scorer)
     unknown = set(spec.verified) - {one.id for one in submissions} - set(refused)
     if unknown:
         raise CapoBenchError(
             f"{folder / BOARD}: verified names {min(unknown)!r}, but there is no such submission"
         )
     references = control_predictions(scorer.corpus, spec.split)
-    runs: list[Runs] = [*((row,) for row in references.values())]
+    runs: list[Runs] = [(row,) for row in references.values()]
     runs += [one.predictions for one in submissions]
     measured = _measured(scorer, runs, track)
     entries = [
         Entry(name, "human" if name == HUMAN else "control", None, False, found)
         for name, found in zip(references, measured, strict=False)
     ]
-    entries += [
-        Entry(one.id, "system", one.card, one.id in spec.verified, found)
-        for one, found in zip(submissions, measured[len(references) :], strict=True)
-    ]
+    for one, found in zip(submissions, measured[len(references) :], strict=True):
+        errors, more = _sorted(check_claims(one, found.runs, scorer))
+        if errors:
+            refused[one.id] = errors[0]
+        else:
+            known = (*warnings[one.id], *more, *_on_responses(one, scorer))
+            verified = one.id in spec.verified
+            entries.append(Entry(one.id, "system", one.card, verified, found, warnings=known))
     board = Board(
         id=folder.name,
         folder=folder,
@@ -234,39 +243,51 @@ def build(folder: Path, track: Track = iter) -> Board:
     return replace(board, entries=_ranked(board))
 
 
-def _admitted(folder: Path, scorer: Scorer) -> tuple[list[Submission], dict[str, str]]:
-    """The submissions that can be ranked, and why the others cannot."""
+def _admitted(
+    folder: Path, scorer: Scorer
+) -> tuple[list[Submission], dict[str, str], dict[str, list[str]]]:
+    """The submissions that can be scored, why the others cannot, and warnings about the former."""
     admitted: list[Submission] = []
     refused: dict[str, str] = {}
+    warnings: dict[str, list[str]] = {}
     below = folder / SUBMISSIONS
     folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
     for one in folders:
         try:
             submission = read_submission(one)
-            _check(submission, folder.name, scorer)
         except SubmissionError as error:
             line = f", line {error.line}" if error.line else ""
             refused[one.name] = f"{error.file.name}{line}: {error.problem}"
-        except CapoBenchError as error:
-            refused[one.name] = str(error)
+            continue
+        card = check_card(submission, scorer, folder.name)
+        errors, found = _sorted([*card, *check_cells(submission, scorer)])
+        if errors:
+            refused[one.name] = errors[0]
         else:
             admitted.append(submission)
-    return admitted, refused
+            warnings[one.name] = found
+    return admitted, refused, warnings
 
 
-def _check(submission: Submission, board: str, scorer: Scorer) -> None:
-    if submission.card.board != board:
-        raise CapoBenchError(f"it is for the board {submission.card.board}; put it there")
-    if submission.fingerprint != scorer.corpus.fingerprint:
-        raise CapoBenchError(
-            f"it answers the corpus with fingerprint {submission.fingerprint}, but the board's has "
-            f"{scorer.corpus.fingerprint}; answer the board's corpus, splits and validity filter"
-        )
-    for run, predictions in zip(submission.card.runs, submission.predictions, strict=True):
-        try:
-            check_complete(scorer, predictions)
-        except CapoBenchError as error:
-            raise CapoBenchError(f"{run.file}: {error}") from error
+def _sorted(findings: Iterable[Verdict]) -> tuple[list[str], list[str]]:
+    """Errors and warnings, without the path to the submission, which differs between machines."""
+    errors: list[str] = []
+    warnings: list[str] = []
+    for found in findings:
+        if found.severity != "note":
+            texts = errors if found.severity == "error" else warnings
+            texts.append(f"{found.file.name}: {found.message}")
+    return errors, warnings
+
+
+def _on_responses(submission: Submission, scorer: Scorer) -> list[str]:
+    """Warnings that only reading the responses gives; kept, because that takes its time."""
+    declared = "-declared" if submission.card.test_items_seen else ""
+    files = "".join(f"-{run.file}" for run in submission.card.runs)
+    name = sha256(f"{key(scorer, submission.predictions)}{declared}{files}".encode()).hexdigest()
+    return remembered(
+        f"{name[:16]}-responses", lambda: _sorted(check_responses(submission, scorer))[1]
+    )
 
 
 def _measured(scorer: Scorer, rows: Sequence[Runs], track: Track) -> list[Measurements]:

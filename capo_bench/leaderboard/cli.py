@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,10 +14,12 @@ from rich.console import Console
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
-    from capo_bench.options import Options
+    from capo_bench.leaderboard.submission import Submission
     from capo_bench.score import Scorer
 
 app = typer.Typer(help="Leaderboards that anyone can recompute.", no_args_is_help=True)
+export = typer.Typer(help="Write submissions in the formats of others.", no_args_is_help=True)
+app.add_typer(export, name="export")
 
 
 def submit(
@@ -70,6 +73,7 @@ def verify(
     """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check."""
     from rich.progress import track
 
+    from capo_bench.leaderboard.board import SUBMISSIONS, read_board
     from capo_bench.leaderboard.findings import as_github, as_json, as_text
     from capo_bench.leaderboard.submission import find_submissions
     from capo_bench.leaderboard.verify import verify as check
@@ -77,13 +81,14 @@ def verify(
 
     asked: list[tuple[Path, Scorer, str | None]] = []
     for folder in folders:
-        if corpus is not None:
-            options = Options(corpus, None, splits, split, valid_only, bertscore=bertscore)
-            below, name = folder, None
+        home = None if corpus else _board(folder, board)
+        if home is None:
+            options = Options(str(corpus), None, splits, split, valid_only, bertscore=bertscore)
         else:
-            options, below, name = _board(folder, board)
-        options = replace(options, data=str(data) if data else options.data)
-        asked += [(one, options.scorer(), name) for one in find_submissions(below)]
+            options = read_board(home).options(home)
+        scorer = replace(options, data=str(data) if data else None).scorer()
+        below = folder / SUBMISSIONS if home == folder.absolute() else folder
+        asked += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
     progress = Console(stderr=True)
     found = [
         check(one, scorer, name)
@@ -103,28 +108,113 @@ def verify(
         raise typer.Exit(1)
 
 
-def _board(folder: Path, file: Path | None) -> tuple[Options, Path, str]:
-    """A board's options, the folder to look for submissions in, and the board's id."""
-    from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
-
-    folder = folder.absolute()
-    places = [file.absolute().parent] if file else [folder, folder.parent, folder.parent.parent]
-    home = next((place for place in places if (place / BOARD).is_file()), None)
-    if home is None:
-        raise CapoBenchError(
-            f"{folder} lies in no board ({BOARD} two folders up); name one with --board, or the "
-            "corpus with --corpus"
-        )
-    return (
-        read_board(home).options(home),
-        folder / SUBMISSIONS if home == folder else folder,
-        home.name,
-    )
-
-
 @app.command()
 def schema() -> None:
     """Print the JSON Schemas of a submission: its card, and a line of its predictions."""
     from capo_bench.leaderboard.submission import schemas
 
     print(json.dumps(schemas(), indent=2))
+
+
+@export.command("every-eval-ever")
+def export_every_eval_ever(
+    folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Write recomputed scores as a record of Every Eval Ever (EvalEval coalition)."""
+    from time import time
+
+    from capo_bench.corpus.jsonl import write_text
+    from capo_bench.leaderboard.exchange import every_eval_ever
+    from capo_bench.leaderboard.measured import load, measure
+
+    submission, scorer = _accepted(folder)
+    runs = submission.predictions
+    measurements = load(scorer, runs) or measure(scorer, runs)
+    record = every_eval_ever(submission, scorer, measurements, time())
+    write_text(output, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    print(f"{output}: {len(record['evaluation_results'])} results")
+
+
+@export.command("lewidi")
+def export_lewidi(
+    folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
+    output: Annotated[Path, typer.Option(help="The folder to write the TSV files to.")],
+) -> None:
+    """Write predictions as LeWiDi-2025's Codabench takes them; corpora of LeWiDi only."""
+    from capo_bench.leaderboard.exchange import write_lewidi
+
+    submission, scorer = _accepted(folder)
+    files, unread = write_lewidi(submission, scorer, output)
+    print("\n".join(map(str, files)))
+    if unread:
+        print(f"In {unread} responses no label could be read; they stand as no label, or as 0.")
+
+
+def _accepted(folder: Path) -> tuple[Submission, Scorer]:
+    """A submission in its board, if verification accepts it, and the board's scorer."""
+    from capo_bench.leaderboard.board import read_board
+    from capo_bench.leaderboard.submission import read_submission
+    from capo_bench.leaderboard.verify import verify as check
+
+    home = _board(folder, None)
+    scorer = read_board(home).options(home).scorer()
+    for finding in check(folder, scorer, home.name).errors:
+        raise CapoBenchError(f"{finding.file}: {finding.message}")
+    return read_submission(folder), scorer
+
+
+@app.command()
+def build(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of leaderboards, one folder a board.")
+    ] = Path("leaderboards"),
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Also each run's full report, and local.html.")
+    ] = False,
+) -> None:
+    """Recompute all boards: tables and page. Exit 0: all ranked, 1: submissions refused, 2: failed.
+
+    Only what was never scored takes time. --reports writes pages with the corpora's texts, for local
+    use: BOARD/reports, and local.html, which is index.html with links to them.
+    """
+    from rich.progress import track
+
+    from capo_bench.leaderboard import board_tables, page
+    from capo_bench.leaderboard.board import build as build_board
+    from capo_bench.leaderboard.board import find_boards
+    from capo_bench.leaderboard.board_reports import write_reports
+
+    progress = Console(stderr=True)
+    boards = []
+    for one in find_boards(folder):
+        shown = partial(track, description=f"{one.name}: scoring", console=progress)
+        board = build_board(one, shown)
+        board_tables.write(board)
+        boards.append(board)
+        print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
+        for name, reason in board.refused:
+            print(f"  refused {name!r}: {reason!r}")
+    page.write(boards, folder / "index.html")
+    print(folder / "index.html")
+    if reports:
+        links = write_reports(boards, partial(track, description="reports", console=progress))
+        page.write(boards, folder / "local.html", links)
+        print(folder / "local.html")
+    if any(board.refused for board in boards):
+        raise typer.Exit(1)
+
+
+def _board(folder: Path, file: Path | None) -> Path:
+    """The folder of the board that a submission, a folder of them or a board itself lies in."""
+    from capo_bench.leaderboard.board import BOARD
+
+    start = folder.absolute()
+    places = [file.absolute().parent] if file else [start, start.parent, start.parent.parent]
+    home = next((place for place in places if (place / BOARD).is_file()), None)
+    if home is None:
+        raise CapoBenchError(
+            f"{folder} lies in no board ({BOARD} two folders up); move it into one, or verify it "
+            "with --board or --corpus"
+        )
+    return home

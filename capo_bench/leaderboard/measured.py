@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from capo_bench.corpus.jsonl import read_json, write_text
 from capo_bench.corpus.load import cache_folder
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.ranking import Contender
-from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.cells import Prediction, join
 from capo_bench.report import HEADLINE
 from capo_bench.score import Scorer, Scores, metrics_of
 from capo_bench.stats import (
@@ -87,11 +88,13 @@ def load(scorer: Scorer, runs: Runs) -> Measurements | None:
 def measure(scorer: Scorer, runs: Runs) -> Measurements:
     """Scores runs of one system and keeps the result for `load`.
 
+    Args:
+        scorer: The scorer of the board.
+        runs: Runs that answer every cell of the split (`verify.check_cells`).
+
     Raises:
-        CapoBenchError: As `check_complete` does, or if the result cannot be kept.
+        CapoBenchError: As `capo_bench.metrics.cells.join` does, or if the result cannot be kept.
     """
-    for run in runs:
-        check_complete(scorer, run)
     cells = [join(scorer.corpus, scorer.split, run) for run in runs]
     found = [scorer.measure(one) for one in cells]
     names = [metric.name for metric in metrics_of(scorer.corpus)]
@@ -118,21 +121,20 @@ def measure(scorer: Scorer, runs: Runs) -> Measurements:
     return measurements
 
 
-def check_complete(scorer: Scorer, run: Sequence[Prediction]) -> None:
-    """Refuses a run that does not answer every cell of the split exactly once.
+def remembered(name: str, make: Callable[[], list[str]]) -> list[str]:
+    """Texts that are made once and kept under a name.
+
+    Args:
+        name: As from `key`, and what is kept of it.
+        make: Makes them.
 
     Raises:
-        CapoBenchError: Naming the first cell at fault.
+        CapoBenchError: If the file is damaged or cannot be written.
     """
-    cells = join(scorer.corpus, scorer.split, run)
-    expected = evaluated_cells(scorer.corpus, scorer.split)
-    if len(cells) < len(expected):
-        answered = {item.id for item in cells.items}
-        missing = [item.id for item, _ in expected if item.id not in answered]
-        raise CapoBenchError(
-            f"{len(missing)} of {len(expected)} cells lack a prediction, the first is of item "
-            f"{missing[0]}; a board ranks whole splits only"
-        )
+    file = cache_folder() / "scores" / f"{name}.json"
+    if not file.exists():
+        write_text(file, json.dumps(make()))
+    return list(map(str, read_json(file)))
 
 
 def _mean(runs: Sequence[Measured]) -> Measured:

@@ -1,0 +1,49 @@
+"""The full report of every run of a board: single responses beside the corpus's texts, local only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from capo_bench import report, report_page
+from capo_bench.leaderboard.board import SUBMISSIONS, Board
+from capo_bench.leaderboard.page import Reports
+from capo_bench.leaderboard.submission import read_submission
+
+Task = tuple[Board, str, int]
+
+
+def write_reports(
+    boards: Sequence[Board], track: Callable[[Sequence[Task]], Iterable[Task]] = iter
+) -> Reports:
+    """Writes `BOARD/reports/ID/SEED/report.html` and `report.md` for every ranked run.
+
+    The pages hold texts of the corpora, whose licences apply to them; they stay local.
+
+    Args:
+        boards: The boards, as built.
+        track: Wraps board, submission and index of each run, to show progress.
+
+    Returns:
+        The links to them, relative to the folder of the boards.
+
+    Raises:
+        CapoBenchError: If a folder cannot be written.
+    """
+    tasks = [
+        (board, entry.id, index)
+        for board in boards
+        for entry in board.systems
+        if entry.card
+        for index in range(len(entry.card.runs))
+    ]
+    links: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for board, name, index in track(tasks):
+        submission = read_submission(board.folder / SUBMISSIONS / name)
+        seed = submission.card.runs[index].seed
+        scorer = board.spec.options(board.folder).scorer()
+        title = f"{submission.card.system}, seed {seed}"
+        found = report.build(scorer, submission.predictions[index], title)
+        report_page.write(found, board.folder / "reports" / name / str(seed))
+        where = f"{board.id}/reports/{name}/{seed}/report.html"
+        links.setdefault((board.id, name), []).append((f"seed {seed}", where))
+    return links

@@ -1,0 +1,253 @@
+"""A board as tables: Markdown for people, CSV for spreadsheets, JSON for programs.
+
+All of them are built, never edited, and the same board gives the same bytes: numbers are rounded (to
+four decimals in JSON, three elsewhere), and nothing says when or where it was built.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from capo_bench.corpus.jsonl import write_text
+from capo_bench.leaderboard.board import Board, Entry
+from capo_bench.pages import decimal, escape_markdown, interval, number
+from capo_bench.report import HEADLINE
+from capo_bench.stats import Estimate, Undefined
+
+COLUMNS = {
+    "label_accuracy": "label",
+    "item_relevance": "relevance",
+    "bertscore_f1": "BERTScore F1",
+    "attribution_at_1": "attribution @1",
+    "attribution_at_3": "attribution @3",
+    "explanation_consistency": "consistency",
+    "invalid_rate": "invalid",
+    "irrelevance_excess": "off item",
+    "copy_excess": "copied",
+    "ngram_excess": "phrase",
+}
+"""What stands beside the headline: both axes, then the guards."""
+
+KINDS = {"system": "", "control": "control", "human": "the annotators themselves"}
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
+
+
+def write(board: Board) -> list[Path]:
+    """Writes `table.md`, `table.csv` and `table.json` into the board's folder.
+
+    Raises:
+        CapoBenchError: If the folder cannot be written.
+    """
+    data = json.dumps(as_json(board), ensure_ascii=False, indent=1) + "\n"
+    files = {"table.md": markdown(board), "table.csv": as_csv(board), "table.json": data}
+    for name, text in files.items():
+        write_text(board.folder / name, text)
+    return [board.folder / name for name in files]
+
+
+def markdown(board: Board) -> str:
+    """The board as one Markdown table, with what it takes to read it."""
+    head = ["rank", "system", "method", "setting", "seeds", "status", "faithful rate", "95 %"]
+    head += ["to the system above", "95 %", *COLUMNS.values()]
+    align = ["--:", "---", "---", "---", "--:", "---", *["--:"] * (len(head) - 6)]
+    lines = [
+        f"# {escape_markdown(board.spec.title)}",
+        "",
+        *([escape_markdown(board.spec.about), ""] if board.spec.about else []),
+        escape_markdown(facts(board)),
+        "",
+        _row(head),
+        f"|{'|'.join(align)}|",
+        *(_row(_markdown_cells(entry)) for entry in board.entries),
+        "",
+        "Rank: one more than the number of systems that are significantly better (paired on items, "
+        "Holm, .05); in brackets the last rank that the tests leave possible. Controls are "
+        "impostors; neither they nor the annotators have a rank. Several seeds: the mean, and below "
+        "it the range. Intervals are clustered on the item.",
+        "",
+    ]
+    if board.refused:
+        lines += ["Refused:", ""]
+        lines += [f"- {escape_markdown(one)}: {escape_markdown(why)}" for one, why in board.refused]
+        lines.append("")
+    lines.append(escape_markdown(", ".join(f"{k} {v}" for k, v in board.signature.items())))
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(board: Board) -> str:
+    """The board as CSV, every metric with its interval; an undefined one is empty."""
+    names = [metric.name for metric in board.metrics]
+    out = StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    about = ["rank", "last_rank", "kind", "id", "system", "model", "base_model", "parameters"]
+    about += ["method", "setting", "seeds", "status", "lead", "lead_low", "lead_high"]
+    rows.writerow([*about, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
+    for entry in board.entries:
+        card, found = entry.card, entry.measurements.scores.estimates
+        cells = [entry.rank, entry.last, entry.kind, entry.id, entry.name]
+        cells += [card.model, card.base_model, card.parameters] if card else [None] * 3
+        cells += [card.method, card.setting] if card else [None] * 2
+        cells += [len(card.runs) if card else None, status(entry), *_three(entry.lead)]
+        cells += [value for name in names for value in _three(found[name])]
+        rows.writerow([_harmless(cell) for cell in cells])
+    return out.getvalue()
+
+
+def as_json(board: Board, digits: int = 4) -> dict[str, Any]:
+    """The board as plain data; an undefined metric has the key `undefined` with the reason.
+
+    Args:
+        board: The board.
+        digits: Decimals of all numbers.
+    """
+    return {
+        "board": board.id,
+        "title": board.spec.title,
+        "about": board.spec.about,
+        "facts": facts(board),
+        "signature": dict(board.signature),
+        "headline": HEADLINE,
+        "metrics": [
+            {"name": one.name, "axis": one.axis, "higher_is_better": one.higher_is_better}
+            for one in board.metrics
+        ],
+        "entries": [_entry(board, entry, digits) for entry in board.entries],
+        "refused": [{"id": one, "reason": why} for one, why in board.refused],
+    }
+
+
+def facts(board: Board) -> str:
+    """What was answered, in a line."""
+    scores = board.entries[0].measurements.scores
+    synthetic = " (synthetic corpus)" if board.signature["synthetic"] else ""
+    return (
+        f"{board.signature['corpus']}{synthetic}, {board.signature['split']}: {scores.n_items} "
+        f"items, {scores.n_responses} responses, {len(board.corpus.annotator_ids)} annotators"
+    )
+
+
+def status(entry: Entry) -> str:
+    """`verified` or `community`; for a reference what it is."""
+    if entry.kind != "system":
+        return KINDS[entry.kind]
+    return "verified" if entry.verified else "community"
+
+
+def spread(entry: Entry, metric: str) -> tuple[float, float, float] | None:
+    """Lowest and highest value of several seeds, and their standard deviation."""
+    values = entry.measurements.runs[metric]
+    if len(values) < 2 or not all(map(isfinite, values)):
+        return None
+    return min(values), max(values), float(np.std(values, ddof=1))
+
+
+def _entry(board: Board, entry: Entry, digits: int) -> dict[str, Any]:
+    found = entry.measurements
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "name": entry.name,
+        "rank": entry.rank,
+        "last_rank": entry.last,
+        "status": status(entry),
+        "finding": entry.finding
+        and {"level": entry.finding.level, "title": entry.finding.title}
+        | {"reason": entry.finding.reason},
+        "lead": entry.lead and _estimate(entry.lead, digits),
+        "metrics": {
+            metric.name: _estimate(found.scores.estimates[metric.name], digits)
+            | _runs(entry, metric.name, digits)
+            for metric in board.metrics
+        },
+        "warnings": list(entry.warnings),
+        "card": entry.card and entry.card.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _runs(entry: Entry, metric: str, digits: int) -> dict[str, Any]:
+    """The value of each seed where there are several, and their standard deviation."""
+    values = entry.measurements.runs[metric]
+    if len(values) < 2:
+        return {}
+    found = spread(entry, metric)
+    return {
+        "runs": [_rounded(value, digits) for value in values],
+        "sd": found and _rounded(found[2], digits),
+    }
+
+
+def _estimate(found: Estimate | Undefined, digits: int) -> dict[str, Any]:
+    if isinstance(found, Undefined):
+        return {"undefined": found.reason}
+    parts = ("value", "stderr", "low", "high")
+    return {part: _rounded(getattr(found, part), digits) for part in parts}
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    # Minus zero becomes zero: which of the two it is hangs on the machine.
+    return round(value, digits) + 0.0 if isfinite(value) else None
+
+
+def _three(found: Estimate | Undefined | None) -> list[str | None]:
+    if not isinstance(found, Estimate):
+        return [None] * 3
+    parts = (found.value, found.low, found.high)
+    return [decimal(value) if isfinite(value) else None for value in parts]
+
+
+def _harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula; numbers of ours are left as they are."""
+    text = "" if cell is None else str(cell)
+    if text.startswith(_FORMULA) and not _is_number(text):
+        return "'" + text
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text)) and text.strip() == text
+    except ValueError:
+        return False
+
+
+def _markdown_cells(entry: Entry) -> list[str]:
+    card, found = entry.card, entry.measurements.scores.estimates
+    rank = "–" if entry.rank is None else f"{entry.rank} ({entry.rank}–{entry.last})"
+    name = escape_markdown(entry.name)
+    if card and card.test_items_seen:
+        name += " (saw test items)"
+    if card and card.uses_test_explanations:
+        name += " (reads test explanations)"
+    lead = "–" if entry.lead is None else number(entry.lead)
+    return [
+        rank,
+        name if entry.kind == "system" else f"*{name}*",
+        card.method if card else "",
+        escape_markdown(card.setting) if card else "",
+        str(len(card.runs)) if card else "",
+        status(entry),
+        _with_range(entry, HEADLINE),
+        interval(found[HEADLINE]),
+        lead,
+        interval(entry.lead),
+        *(_with_range(entry, metric) for metric in COLUMNS),
+    ]
+
+
+def _with_range(entry: Entry, metric: str) -> str:
+    text = number(entry.measurements.scores.estimates[metric])
+    found = spread(entry, metric)
+    return text if found is None else f"{text}<br>{decimal(found[0])}–{decimal(found[1])}"
+
+
+def _row(cells: Iterable[str] | Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

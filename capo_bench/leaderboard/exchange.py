@@ -1,0 +1,256 @@
+"""Submissions in the formats of others: Every Eval Ever's records, LeWiDi-2025's Codabench files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capo_bench import __version__
+from capo_bench.corpus.jsonl import write_text
+from capo_bench.corpus.model import Corpus
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard.measured import Measurements
+from capo_bench.leaderboard.submission import Card, Submission
+from capo_bench.metrics.cells import Cells, join
+from capo_bench.score import Metric, Scorer, metrics_of
+from capo_bench.stats import DRAWS, LEVEL, Estimate
+
+SCHEMA_VERSION = "0.3.0"
+"""Of Every Eval Ever's `eval.schema.json` (github.com/evaleval/every_eval_ever) that is followed."""
+
+_LEWIDI = {"lewidi-nli": "VariErrNLI", "lewidi-paraphrase": "Paraphrase"}
+_LEWIDI_SPLIT = {"train": "train", "validation": "dev", "test": "test"}
+_NLI_ORDER = ("contradiction", "entailment", "neutral")
+
+
+def every_eval_ever(
+    submission: Submission, scorer: Scorer, measurements: Measurements, now: float
+) -> dict[str, Any]:
+    """One record of the EvalEval coalition's Every Eval Ever, schema version `SCHEMA_VERSION`.
+
+    Scores are the recomputed ones, the mean over the runs. What the schema asks and a card does not
+    say is given as `other` (the evaluator's relationship to the model) or `unknown` (deployment and
+    availability of the model). Metrics that are not defined are left out: a score is a number.
+
+    Args:
+        submission: An accepted submission.
+        scorer: The scorer of its board.
+        measurements: Its scores.
+        now: When the record is made, in seconds since 1970.
+    """
+    card, corpus = submission.card, scorer.corpus
+    timestamp = f"{now:.0f}"
+    source = {
+        "dataset_name": corpus.name,
+        "source_type": "other",
+        "additional_details": {
+            "fingerprint": corpus.fingerprint,
+            "split": scorer.split,
+            "items": str(measurements.scores.n_items),
+            "responses": str(measurements.scores.n_responses),
+            "synthetic": str(corpus.synthetic).lower(),
+        },
+    }
+    results = [
+        {
+            "evaluation_result_id": metric.name,
+            "evaluation_name": f"capo-bench {card.board}",
+            "source_data": source,
+            "metric_config": _metric_config(metric, corpus),
+            "score_details": {
+                "score": found.value,
+                "uncertainty": _uncertainty(found, measurements.scores.n_items),
+                "details": _details(card, measurements.runs[metric.name]),
+            },
+            "generation_config": _generation(card),
+        }
+        for metric in metrics_of(corpus)
+        if isinstance(found := measurements.scores.estimates[metric.name], Estimate)
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "evaluation_id": f"capo-bench-{card.board}/{card.model}/{timestamp}",
+        "retrieved_timestamp": timestamp,
+        "source_metadata": {
+            "source_name": f"capo-bench leaderboard {card.board}, submission {submission.id}",
+            "source_type": "evaluation_run",
+            "source_organization_name": card.submitted_by,
+            "evaluator_relationship": "other",
+            "additional_details": {"licence": card.licence, **_given(card, "url", "notes")},
+        },
+        "eval_library": {
+            "name": "capo-bench",
+            "version": __version__,
+            "additional_details": dict(card.versions),
+        },
+        "model_info": {
+            "name": card.system,
+            "id": card.model,
+            "additional_details": {
+                "deployment_type": "unknown",
+                "model_availability": "unknown",
+                "method": card.method,
+                "training_data": card.training_data,
+                "test_items_seen": str(card.test_items_seen).lower(),
+                "uses_test_explanations": str(card.uses_test_explanations).lower(),
+                "hardware": card.hardware,
+                **_given(card, "base_model", "parameters"),
+            },
+        },
+        "evaluation_results": results,
+    }
+
+
+def write_lewidi(submission: Submission, scorer: Scorer, folder: Path) -> tuple[list[Path], int]:
+    """Writes LeWiDi-2025's `<Dataset>_<split>_pe.tsv` and `<Dataset>_<split>_soft.tsv`.
+
+    The form is that of the task's participants, whose published code writes these files for
+    codabench.org/competitions/7192; the competition's own page could not be read. Several runs get a
+    folder each, named after the seed. A line is LeWiDi's id of an item, a tab and a list:
+
+    | file | VariErrNLI | Paraphrase |
+    |---|---|---|
+    | `pe` | for each label 0 or 1 of each annotator | the rating of each annotator |
+    | `soft` | for each label [share without, share with] | share of each rating, -5 to 5 |
+
+    Labels are in the order contradiction, entailment, neutral; annotators and items in that of the
+    organisers' file. Assumed: a file of `dev` is named like one of `test`, and a response without a
+    readable label is no label at all, for Par the middle of the scale (0), since a rating is needed.
+    Our own scores count it as the answer farthest from the annotator's instead, which no file of
+    predictions can know.
+
+    Args:
+        submission: An accepted submission.
+        scorer: The scorer of its board; the corpus is `lewidi-nli` or `lewidi-paraphrase`.
+        folder: Where to write.
+
+    Returns:
+        The files, and in how many responses no label could be read.
+
+    Raises:
+        CapoBenchError: If the corpus is another, or a file cannot be written.
+    """
+    corpus = scorer.corpus
+    if corpus.name not in _LEWIDI:
+        raise CapoBenchError(
+            f"board {submission.card.board} has the corpus {corpus.name}; LeWiDi takes answers to "
+            f"its own items, from a board with the corpus {' or '.join(_LEWIDI)}"
+        )
+    stem = f"{_LEWIDI[corpus.name]}_{_LEWIDI_SPLIT[scorer.split]}"
+    files, unread = [], 0
+    for run, predictions in zip(submission.card.runs, submission.predictions, strict=True):
+        cells = join(corpus, scorer.split, predictions)
+        unread += sum(not parsed.labels for parsed in cells.parsed)
+        below = folder if len(submission.predictions) == 1 else folder / str(run.seed)
+        perspectives, soft = _lewidi_lines(cells)
+        for kind, lines in (("pe", perspectives), ("soft", soft)):
+            file = below / f"{stem}_{kind}.tsv"
+            write_text(file, "".join(f"{line}\n" for line in lines))
+            files.append(file)
+    return files, unread
+
+
+def _lewidi_lines(cells: Cells) -> tuple[list[str], list[str]]:
+    """Lines of the perspectivist and of the soft file."""
+    ids = cells.corpus.annotator_ids
+    labels = {
+        (cells.items[item].id, ids[annotator]): parsed.labels
+        for item, annotator, parsed in zip(cells.item, cells.annotator, cells.parsed, strict=True)
+    }
+    scale = cells.corpus.task.labels.labels
+    perspectives, soft = [], []
+    for item in cells.items:
+        given = [labels[item.id, annotator] for annotator in item.cells if item.cells[annotator]]
+        if cells.corpus.task.labels.kind == "multilabel":
+            said = [[int(label in one) for one in given] for label in _NLI_ORDER]
+            shares: list[Any] = [[1 - _share(row), _share(row)] for row in said]
+            perspectives.append(f"{item.source_id}\t{said}")
+        else:
+            ratings = [int(one[0]) if one else 0 for one in given]
+            shares = [_share([rating == int(value) for rating in ratings]) for value in scale]
+            perspectives.append(f"{item.source_id}\t{ratings}")
+        soft.append(f"{item.source_id}\t{shares}")
+    return perspectives, soft
+
+
+def _share(flags: Sequence[bool | int]) -> float:
+    return sum(flags) / len(flags)
+
+
+def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
+    low, high = _range(metric.name, corpus)
+    _, at, k = metric.name.rpartition("_at_")
+    return {
+        "metric_id": f"capo_bench.{metric.name}",
+        "metric_name": metric.name,
+        "lower_is_better": not metric.higher_is_better,
+        "score_type": "continuous",
+        "min_score": low,
+        "max_score": high,
+        "additional_details": {"axis": metric.axis},
+        **({"metric_parameters": {"k": int(k)}} if at else {}),
+    }
+
+
+def _range(name: str, corpus: Corpus) -> tuple[float | str, float | str]:
+    """The smallest and largest value that a metric can have; infinite ones as the schema has them."""
+    space = corpus.task.labels
+    width = len(space.labels) - 1
+    if name in ("label_kappa", "label_qwk") or name.startswith(("contrast_", "bertscore_")):
+        return -1, 1
+    if name == "explanation_consistency":
+        return "-Infinity", "Infinity"
+    if name == "label_explanation_relative":
+        return 0, "Infinity"
+    if name == "label_mae":
+        return 0, int(space.labels[-1]) - int(space.labels[0])
+    if name == "lewidi_soft":
+        return 0, 2 if space.kind == "multilabel" else width
+    return 0, 1
+
+
+def _uncertainty(found: Estimate, items: int) -> dict[str, Any]:
+    if found.stderr != found.stderr:  # a single item has no interval
+        return {"num_samples": items}
+    method = "bootstrap over items, with the spread over the runs"
+    return {
+        "standard_error": {"value": found.stderr, "method": method},
+        "confidence_interval": {
+            "lower": found.low,
+            "upper": found.high,
+            "confidence_level": LEVEL,
+            "method": method,
+        },
+        "num_samples": items,
+        "num_bootstrap_samples": DRAWS,
+    }
+
+
+def _details(card: Card, values: Sequence[float]) -> dict[str, str]:
+    return {
+        "seeds": ", ".join(str(run.seed) for run in card.runs),
+        "by_seed": ", ".join(f"{value:.4f}" for value in values),
+    }
+
+
+def _generation(card: Card) -> dict[str, Any]:
+    """The card's decoding, under the schema's names where it has them and as text where not."""
+    named: dict[str, Any] = {}
+    rest = {"setting": card.setting, "prompt_hash": card.prompt_hash}
+    for key, value in card.decoding.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in ("temperature", "top_p", "top_k") and number:
+            named[key] = value
+        elif key in ("max_gen_toks", "max_new_tokens") and isinstance(value, int) and value > 0:
+            named["max_tokens"] = value
+        else:
+            rest[key] = value if isinstance(value, str) else json.dumps(value)
+    if card.command:
+        named["execution_command"] = card.command
+    return {"generation_args": named, "additional_details": rest}
+
+
+def _given(card: Card, *keys: str) -> dict[str, str]:
+    return {key: str(value) for key in keys if (value := getattr(card, key)) is not None}

@@ -1,0 +1,135 @@
+"""All boards as one HTML page, without any request to elsewhere.
+
+Names and texts of submissions are escaped, see `capo_bench.pages`; no text of a corpus is shown. The
+same boards give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from capo_bench import pages
+from capo_bench.corpus.jsonl import write_text
+from capo_bench.leaderboard.board import Board, Entry
+from capo_bench.leaderboard.board_tables import COLUMNS, as_json, facts, spread
+from capo_bench.pages import drawn
+from capo_bench.report import CONTENT, HEADLINE, IDENTITY
+from capo_bench.report_map import Map, Point, draw_map
+from capo_bench.score import Metric
+from capo_bench.stats import Estimate, Undefined
+
+Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
+
+_LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
+_DIGITS = 6  # so that rounding them to the three that are shown is rounding once
+_LABEL = 26  # characters of a name on the map
+_GROUPS = (
+    ("content", ("label_accuracy", "item_relevance", "bertscore_f1")),
+    ("identity", ("attribution_at_1", "attribution_at_3", "explanation_consistency")),
+    ("guards", ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")),
+)
+
+
+def write(boards: Sequence[Board], file: Path, reports: Reports | None = None) -> None:
+    """Writes the page.
+
+    Args:
+        boards: The boards.
+        file: Where to.
+        reports: By board and submission: name and relative address of each full report, where there
+            are any.
+
+    Raises:
+        CapoBenchError: If the file cannot be written.
+    """
+    write_text(file, html(boards, reports or {}))
+
+
+def html(boards: Sequence[Board], reports: Reports) -> str:
+    """The page."""
+    data = [
+        {
+            **as_json(board),
+            "reports": {i: list(f) for (b, i), f in reports.items() if b == board.id},
+        }
+        for board in boards
+    ]
+    systems = [entry for board in boards for entry in board.systems]
+    used = {entry.card.method for entry in systems if entry.card}
+    methods = [name for name in ("prompted", "sft", "capo", "other") if name in used]
+    return pages.html(
+        "leaderboard.html",
+        ["report.css", "leaderboard.css"],
+        "leaderboard.js",
+        data,
+        {
+            "boards": [_view(board) for board in boards],
+            "methods": methods,
+            "groups": [(g, [(name, COLUMNS[name]) for name in names]) for g, names in _GROUPS],
+            "lower": {m.name for b in boards for m in b.metrics if not m.higher_is_better},
+        },
+    )
+
+
+def address(entry: Entry) -> str:
+    """An entry within its board, as the page's fragment has it; no submission has a `~`."""
+    return entry.id if entry.kind == "system" else f"~{entry.id}"
+
+
+def _view(board: Board) -> dict[str, Any]:
+    control = board.best_control(Metric(HEADLINE, "headline"))
+    return {
+        "board": board,
+        "facts": facts(board),
+        "maps": [_map(board, 760, 460), _map(board, 350, 420)],
+        "rows": [_row(entry) for entry in board.entries],
+        "floor": control and control.headline,
+        "ceiling": board.human.headline,
+    }
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    found = entry.measurements.scores.estimates
+    return {
+        "entry": entry,
+        "address": address(entry),
+        "size": size(entry.card.parameters) if entry.card else "",
+        "headline": found[HEADLINE],
+        "range": spread(entry, HEADLINE),
+        "values": {name: found[name] for name in COLUMNS},
+        "keys": {name: _key(found[name]) for name in (HEADLINE, *COLUMNS)},
+    }
+
+
+def _key(found: Estimate | Undefined) -> str:
+    """What a column is sorted by; nothing where the metric is undefined."""
+    return "" if isinstance(found, Undefined) else f"{found.value:.6f}"
+
+
+def size(parameters: int | None) -> str:
+    """A number of weights in three digits or fewer: 135M, 1.7B."""
+    if parameters is None:
+        return ""
+    for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if parameters >= unit:
+            return f"{parameters / unit:.3g}{name}"
+    return str(parameters)
+
+
+def _map(board: Board, width: int, height: int) -> Map | None:
+    """Systems, humans and controls on the two axes; the best systems and the humans by name."""
+    named = {entry.id for entry in board.systems[: _LABELS[width]]}
+    points = []
+    for entry in board.entries:
+        scores = entry.measurements.scores.estimates
+        x, y = scores[CONTENT], scores[IDENTITY]
+        if isinstance(x, Undefined) or isinstance(y, Undefined):
+            continue
+        system = entry.kind == "system"
+        name = entry.name if len(entry.name) <= _LABEL else f"{entry.name[: _LABEL - 1]}…"
+        labelled = entry.id in named if system else entry.kind == "human"
+        kind = "run" if system else entry.kind
+        points.append(Point(name, kind, drawn(x), drawn(y), address(entry), labelled))
+    return draw_map(points, width, height) if points else None

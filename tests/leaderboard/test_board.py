@@ -1,0 +1,275 @@
+"""Boards: recomputed, ranked, cached, refused, and the same bytes again."""
+
+import csv
+import json
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from capo_bench import report as report_module
+from capo_bench.cli import app
+from capo_bench.controls import control_predictions
+from capo_bench.corpus.load import DATA_VARIABLE
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard import board as board_module
+from capo_bench.leaderboard import board_tables, measured, page
+from capo_bench.leaderboard.board import build, find_boards, read_board
+from capo_bench.stats import Estimate
+from tests.leaderboard.boards import FEW, HOSTILE, board_folder, few_controls, mixed, small, submit
+
+COMMITTED = Path(__file__).parents[2] / "leaderboards"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of scores of the module's own, and boards with few control rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(board_module, "control_predictions", few_controls)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, cache):
+    return small(tmp_path_factory.mktemp("boards"))
+
+
+@pytest.fixture(scope="module")
+def board(folder):
+    return build(folder)
+
+
+@pytest.fixture(scope="module")
+def scorer(folder):
+    return read_board(folder).options(folder).scorer()
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / folder.name)
+    return tmp_path / folder.name
+
+
+def by_id(board):
+    return {(entry.kind, entry.id): entry for entry in board.entries}
+
+
+def test_rows_stand_by_their_headline_and_references_have_no_rank(board):
+    values = [entry.headline.value for entry in board.entries]
+    assert values == sorted(values, reverse=True)
+    assert [one.id for one in board.systems] == ["good", "half", "off"]
+    assert len(board.entries) == 3 + len(FEW)
+    assert {e.rank for e in board.entries if e.kind != "system"} == {None}
+    assert [one.verified for one in board.systems] == [True, False, False]
+    assert board.refused == ()
+
+
+def test_scores_are_those_of_score_and_verdicts_those_of_report(board, scorer, monkeypatch):
+    half = by_id(board)["system", "half"]
+    run = mixed(0.5, "other-annotator", 3)
+    assert half.measurements.scores == scorer.score(run)
+    monkeypatch.setattr(report_module, "control_predictions", few_controls)
+    report = report_module.build(scorer, run, "half")
+    assert half.finding == report.finding
+
+
+def test_seeds_fold_into_their_mean_and_widen_the_interval(board, scorer):
+    good = by_id(board)["system", "good"]
+    runs = [scorer.score(mixed(0.95, "other-annotator", seed)).estimates for seed in (1, 2)]
+    name = "label_accuracy"
+    values = [one[name].value for one in runs]
+    folded = good.measurements.scores.estimates[name]
+    assert good.measurements.runs[name] == pytest.approx(values)
+    assert folded.value == pytest.approx(np.mean(values))
+    assert folded.stderr**2 > np.var(values, ddof=1) / 2
+    low, high, sd = board_tables.spread(good, name)
+    assert (low, high) == (min(values), max(values))
+    assert sd == pytest.approx(np.std(values, ddof=1))
+
+
+def test_systems_that_are_plainly_apart_have_ranks_of_their_own(board):
+    good, half, off = board.systems
+    assert (good.rank, good.last) == (1, 1)
+    assert good.lead is None
+    assert isinstance(half.lead, Estimate)
+    assert half.lead.value == pytest.approx(half.headline.value - good.headline.value)
+    assert half.lead.high < 0
+    assert off.rank == 3
+
+
+def test_a_second_build_scores_the_new_submission_only(copied):
+    asked = []
+    build(copied, lambda rows: asked.append(len(rows)) or rows)
+    assert asked == []
+    submit(copied, "new", mixed(0.7, "swapped", 5))
+    build(copied, lambda rows: asked.append(len(rows)) or rows)
+    assert asked == [1]
+
+
+def test_what_was_kept_is_what_was_measured(scorer, cache):
+    runs = [mixed(0.6, "swapped", seed) for seed in (8, 9)]
+    assert measured.load(scorer, runs) is None
+    found, kept = measured.measure(scorer, runs), measured.load(scorer, runs)
+    assert (kept.scores, kept.runs) == (found.scores, found.runs)
+    for part in ("draws", "without"):
+        one, other = (getattr(m.contender.headline, part) for m in (found, kept))
+        np.testing.assert_array_equal(one, other)
+    assert measured.load(scorer, [runs[0][::-1], runs[1]]) is not None  # the order says nothing
+    assert measured.load(scorer, runs[::-1]) is None
+
+
+def test_a_damaged_cache_is_named(scorer, cache):
+    runs = [mixed(0.6, "swapped", 10)]
+    measured.measure(scorer, runs)
+    file = measured._file(measured.key(scorer, runs))
+    file.write_bytes(b"\x00" * 20)
+    with pytest.raises(CapoBenchError, match="delete it, it is a cache"):
+        measured.load(scorer, runs)
+
+
+def test_faulty_submissions_are_refused_by_name_and_reason(copied, capsys):
+    whole = mixed(0.5, "swapped", 1)
+    submit(copied, "missing", whole[4:])
+    claimed = [{"seed": 0, "file": "predictions-0.jsonl", "claimed": {"faithful_rate": 0.9}}]
+    submit(copied, "forged", whole, runs=claimed)
+    submit(copied, "elsewhere", whole, board="other")
+    (copied / "submissions" / "broken").mkdir()
+    done = CliRunner().invoke(app, ["leaderboard", "build", str(copied.parent)])
+    assert done.exit_code == 1, done.output
+    assert "mini-nli: 3 ranked, 4 refused" in done.stdout
+    refused = dict(build(copied).refused)
+    assert list(refused) == ["broken", "elsewhere", "forged", "missing"]
+    assert "cells are missing" in refused["missing"]
+    assert "claims faithful_rate 0.9" in refused["forged"]
+    for name in refused:
+        assert f"refused '{name}'" in done.stdout
+        assert f"- {name}: " in (copied / "table.md").read_text()
+    assert str(copied) not in (copied / "table.md").read_text()
+
+
+def test_a_verified_submission_that_is_not_there_is_named(tmp_path, cache):
+    folder = board_folder(tmp_path, verified="[ghost]")
+    with pytest.raises(CapoBenchError, match="verified names 'ghost'"):
+        build(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: x\n", "corpus: Field required"),
+        ("title: x\ncorpus: nli\nbertscore: minilm\nspeed: 1\n", "speed: Extra inputs"),
+        ("title: [", "expected plain YAML"),
+    ],
+)
+def test_a_wrong_board_is_refused(tmp_path, text, message):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "board.yaml").write_text(text)
+    with pytest.raises(CapoBenchError, match=message):
+        read_board(tmp_path / "b")
+
+
+def test_a_folder_without_boards_is_refused(tmp_path):
+    with pytest.raises(CapoBenchError, match="holds no boards"):
+        find_boards(tmp_path)
+
+
+def test_a_board_without_submissions_shows_the_references(tmp_path, cache):
+    board = build(board_folder(tmp_path))
+    assert len(board.entries) == len(FEW)
+    assert "human" in board_tables.markdown(board)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def test_csv_cells_run_in_no_spreadsheet(board):
+    table = list(csv.DictReader(StringIO(board_tables.as_csv(board))))
+    half = next(row for row in table if row["id"] == "half")
+    assert half["system"] == "'=1+1|2"
+    assert half["parameters"] == "135000000"
+    assert half["lead"].startswith("-0.")  # our own numbers stay numbers
+    assert half["faithful_rate"] == f"{board.systems[1].headline.value:.3f}"
+    cells = [cell for row in table for cell in row.values()]
+    assert not [c for c in cells if c.startswith(("=", "+", "@", "\t", "\r"))]
+
+
+def test_markdown_shows_names_as_they_are(board):
+    text = board_tables.markdown(board)
+    assert "&lt;/script&gt;" in text
+    assert "<script" not in text
+    assert r"=1+1\|2" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+    assert "(saw test items)" in text
+
+
+def test_json_has_everything_with_four_decimals(board):
+    data = json.loads(json.dumps(board_tables.as_json(board), allow_nan=False))
+    good = next(entry for entry in data["entries"] if entry["id"] == "good")
+    assert good["card"]["system"] == HOSTILE
+    assert good["status"] == "verified"
+    found = good["metrics"]["faithful_rate"]
+    exact = board.systems[0].headline
+    assert found["value"] == round(exact.value, 4)
+    assert len(found["runs"]) == 2
+    assert data["signature"]["metrics"] == 1
+
+
+def test_minus_zero_is_zero():
+    assert board_tables._rounded(-0.00001, 4) == 0
+    assert str(board_tables._rounded(-0.00001, 4)) == "0.0"
+    assert board_tables._harmless("-0.5") == "-0.5"
+    assert board_tables._harmless("-cmd") == "'-cmd"
+
+
+# --- bytes ---------------------------------------------------------------------------------------
+
+
+def built(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for name in ("index.html", "*/table.*")
+        for path in sorted(folder.glob(name))
+    }
+
+
+def test_the_same_input_gives_the_same_bytes_with_and_without_a_cache(
+    copied, tmp_path, monkeypatch
+):
+    root = copied.parent
+    done = CliRunner().invoke(app, ["leaderboard", "build", str(root)])
+    assert done.exit_code == 0, done.output
+    first = built(root)
+    assert len(first) == 4
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    assert CliRunner().invoke(app, ["leaderboard", "build", str(root)]).exit_code == 0
+    assert built(root) == first
+
+
+@pytest.mark.parametrize(
+    "name", [path.name for path in sorted(COMMITTED.glob("*")) if (path / "board.yaml").exists()]
+)
+def test_the_committed_boards_are_what_their_submissions_give(name, request, monkeypatch):
+    folder = COMMITTED / name
+    monkeypatch.setattr(board_module, "control_predictions", control_predictions)
+    if read_board(folder).corpus in ("nli", "paraphrase", "lewidi-nli", "lewidi-paraphrase"):
+        monkeypatch.setenv(DATA_VARIABLE, str(request.getfixturevalue("real_data")))
+    board = build(folder)
+    data = json.dumps(board_tables.as_json(board), ensure_ascii=False, indent=1) + "\n"
+    assert (folder / "table.md").read_text(encoding="utf-8") == board_tables.markdown(board)
+    assert (folder / "table.csv").read_text(encoding="utf-8") == board_tables.as_csv(board)
+    assert (folder / "table.json").read_text(encoding="utf-8") == data
+
+
+def test_the_committed_page_is_what_the_boards_give(request, monkeypatch):
+    folders = sorted(path.parent for path in COMMITTED.glob("*/board.yaml"))
+    if not folders:
+        pytest.skip("there are no boards in this checkout")
+    monkeypatch.setattr(board_module, "control_predictions", control_predictions)
+    monkeypatch.setenv(DATA_VARIABLE, str(request.getfixturevalue("real_data")))
+    text = page.html([build(folder) for folder in folders], {})
+    assert (COMMITTED / "index.html").read_text(encoding="utf-8") == text
