@@ -127,8 +127,3 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         )
         parts.append(f'  {{"seed": {run["seed"]}, "responses": {{\n{lines}\n  }}}}')
     write_text(path, head + ',\n "runs": [\n' + ",\n".join(parts) + "\n ]\n}\n")
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a baseline file."""
-    return Baseline.model_json_schema()

@@ -110,7 +110,7 @@ def gate(
         str, typer.Option(help="As lm_eval's, beside the path; such as dtype=bfloat16.")
     ] = "",
     batch_size: Annotated[str, typer.Option(help="As lm_eval's.")] = "1",
-    device: Annotated[str | None, typer.Option(help="As lm_eval's.")] = None,
+    device: Annotated[str, typer.Option(help="As lm_eval's; the CPU without a GPU.")] = "cuda:0",
     form: _Format = "text",
     output: _Output = None,
     predictions: Annotated[

@@ -40,11 +40,12 @@ MAX_DROPS: Mapping[str, float] = {
     "faithful_rate": 0.05,
     "label_accuracy": 0.05,
     "attribution_at_1": 0.05,
-    "explanation_consistency": 0.10,
+    "explanation_consistency": 0.25,
     "invalid_rate": 0.05,
 }
 """The metrics that are gated unless others are named, each with the largest drop that is tolerated,
-in the metric's own unit; for one that should be low, a rise."""
+in the metric's own unit; for one that should be low, a rise. Explanation consistency varies much: 100
+items of VariErr-NLI cannot tell less."""
 
 _SHARES = ("_rate", "_accuracy", "_accuracy_strict", "_within_1", "_relevance", "_excess")
 
@@ -248,7 +249,7 @@ def _same(base: Side, candidate: Side) -> bool:
     def plain(side: Side) -> list[frozenset[Prediction]]:
         return [frozenset(run) for run in side.runs]
 
-    return plain(base) == plain(candidate)
+    return plain(base) == plain(candidate) or len({*plain(base), *plain(candidate)}) == 1
 
 
 def _other_cells(base: Side, candidate: Side) -> list[Mismatch]:

@@ -42,14 +42,14 @@ class Checkpoint:
         model: Kind of model, as lm-eval names it.
         arguments: Arguments of the model beside the path.
         batch_size: As lm-eval's.
-        device: As lm-eval's.
+        device: As lm-eval's; its default means the CPU where there is no GPU.
     """
 
     path: str
     model: str = "hf"
     arguments: Mapping[str, Any] | None = None
     batch_size: str = "1"
-    device: str | None = None
+    device: str = "cuda:0"
 
     def model_arguments(self) -> dict[str, Any]:
         """Arguments for lm-eval; an adapter's folder names its base model.
@@ -232,7 +232,8 @@ def _answers(
     setup = task.setup
     try:
         model = get_model(checkpoint.model).create_from_arg_obj(
-            dict(arguments), {"batch_size": checkpoint.batch_size, "device": checkpoint.device}
+            dict(arguments),
+            {"batch_size": checkpoint.batch_size, "device": checkpoint.device},
         )
     except (OSError, ValueError) as error:
         raise CapoBenchError(

@@ -41,10 +41,8 @@ def tail_p(found: Resampled, threshold: float, runs: Runs = ()) -> float:
     """One-sided p-value of the hypothesis that the true value is at most `threshold`.
 
     The interval of `capo_bench.stats.interval` turned round: the level at which its lower end would
-    be the threshold. On skewed rates of 50 items it rejects a true hypothesis at .05 in .055 to .075
-    of samples, where Student's t does so in .07 to .13. The spread of several runs is added to the
-    standard error that this p-value speaks of, with Satterthwaite's degrees of freedom, as
-    `capo_bench.stats.with_runs` adds it to an interval.
+    be the threshold. The spread of several runs is added to the standard error that this p-value
+    speaks of, with Satterthwaite's degrees of freedom, as `capo_bench.stats.with_runs` does it.
 
     Returns:
         In 0..1; `nan` where the interval is not defined. Where all items give the same it is 0 or 1,

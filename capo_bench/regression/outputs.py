@@ -84,7 +84,8 @@ def renderable(result: Result) -> RenderableType:
         Text("\n".join(map(_plain, _lines(result)))),
     ]
     if result.metrics:
-        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1), leading=1)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, leading=1)
+        table.collapse_padding, table.pad_edge = True, False
         table.add_column("metric\nverdict", no_wrap=True)
         headings = "base\ncandidate", "difference\n95 %", "margin", "p\np worse", "power"
         for heading in headings:

@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--capo-metadata", default="{}", help="Task options of this machine, as JSON.")
     group.addoption("--capo-model-args", default="", help="As lm_eval's, beside the path.")
     group.addoption("--capo-batch-size", default="1", help="As lm_eval's.")
-    group.addoption("--capo-device", help="As lm_eval's.")
+    group.addoption("--capo-device", default="cuda:0", help="As lm_eval's; the CPU without a GPU.")
 
 
 @pytest.fixture(scope="session")
