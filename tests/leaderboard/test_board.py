@@ -16,7 +16,7 @@ from capo_bench.controls import control_predictions
 from capo_bench.corpus.load import DATA_VARIABLE
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard import board as board_module
-from capo_bench.leaderboard import board_tables, measured, page
+from capo_bench.leaderboard import board_tables, contrasts, measured, page
 from capo_bench.leaderboard.board import build, find_boards, read_board
 from capo_bench.stats import Estimate
 from tests.leaderboard.boards import FEW, HOSTILE, board_folder, few_controls, mixed, small, submit
@@ -263,6 +263,9 @@ def test_the_committed_boards_are_what_their_submissions_give(name, request, mon
     assert (folder / "table.md").read_text(encoding="utf-8") == board_tables.markdown(board)
     assert (folder / "table.csv").read_text(encoding="utf-8") == board_tables.as_csv(board)
     assert (folder / "table.json").read_text(encoding="utf-8") == data
+    if board.spec.contrasts:
+        found = contrasts.markdown(board, contrasts.contrasts(board))
+        assert (folder / "contrasts.md").read_text(encoding="utf-8") == found
 
 
 def test_the_committed_page_is_what_the_boards_give(request, monkeypatch):

@@ -1,0 +1,90 @@
+"""Contrasts of named systems on every metric of a board."""
+
+import json
+
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard import board as board_module
+from capo_bench.leaderboard import measured
+from capo_bench.leaderboard.board import build
+from capo_bench.leaderboard.contrasts import SHOWN, contrasts, markdown, write
+from tests.leaderboard.boards import board_folder, few_controls, mixed, rows, submit
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(board_module, "control_predictions", few_controls)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        folder = board_folder(
+            tmp_path_factory.mktemp("boards"), contrasts="[[good, other], [good, good]]"
+        )
+        good = [mixed(0.95, "other-annotator", seed) for seed in (1, 2)]
+        submit(folder, "good", *good, method="capo")
+        submit(folder, "other", rows()["other-annotator"], method="sft")
+        yield build(folder)
+
+
+@pytest.fixture(scope="module")
+def found(board):
+    return {(one.theirs, one.metric): one for one in contrasts(board)}
+
+
+def test_differences_are_those_of_the_boards_own_values(board, found):
+    good, other = (
+        next(e for e in board.systems if e.id == name).measurements.scores.estimates
+        for name in ("good", "other")
+    )
+    for metric in (
+        "faithful_rate",
+        "label_accuracy",
+        "attribution_at_1",
+        "explanation_consistency",
+    ):
+        one = found["other", metric]
+        assert one.values == pytest.approx((good[metric].value, other[metric].value), abs=1e-12)
+        assert one.difference.value == pytest.approx(good[metric].value - other[metric].value)
+        assert one.relative is None or one.relative == pytest.approx(
+            good[metric].value / other[metric].value - 1
+        )
+
+
+def test_who_is_the_annotator_is_better_at_identity_and_not_than_themself(found):
+    apart = found["other", "attribution_at_1"]
+    assert apart.difference.low > 0
+    assert apart.p_holm < 0.001
+    same = found["good", "attribution_at_1"]
+    assert same.difference.value == 0
+    assert same.p == same.p_holm == 1
+
+
+def test_holm_is_over_all_metrics_of_all_contrasts(found):
+    _, adjusted, _, _ = multipletests([one.p for one in found.values()], method="holm")
+    assert [one.p_holm for one in found.values()] == pytest.approx(list(adjusted))
+
+
+def test_written_again_without_measuring_again(board, found, monkeypatch):
+    write(board, contrasts(board))
+    first = (board.folder / "contrasts.md").read_text()
+    monkeypatch.setattr(measured, "write_text", pytest.fail)  # nothing new is kept
+    write(board, contrasts(board))
+    assert (board.folder / "contrasts.md").read_text() == first
+    data = json.loads((board.folder / "contrasts.json").read_text())
+    assert len(data) == len(found)
+    row = next(line for line in first.splitlines() if line.startswith("| good − other |"))
+    assert row.count("|") == len(SHOWN) + 2
+    assert f"**{found['other', 'attribution_at_1'].difference.value:+.3f}**" in row
+
+
+def test_names_are_escaped_and_undefined_metrics_named(board):
+    text = markdown(board, ())
+    assert text.count("not defined") == 2 * len(SHOWN)
+
+
+def test_contrast_of_nobody_is_refused(board):
+    spec = board.spec.model_copy(update={"contrasts": [["good", "nobody"]]})
+    other = board_module.replace(board, spec=spec)
+    with pytest.raises(CapoBenchError, match=r"'nobody'.*not among the ranked"):
+        contrasts(other)
