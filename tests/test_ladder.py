@@ -3,12 +3,17 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from train import tiny
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
+from capo_bench.ladder_board import publish
+from capo_bench.leaderboard.board import read_board
+from capo_bench.leaderboard.submission import read_card
+from capo_bench.leaderboard.verify import verify
 from capo_bench.train.command import main as train
 
 
@@ -105,6 +110,49 @@ def test_goes_on_at_the_step_that_failed(tmp_path):
     next(climb)
     assert next(climb)[0].rung.name == "profile"
     assert "capo_mini_nli_icl" in ran[2]
+
+
+def dummy(command):
+    """Evaluates lm-eval's own dummy in the model's place; trains nothing."""
+    arguments = list(command)
+    at = arguments.index("--model")
+    if arguments[2] == "capo_bench.train":
+        folder = Path(arguments[arguments.index("--output") + 1])
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text("a card")
+        return 0
+    arguments[at : at + 4] = ["--model", "dummy"]
+    return in_process(arguments)
+
+
+def test_finished_systems_become_submissions_of_a_board(tmp_path):
+    preset = replace(PRESETS["smoke"], evaluate={"gen_kwargs": "max_gen_toks=16"})
+    ladder = Ladder("org/Base_1B", "mini-nli", tmp_path / "runs", preset, run=dummy)
+    ladder.rungs = tuple(r for r in ladder.rungs if r.system in ("zero-shot", "sft", "capo"))
+    climb = ladder.climb()
+    while next(climb)[0].rung.system != "capo":
+        pass
+    given = {"submitted_by": "A tester", "licence": "CC0-1.0", "hardware": "one CPU"}
+    board = tmp_path / "boards" / "mini-nli"
+    for _ in range(2):  # made anew, not refused, when the ladder went on meanwhile
+        made = publish(ladder, board, given, "capo-bench ladder ...")
+        assert [folder.name for folder in made] == ["base-1b-zero-shot", "base-1b-sft"]
+    card = read_card(made[1] / "card.yaml")
+    assert (card.system, card.method, card.setting) == ("Base_1B, SFT", "sft", "tag")
+    assert (card.base_model, card.board) == ("Base_1B", "mini-nli")
+    assert card.training_data == "train split of mini-nli"
+    assert [run.seed for run in card.runs] == [0]
+    spec = read_board(board)
+    assert (spec.corpus, spec.bertscore) == ("mini-nli", "minilm")
+    assert spec.contrasts == [["base-1b-sft", "base-1b-zero-shot"]]
+    scorer = spec.options(board).scorer()
+    assert [verify(folder, scorer, "mini-nli").errors for folder in made] == [(), ()]
+
+
+def test_a_ladder_without_a_finished_system_makes_no_board(tmp_path):
+    ladder = Ladder("base", "mini-nli", tmp_path / "runs", PRESETS["smoke"], run=pytest.fail)
+    with pytest.raises(CapoBenchError, match="no finished system"):
+        publish(ladder, tmp_path / "board", {}, "")
 
 
 def test_corpus_without_tasks_is_refused(tmp_path):
