@@ -20,9 +20,9 @@ from capo_bench.leaderboard.submit import submit
 from capo_bench.options import Options
 
 SYSTEMS: Mapping[str, str] = {
-    "zero-shot": "zero-shot",
-    "icl": "in-context examples",
-    "profile": "profile",
+    "zero-shot": "Zero-shot",
+    "icl": "In-context examples",
+    "profile": "Profile",
     "sft": "SFT",
     "capo": "CAPO",
     "capo-no-sft": "CAPO without SFT",
@@ -75,7 +75,7 @@ def publish(ladder: Ladder, board: Path, given: Mapping[str, Any], command: str)
 def _card(ladder: Ladder, rung: Rung, model: str, command: str) -> dict[str, Any]:
     trained = bool(rung.train)
     return {
-        "system": f"{model}, {SYSTEMS[rung.system]}",
+        "system": f"{SYSTEMS[rung.system]}, {model}",
         "model": f"{model} + {SYSTEMS[rung.system]}" if trained else model,
         **({"base_model": model} if trained else {}),
         "method": rung.method,

@@ -36,6 +36,31 @@ def html(
         data: What the script reads, as plain data.
         shown: What else the template shows.
     """
+    page = _escaping()
+    code = _source(page, script)
+    return page.get_template(template).render(
+        **shown,
+        style=Markup("".join(_source(page, name) for name in styles)),
+        script=Markup(code),
+        script_hash=b64encode(sha256(code.encode()).digest()).decode(),
+        data=Markup(script_json(data)),
+    )
+
+
+def drawing(template: str, style: str, shown: Mapping[str, Any]) -> str:
+    """An SVG file of its own.
+
+    Args:
+        template: Name of the template; it shows `style`.
+        style: Name of the style sheet.
+        shown: What else the template shows.
+    """
+    page = _escaping()
+    return page.get_template(template).render(**shown, style=Markup(_source(page, style)))
+
+
+def _escaping() -> Environment:
+    """Templates in which everything that is shown is escaped."""
     page = Environment(
         loader=PackageLoader("capo_bench"),
         autoescape=True,
@@ -49,16 +74,12 @@ def html(
         "place": place,
         "breakable": breakable,
     }
-    loader = page.loader
-    assert loader is not None
-    code = loader.get_source(page, script)[0]
-    return page.get_template(template).render(
-        **shown,
-        style=Markup("".join(loader.get_source(page, name)[0] for name in styles)),
-        script=Markup(code),
-        script_hash=b64encode(sha256(code.encode()).digest()).decode(),
-        data=Markup(script_json(data)),
-    )
+    return page
+
+
+def _source(page: Environment, name: str) -> str:
+    assert page.loader is not None
+    return page.loader.get_source(page, name)[0]
 
 
 def markdown(template: str, shown: Mapping[str, Any]) -> str:

@@ -138,7 +138,7 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
         made = publish(ladder, board, given, "capo-bench ladder ...")
         assert [folder.name for folder in made] == ["base-1b-zero-shot", "base-1b-sft"]
     card = read_card(made[1] / "card.yaml")
-    assert (card.system, card.method, card.setting) == ("Base_1B, SFT", "sft", "tag")
+    assert (card.system, card.method, card.setting) == ("SFT, Base_1B", "sft", "tag")
     assert (card.base_model, card.board) == ("Base_1B", "mini-nli")
     assert card.training_data == "train split of mini-nli"
     assert [run.seed for run in card.runs] == [0]

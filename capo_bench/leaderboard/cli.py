@@ -183,6 +183,7 @@ def build(
     """
     from rich.progress import track
 
+    from capo_bench.corpus.jsonl import write_text
     from capo_bench.leaderboard import board_tables, contrasts, page
     from capo_bench.leaderboard.board import build as build_board
     from capo_bench.leaderboard.board import find_boards
@@ -194,6 +195,7 @@ def build(
         shown = partial(track, description=f"{one.name}: scoring", console=progress)
         board = build_board(one, shown)
         board_tables.write(board)
+        write_text(board.folder / "map.svg", page.draw(board))
         if board.spec.contrasts:
             shown = partial(track, description=f"{one.name}: contrasts", console=progress)
             contrasts.write(board, contrasts.contrasts(board, shown))

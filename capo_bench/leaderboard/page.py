@@ -73,6 +73,12 @@ def html(boards: Sequence[Board], reports: Reports) -> str:
     )
 
 
+def draw(board: Board) -> str:
+    """The board's two-axis map as an SVG file, in which nothing that is shown becomes markup."""
+    shown = {"map": _map(board, 760, 460), "title": board.spec.title, "link": f"#{board.id}/"}
+    return pages.drawing("map.svg", "report.css", shown)
+
+
 def address(entry: Entry) -> str:
     """An entry within its board, as the page's fragment has it; no submission has a `~`."""
     return entry.id if entry.kind == "system" else f"~{entry.id}"
