@@ -301,9 +301,11 @@ def _measured(scorer: Scorer, rows: Sequence[Runs], track: Track) -> list[Measur
     return [found or next(new) for found in known]
 
 
-def _order(entry: Entry) -> tuple[float, str, str]:
+def _order(entry: Entry) -> tuple[float, int, str]:
+    """By headline; of equals the systems before the impostors."""
     value = entry.measurements.contender.headline.value
-    return (-value if isfinite(value) else float("inf"), entry.kind, entry.id)
+    kind = ("human", "system", "control").index(entry.kind)
+    return (-value if isfinite(value) else float("inf"), kind, entry.id)
 
 
 def _ranked(board: Board) -> tuple[Entry, ...]:

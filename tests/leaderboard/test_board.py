@@ -250,29 +250,21 @@ def test_the_same_input_gives_the_same_bytes_with_and_without_a_cache(
     assert built(root) == first
 
 
-@pytest.mark.parametrize(
-    "name", [path.name for path in sorted(COMMITTED.glob("*")) if (path / "board.yaml").exists()]
-)
-def test_the_committed_boards_are_what_their_submissions_give(name, request, monkeypatch):
-    folder = COMMITTED / name
+def test_the_committed_boards_are_what_their_submissions_give(real_data, monkeypatch):
+    """Tables, contrasts, maps and the page, byte for byte."""
     monkeypatch.setattr(board_module, "control_predictions", control_predictions)
-    if read_board(folder).corpus in ("nli", "paraphrase", "lewidi-nli", "lewidi-paraphrase"):
-        monkeypatch.setenv(DATA_VARIABLE, str(request.getfixturevalue("real_data")))
-    board = build(folder)
-    data = json.dumps(board_tables.as_json(board), ensure_ascii=False, indent=1) + "\n"
-    assert (folder / "table.md").read_text(encoding="utf-8") == board_tables.markdown(board)
-    assert (folder / "table.csv").read_text(encoding="utf-8") == board_tables.as_csv(board)
-    assert (folder / "table.json").read_text(encoding="utf-8") == data
-    if board.spec.contrasts:
-        found = contrasts.markdown(board, contrasts.contrasts(board))
-        assert (folder / "contrasts.md").read_text(encoding="utf-8") == found
-
-
-def test_the_committed_page_is_what_the_boards_give(request, monkeypatch):
-    folders = sorted(path.parent for path in COMMITTED.glob("*/board.yaml"))
-    if not folders:
-        pytest.skip("there are no boards in this checkout")
-    monkeypatch.setattr(board_module, "control_predictions", control_predictions)
-    monkeypatch.setenv(DATA_VARIABLE, str(request.getfixturevalue("real_data")))
-    text = page.html([build(folder) for folder in folders], {})
-    assert (COMMITTED / "index.html").read_text(encoding="utf-8") == text
+    monkeypatch.setenv(DATA_VARIABLE, str(real_data))
+    boards = [build(folder) for folder in find_boards(COMMITTED)]
+    for board in boards:
+        data = json.dumps(board_tables.as_json(board), ensure_ascii=False, indent=1) + "\n"
+        expected = {
+            "table.md": board_tables.markdown(board),
+            "table.csv": board_tables.as_csv(board),
+            "table.json": data,
+            "contrasts.md": contrasts.markdown(board, contrasts.contrasts(board)),
+            "map.svg": page.draw(board),
+        }
+        for name, text in expected.items():
+            assert (board.folder / name).read_text(encoding="utf-8") == text, name
+        assert board.refused == ()
+    assert (COMMITTED / "index.html").read_text(encoding="utf-8") == page.html(boards, {})
