@@ -300,7 +300,9 @@ def test_fixtures_react_to_verdicts(run, pytester, reaction, outcomes):
     found.stdout.fnmatch_lines(["*other is not gated by the baseline*"])
 
 
-def test_without_a_checkpoint_it_skips_and_imports_nothing_heavy(pytester):
+def test_without_a_checkpoint_it_skips_and_imports_nothing_heavy(pytester, monkeypatch):
+    # Installed, the plugin loads by itself; asked for as well, it would be there twice.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(
         """
         import sys
