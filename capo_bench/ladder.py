@@ -19,6 +19,7 @@ from typing import Any
 from capo_bench.corpus.jsonl import write_text
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness import tasks_path
+from capo_bench.prompts import Setting, task_name
 from capo_bench.train.command import CARD_FILE
 
 Options = Mapping[str, str | int | float | bool]
@@ -103,7 +104,7 @@ ABLATIONS: Mapping[str, tuple[str, Options]] = {
 }
 """What CAPO starts from and what differs from the preset's `capo`."""
 
-PROMPTED = ("zero-shot", "icl", "profile")
+PROMPTED: tuple[Setting, ...] = ("zero-shot", "icl", "profile")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Rung:
 
     system: str
     method: str
-    setting: str
+    setting: Setting
     seed: int = 0
     start: str | None = None
     train: Options = field(default_factory=dict)
@@ -198,8 +199,7 @@ class Ladder:
         ablations: bool = True,
         run: Callable[[Sequence[str]], int] = execute,
     ) -> None:
-        self.task = f"capo_{corpus.replace('-', '_')}"
-        if not list(tasks_path().glob(f"*/{self.task}.yaml")):
+        if not list(tasks_path().glob(f"*/{task_name(corpus, 'zero-shot')}.yaml")):
             raise CapoBenchError(
                 f"corpus {corpus} has no tasks; the ladder climbs nli, paraphrase, mini-nli and "
                 "mini-paraphrase"
@@ -318,12 +318,11 @@ class Ladder:
         else:
             arguments = {"pretrained": str(self._checkpoint(rung))}
         arguments |= self.preset.model_args
-        suffix = "" if rung.setting == "zero-shot" else f"_{rung.setting}"
         options = {
             "include_path": str(tasks_path()),
             "model": "hf",
             "model_args": ",".join(f"{key}={value}" for key, value in arguments.items()),
-            "tasks": f"{self.task}{suffix}",
+            "tasks": task_name(self.corpus, rung.setting),
             "metadata": json.dumps(dict(self.preset.metadata)),
             "output_path": str(self.folder(rung) / "results"),
             "seed": rung.seed,

@@ -233,6 +233,12 @@ def render_input(task: TaskSpec, text: Mapping[str, str]) -> str:
     return "\n".join(f"{title}: {text[name]}" for name, title in task.fields.items())
 
 
+def task_name(corpus: str, setting: Setting) -> str:
+    """The task of lm-eval for a corpus of ours in a prompt setting, such as `capo_nli_tag`."""
+    suffix = "" if setting == "zero-shot" else f"_{setting}"
+    return f"capo_{corpus.replace('-', '_')}{suffix}"
+
+
 def prompt_hash(prompts: Iterable[str]) -> str:
     """16 hex digits that identify a list of prompts, whatever template or setting made them."""
     digest = hashlib.sha256()

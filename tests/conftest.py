@@ -1,7 +1,10 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+from capo_bench import cli
 
 
 @pytest.fixture
@@ -13,3 +16,20 @@ def real_data() -> Path:
     if not (folder / "varierr" / "varierr.json").is_file():
         pytest.skip("the real corpora are not on this machine; CAPO_BENCH_DATA may name them")
     return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs `capo-bench ARGUMENTS` in this process; returns (status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["capo-bench", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run

@@ -7,28 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from capo_bench import cli
 from capo_bench.corpus.load import load
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.predictions import read_predictions, write_predictions
 from capo_bench.prompts import render_target
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs `capo-bench ARGUMENTS` in this process; returns (status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["capo-bench", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

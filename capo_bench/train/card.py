@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from capo_bench import __version__
+from capo_bench.prompts import Setting, task_name
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
@@ -88,7 +89,7 @@ class Card:
     settings: Mapping[str, Any]
     command: str
     chat: bool
-    setting: str
+    setting: Setting
     corpus: str
     reading: Mapping[str, Any]
 
@@ -120,11 +121,10 @@ def render(card: Card) -> str:
 def _task(card: Card) -> str:
     """The task of lm-eval with the card's corpus and prompts, and its `--metadata` if need be."""
     named = card.corpus in _TASKS
-    name = f"capo_{(card.corpus if named else 'nli').replace('-', '_')}"
+    name = task_name(card.corpus if named else "nli", card.setting)
     metadata = {**({} if named else {"corpus": card.corpus}), **card.reading}
-    suffix = "" if card.setting == "zero-shot" else f"_{card.setting}"
     extra = f" --metadata {shlex.quote(json.dumps(metadata))}" if metadata else ""
-    return f"{name}{suffix}{extra}"
+    return f"{name}{extra}"
 
 
 def _versions() -> list[str]:

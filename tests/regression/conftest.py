@@ -1,10 +1,8 @@
 import random
-import sys
 from dataclasses import replace
 
 import pytest
 
-from capo_bench import cli
 from capo_bench.metrics.cells import Prediction
 from capo_bench.options import Options
 from capo_bench.predictions import human_predictions
@@ -47,20 +45,3 @@ def side(scorer):
         return Side(name, tuple(tuple(run) for run in runs), known)
 
     return make
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs `capo-bench ARGUMENTS` in this process; returns (status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["capo-bench", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
