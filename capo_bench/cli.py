@@ -139,7 +139,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score predictions offline; the numbers are those of the run that made them."""
-    from capo_bench.score import metrics_of
+    from capo_bench.metrics.catalogue import metrics_of
     from capo_bench.tables import scores_table
 
     given = {

@@ -20,6 +20,7 @@ from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.catalogue import metrics_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.options import Options, read_options
 from capo_bench.prompts import (
@@ -30,7 +31,7 @@ from capo_bench.prompts import (
     render_target,
     stop_sequences,
 )
-from capo_bench.score import Scores, metrics_of
+from capo_bench.score import Scores
 from capo_bench.stats import Undefined
 
 _log = logging.getLogger(__name__)

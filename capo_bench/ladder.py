@@ -75,6 +75,7 @@ PRESETS: Mapping[str, Preset] = {
         model_args={"dtype": "float32"},
         evaluate={"batch_size": 64, "device": "cpu", "gen_kwargs": "max_gen_toks=48"},
         metadata={"k": 4},
+        seeds=(0, 1, 2),
     ),
     # A model of a few billion parameters on one accelerator, with LoRA.
     "gpu": Preset(

@@ -12,9 +12,10 @@ from typing import Literal
 
 from capo_bench.controls import HUMAN, control_predictions
 from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.catalogue import Metric, metrics_of
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import HabitDivergence
-from capo_bench.score import Metric, Scorer, Scores, Verdicts, metrics_of
+from capo_bench.score import Scorer, Scores, Verdicts
 from capo_bench.stats import Estimate, Measured, Undefined, estimate_difference
 
 HEADLINE, IDENTITY, CONTENT = "faithful_rate", "attribution_at_1", "label_accuracy"

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from capo_bench import pages
 from capo_bench.controls import HUMAN
 from capo_bench.corpus.jsonl import write_text
+from capo_bench.metrics.catalogue import GROUP_SIZES, Metric
 from capo_bench.metrics.consistency import HabitDivergence
 from capo_bench.pages import drawn
 from capo_bench.report import CONTENT, HEADLINE, IDENTITY, ReferenceRow, Report
 from capo_bench.report_map import Map, Point, draw_map, spread
-from capo_bench.score import GROUP_SIZES, NOBODY, Metric, Scores
+from capo_bench.score import NOBODY, Scores
 from capo_bench.stats import Array, Estimate, Undefined
 
 AXES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from capo_bench.metrics.argument import (
 )
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
 from capo_bench.metrics.bertscore import encoder_signature, load_encoder
+from capo_bench.metrics.catalogue import GROUP_SIZES, metrics_of
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import (
     HabitBins,
@@ -42,92 +43,16 @@ from capo_bench.stats import (
     Comparison,
     Estimate,
     Measured,
+    Resampled,
     Undefined,
     compare,
-    estimate,
+    interval,
     item_means,
+    resample,
 )
 
 METRICS_VERSION = 1
 """Raised whenever a metric of the same name may come out differently."""
-
-GROUP_SIZES = (1, 3, 10)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric sees.
-
-    Attributes:
-        name: As in tables.
-        axis: `headline` (both axes at once), `identity` (is it this annotator?), `content` (is it
-            right for this item?) or `guard` (is it a response at all, and not a trick?).
-        higher_is_better: Direction.
-    """
-
-    name: str
-    axis: Literal["headline", "identity", "content", "guard"]
-    higher_is_better: bool = True
-
-
-_HEADLINE = (Metric("faithful_rate", "headline"),)
-_LABELS = (Metric("label_accuracy", "content"),)
-_MULTILABEL = (Metric("label_accuracy_strict", "content"),)
-_ERROR_RATE = (Metric("lewidi_er", "content", higher_is_better=False),)
-_SOFT = (Metric("lewidi_soft", "content", higher_is_better=False),)
-_AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
-_ORDINAL = (
-    Metric("label_within_1", "content"),
-    Metric("label_mae", "content", higher_is_better=False),
-    Metric("label_qwk", "content"),
-    Metric("label_anad", "content", higher_is_better=False),
-)
-_TEXT = (
-    Metric("bertscore_precision", "content"),
-    Metric("bertscore_recall", "content"),
-    Metric("bertscore_f1", "content"),
-    Metric("rouge_l", "content"),
-    Metric("item_relevance", "content"),
-    Metric("label_explanation_consistency", "content"),
-    Metric("label_explanation_relative", "content"),
-)
-_IDENTITY = (
-    *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
-    *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
-    Metric("explanation_consistency", "identity"),
-    Metric("contrast_rouge_l", "identity"),
-    Metric("contrast_bertscore", "identity"),
-)
-_GUARDS = tuple(
-    Metric(name, "guard", higher_is_better=False)
-    for name in ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")
-)
-
-
-ENCODED = (
-    *(f"bertscore_{part}" for part in ("precision", "recall", "f1")),
-    "rouge_l",
-    "contrast_rouge_l",
-    "contrast_bertscore",
-)
-"""Metrics of the text's content, which BERTScore's encoder is needed for."""
-
-
-def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
-    """The metrics of a corpus, in the order of tables."""
-    kind = corpus.task.labels.kind
-    return (
-        *_HEADLINE,
-        *_LABELS,
-        *(_MULTILABEL if kind == "multilabel" else ()),
-        *_AGREEMENT,
-        *(_ORDINAL if kind == "ordinal" else ()),
-        *(_ERROR_RATE if kind == "multilabel" else ()),
-        *(() if kind == "nominal" else _SOFT),
-        *_TEXT,
-        *_IDENTITY,
-        *_GUARDS,
-    )
 
 
 @dataclass(frozen=True)
@@ -381,7 +306,12 @@ def _attributions(
 def _estimated(measured: Measured) -> Estimate | Undefined:
     if isinstance(measured, Undefined):
         return measured
-    found = estimate(measured)
+    return conclude(resample(measured))
+
+
+def conclude(resampled: Resampled) -> Estimate | Undefined:
+    """A metric with its uncertainty, from its resampled values."""
+    found = interval(resampled)
     # NaN is the sums' way of saying so: nothing occurred that the metric could be taken over.
     if found.value != found.value:
         return Undefined("nothing was observed that it could be computed from")

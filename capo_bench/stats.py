@@ -72,6 +72,11 @@ class Estimate:
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> Estimate:
+        """The same, its interval cut where the metric ends; `nan` stays `nan`."""
+        ends = (float(np.clip(end, low, high)) for end in (self.low, self.high))
+        return Estimate(self.value, self.stderr, *ends)
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -279,7 +284,7 @@ def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]])
     stderr = float(np.sqrt(sum(variances)))
     reach = stderr * float(stdtrit(df, (1 + LEVEL) / 2))
     items_alone = found.stderr * float(stdtrit(n_items - 1, (1 + LEVEL) / 2))
-    if items_alone == 0:
+    if items_alone < 1e-9 * reach:  # all items say the same, but for rounding
         return Estimate(found.value, stderr, found.value - reach, found.value + reach)
     stretch = reach / items_alone
     low, high = (found.value + stretch * (end - found.value) for end in (found.low, found.high))

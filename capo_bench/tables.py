@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from capo_bench.controls import HUMAN, ControlRow
-from capo_bench.score import Metric, Scores
+from capo_bench.metrics.catalogue import Metric
+from capo_bench.score import Scores
 from capo_bench.stats import Estimate, Undefined
 
 

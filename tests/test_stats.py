@@ -339,6 +339,8 @@ def test_the_spread_of_runs_widens_an_interval():
 
 def test_the_spread_of_runs_alone_gives_students_interval():
     runs = [0.2, 0.3, 0.4, 0.1]
+    assert Estimate(0.5, 0.1, -0.2, 1.3).within(0, 1) == Estimate(0.5, 0.1, 0, 1)
+    assert Estimate(0.5, 0.1, 0.2, 0.8).within(0, 1) == Estimate(0.5, 0.1, 0.2, 0.8)
     wide = with_runs(Estimate(0.25, 0.0, 0.25, 0.25), 50, [runs])
     low, high = scipy_stats.t.interval(0.95, 3, loc=0.25, scale=scipy_stats.sem(runs))
     assert (wide.low, wide.high) == (pytest.approx(low), pytest.approx(high))

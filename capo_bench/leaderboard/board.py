@@ -35,9 +35,10 @@ from capo_bench.leaderboard.submission import (
     read_yaml,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
+from capo_bench.metrics.catalogue import Metric, metrics_of
 from capo_bench.options import Options
 from capo_bench.report import HEADLINE, Finding, judge
-from capo_bench.score import Metric, Scorer, metrics_of
+from capo_bench.score import Scorer
 from capo_bench.stats import Estimate, Undefined
 
 BOARD, SUBMISSIONS = "board.yaml", "submissions"
@@ -227,7 +228,7 @@ def build(folder: Path, track: Track = iter) -> Board:
         for name, found in zip(references, measured, strict=False)
     ]
     for one, found in zip(submissions, measured[len(references) :], strict=True):
-        errors, more = _sorted(check_claims(one, found.runs, scorer))
+        errors, more = _sorted(check_claims(one, found.values, scorer))
         if errors:
             refused[one.id] = errors[0]
         else:
@@ -303,7 +304,7 @@ def _measured(scorer: Scorer, rows: Sequence[Runs], track: Track) -> list[Measur
 
 def _order(entry: Entry) -> tuple[float, int, str]:
     """By headline; of equals the systems before the impostors."""
-    value = entry.measurements.contender.headline.value
+    value = entry.measurements.contenders[HEADLINE].found.value
     kind = ("human", "system", "control").index(entry.kind)
     return (-value if isfinite(value) else float("inf"), kind, entry.id)
 
@@ -311,7 +312,7 @@ def _order(entry: Entry) -> tuple[float, int, str]:
 def _ranked(board: Board) -> tuple[Entry, ...]:
     """The entries in their order, systems with rank, lead and finding."""
     systems = board.systems
-    ranks = standings([system.measurements.contender for system in systems])
+    ranks = standings([system.measurements.contenders[HEADLINE] for system in systems])
     control = board.best_control(Metric(HEADLINE, "headline"))
     above: Entry | None = None
     ranked: dict[str, Entry] = {}
@@ -331,7 +332,8 @@ def _lead(entry: Entry, other: Entry) -> Estimate | Undefined:
     for headline in (entry.headline, other.headline):
         if isinstance(headline, Undefined):
             return headline
-    return entry.measurements.contender.minus(other.measurements.contender)
+    ours, theirs = (one.measurements.contenders[HEADLINE] for one in (entry, other))
+    return ours.minus(theirs)
 
 
 def _between(

@@ -144,7 +144,7 @@ def status(entry: Entry) -> str:
 
 def spread(entry: Entry, metric: str) -> tuple[float, float, float] | None:
     """Lowest and highest value of several seeds, and their standard deviation."""
-    values = entry.measurements.runs[metric]
+    values = entry.measurements.values[metric]
     if len(values) < 2 or not all(map(isfinite, values)):
         return None
     return min(values), max(values), float(np.std(values, ddof=1))
@@ -175,7 +175,7 @@ def _entry(board: Board, entry: Entry, digits: int) -> dict[str, Any]:
 
 def _runs(entry: Entry, metric: str, digits: int) -> dict[str, Any]:
     """The value of each seed where there are several, and their standard deviation."""
-    values = entry.measurements.runs[metric]
+    values = entry.measurements.values[metric]
     if len(values) < 2:
         return {}
     found = spread(entry, metric)

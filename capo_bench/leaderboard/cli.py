@@ -197,8 +197,7 @@ def build(
         board_tables.write(board)
         write_text(board.folder / "map.svg", page.draw(board))
         if board.spec.contrasts:
-            shown = partial(track, description=f"{one.name}: contrasts", console=progress)
-            contrasts.write(board, contrasts.contrasts(board, shown))
+            contrasts.write(board, contrasts.contrasts(board))
         boards.append(board)
         print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:

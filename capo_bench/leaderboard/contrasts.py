@@ -8,23 +8,16 @@ metrics of all contrasts of the board together.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from math import isfinite
 
 from capo_bench.corpus.jsonl import write_text
 from capo_bench.errors import CapoBenchError
-from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, Board
-from capo_bench.leaderboard.measured import Runs, key, remembered
+from capo_bench.leaderboard.board import BOARD, Board
 from capo_bench.leaderboard.ranking import Contender, pairwise_p
-from capo_bench.leaderboard.submission import read_submission
-from capo_bench.metrics.cells import join
 from capo_bench.pages import escape_markdown
-from capo_bench.score import Scorer, metrics_of
-from capo_bench.stats import LEVEL, Estimate, Undefined, holm, resample, runs_mean
-
-Track = Callable[[Sequence[list[str]]], Iterable[list[str]]]
+from capo_bench.stats import LEVEL, Estimate, holm
 
 SHOWN: Mapping[str, str] = {
     "faithful_rate": "faithful rate",
@@ -69,12 +62,11 @@ class Contrast:
         return self.difference.value / self.values[1] if self.values[1] > 0 else None
 
 
-def contrasts(board: Board, track: Track = iter) -> tuple[Contrast, ...]:
+def contrasts(board: Board) -> tuple[Contrast, ...]:
     """The contrasts that a board asks for, of the metrics that both systems define.
 
     Args:
         board: The board, as built.
-        track: Wraps the pairs, to show progress.
 
     Raises:
         CapoBenchError: If the board contrasts a submission that is not ranked.
@@ -86,14 +78,13 @@ def contrasts(board: Board, track: Track = iter) -> tuple[Contrast, ...]:
                 f"{board.folder / BOARD}: contrasts name {one!r}, which is not among the ranked "
                 f"submissions ({', '.join(sorted(ranked))})"
             )
-    scorer = board.spec.options(board.folder).scorer()
-    runs = {one: _runs(board, one) for pair in board.spec.contrasts for one in pair}
-    contenders = lru_cache(maxsize=None)(lambda one: _contenders(scorer, runs[one]))
-    found: list[Contrast] = []
-    for ours, theirs in track(board.spec.contrasts):
-        name = f"{key(scorer, runs[ours])}-{key(scorer, runs[theirs])}-contrast"
-        make = partial(_compared, contenders, ours, theirs)
-        found += [_read(ours, theirs, line) for line in remembered(name, make)]
+    contenders = {entry.id: entry.measurements.contenders for entry in board.systems}
+    found = []
+    for ours, theirs in board.spec.contrasts:
+        for metric in (metric.name for metric in board.metrics):
+            pair = contenders[ours][metric], contenders[theirs][metric]
+            if all(isfinite(run) for one in pair for run in one.runs):
+                found.append(_contrast(ours, theirs, metric, pair))
     adjusted = holm([one.p for one in found])
     return tuple(replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
 
@@ -148,37 +139,7 @@ def _cell(one: Contrast | None) -> str:
     return f"{value} {interval}"
 
 
-def _runs(board: Board, one: str) -> Runs:
-    return read_submission(board.folder / SUBMISSIONS / one).predictions
-
-
-def _contenders(scorer: Scorer, runs: Runs) -> dict[str, Contender]:
-    """By name, the metrics that all runs of a system define."""
-    measured = [scorer.measure(join(scorer.corpus, scorer.split, run)) for run in runs]
-    found: dict[str, Contender] = {}
-    for metric in metrics_of(scorer.corpus):
-        defined = [one for run in measured if not isinstance(one := run[metric.name], Undefined)]
-        values = tuple(one.value() for one in defined)
-        if len(defined) == len(runs) and all(map(isfinite, values)):
-            found[metric.name] = Contender(resample(runs_mean(defined)), values)
-    return found
-
-
-def _compared(
-    contenders: Callable[[str], Mapping[str, Contender]], ours: str, theirs: str
-) -> list[str]:
-    """A JSON text for each metric: what is kept of a contrast."""
-    lines = []
-    one, other = contenders(ours), contenders(theirs)
-    for metric in (metric for metric in one if metric in other):
-        pair = one[metric], other[metric]
-        apart = pair[0].minus(pair[1])
-        numbers = [apart.value, apart.stderr, apart.low, apart.high]
-        p = float(pairwise_p(pair)[0, 1])
-        lines.append(json.dumps([metric, [side.headline.value for side in pair], numbers, p]))
-    return lines
-
-
-def _read(ours: str, theirs: str, line: str) -> Contrast:
-    metric, (one, other), numbers, p = json.loads(line)
-    return Contrast(ours, theirs, metric, (one, other), Estimate(*numbers), p, p)
+def _contrast(ours: str, theirs: str, metric: str, pair: tuple[Contender, Contender]) -> Contrast:
+    p = float(pairwise_p(pair)[0, 1])
+    values = pair[0].found.value, pair[1].found.value
+    return Contrast(ours, theirs, metric, values, pair[0].minus(pair[1]), p, p)

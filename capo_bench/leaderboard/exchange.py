@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.measured import Measurements
 from capo_bench.leaderboard.submission import Card, Submission
+from capo_bench.metrics.catalogue import Metric, bounds, metrics_of
 from capo_bench.metrics.cells import Cells, join
-from capo_bench.score import Metric, Scorer, metrics_of
+from capo_bench.score import Scorer
 from capo_bench.stats import DRAWS, LEVEL, Estimate
 
 SCHEMA_VERSION = "0.3.0"
@@ -62,7 +64,7 @@ def every_eval_ever(
             "score_details": {
                 "score": found.value,
                 "uncertainty": _uncertainty(found, measurements.scores.n_items),
-                "details": _details(card, measurements.runs[metric.name]),
+                "details": _details(card, measurements.values[metric.name]),
             },
             "generation_config": _generation(card),
         }
@@ -180,7 +182,10 @@ def _share(flags: Sequence[bool | int]) -> float:
 
 
 def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
-    low, high = _range(metric.name, corpus)
+    low, high = (
+        end if isfinite(end) else str(end).replace("inf", "Infinity")
+        for end in bounds(metric.name, corpus)
+    )
     _, at, k = metric.name.rpartition("_at_")
     return {
         "metric_id": f"capo_bench.{metric.name}",
@@ -192,23 +197,6 @@ def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
         "additional_details": {"axis": metric.axis},
         **({"metric_parameters": {"k": int(k)}} if at else {}),
     }
-
-
-def _range(name: str, corpus: Corpus) -> tuple[float | str, float | str]:
-    """The smallest and largest value that a metric can have; infinite ones as the schema has them."""
-    space = corpus.task.labels
-    width = len(space.labels) - 1
-    if name in ("label_kappa", "label_qwk") or name.startswith(("contrast_", "bertscore_")):
-        return -1, 1
-    if name == "explanation_consistency":
-        return "-Infinity", "Infinity"
-    if name == "label_explanation_relative":
-        return 0, "Infinity"
-    if name == "label_mae":
-        return 0, int(space.labels[-1]) - int(space.labels[0])
-    if name == "lewidi_soft":
-        return 0, 2 if space.kind == "multilabel" else width
-    return 0, 1
 
 
 def _uncertainty(found: Estimate, items: int) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from capo_bench.corpus.jsonl import read_json, write_text
 from capo_bench.corpus.load import cache_folder
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.ranking import Contender
+from capo_bench.metrics.catalogue import bounds, metrics_of
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.report import HEADLINE
-from capo_bench.score import Scorer, Scores, metrics_of
+from capo_bench.score import Scorer, Scores, conclude
 from capo_bench.stats import (
     Estimate,
     Measured,
@@ -32,7 +32,7 @@ from capo_bench.stats import (
 
 Runs = Sequence[Sequence[Prediction]]
 
-_FORMAT = 1  # of the files; raised whenever they mean something else
+_FORMAT = 2  # of the files; raised whenever they mean something else
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Measurements:
 
     Attributes:
         scores: The mean over the runs, its intervals widened by their spread (`stats.with_runs`).
-        runs: By metric, the value of each run, in their order; `nan` where undefined.
-        contender: The headline, as the ranking takes it; `nan` where undefined.
+        contenders: By metric, all that ranks and contrasts need of it; an undefined one is `nan`.
     """
 
     scores: Scores
-    runs: Mapping[str, tuple[float, ...]]
-    contender: Contender
+    contenders: Mapping[str, Contender]
+
+    @property
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """By metric, the value of each run, in their order; `nan` where undefined."""
+        return {name: one.runs for name, one in self.contenders.items()}
 
 
 def key(scorer: Scorer, runs: Runs) -> str:
@@ -69,16 +72,21 @@ def load(scorer: Scorer, runs: Runs) -> Measurements | None:
     try:
         with safe_open(file, framework="numpy") as kept:
             meta = json.loads(kept.metadata()["measurements"])
-            draws, without = kept.get_tensor("draws"), kept.get_tensor("without")
+            contenders = {
+                name: Contender(
+                    Resampled(
+                        value, kept.get_tensor(f"{name}.draws"), kept.get_tensor(f"{name}.without")
+                    ),
+                    tuple(runs),
+                    bounds(name, scorer.corpus),
+                )
+                for name, (value, runs) in meta.pop("contenders").items()
+            }
         estimates = {
             name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
             for name, found in meta.pop("metrics").items()
         }
-        values = {name: tuple(found) for name, found in meta.pop("runs").items()}
-        headline = Resampled(meta.pop("headline"), draws, without)
-        return Measurements(
-            Scores(estimates, **meta), values, Contender(headline, values[HEADLINE])
-        )
+        return Measurements(Scores(estimates, **meta), contenders)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CapoBenchError(
             f"{file} cannot be read ({error}); delete it, it is a cache"
@@ -97,26 +105,22 @@ def measure(scorer: Scorer, runs: Runs) -> Measurements:
     """
     cells = [join(scorer.corpus, scorer.split, run) for run in runs]
     found = [scorer.measure(one) for one in cells]
-    names = [metric.name for metric in metrics_of(scorer.corpus)]
-    mean = {name: _mean([one[name] for one in found]) for name in names}
-    values = {name: tuple(_value(one[name]) for one in found) for name in names}
-    scores = scorer.summarise(cells[0], mean)
-    estimates = {
-        name: one if isinstance(one, Undefined) else with_runs(one, scores.n_items, [values[name]])
-        for name, one in scores.estimates.items()
-    }
-    headline = mean[HEADLINE]
-    nothing = np.empty(0)
-    resampled = (
-        Resampled(float("nan"), nothing, nothing)
-        if isinstance(headline, Undefined)
-        else resample(headline)
-    )
-    measurements = Measurements(
-        Scores(estimates, scores.n_items, scores.n_responses, scores.signature),
-        values,
-        Contender(resampled, values[HEADLINE]),
-    )
+    estimates: dict[str, Estimate | Undefined] = {}
+    contenders = {}
+    for name in (metric.name for metric in metrics_of(scorer.corpus)):
+        each = [one[name] for one in found]
+        mean = _mean(each)
+        limits = bounds(name, scorer.corpus)
+        one = Contender(_resampled(mean), tuple(map(_value, each)), limits)
+        contenders[name] = one
+        estimated = mean if isinstance(mean, Undefined) else conclude(one.found)
+        estimates[name] = (
+            estimated
+            if isinstance(estimated, Undefined)
+            else with_runs(estimated, len(cells[0].items), [one.runs]).within(*limits)
+        )
+    scores = Scores(estimates, len(cells[0].items), len(cells[0]), scorer.signature)
+    measurements = Measurements(scores, contenders)
     _keep(_file(key(scorer, runs)), measurements)
     return measurements
 
@@ -143,6 +147,15 @@ def _mean(runs: Sequence[Measured]) -> Measured:
     return undefined[0] if undefined else runs_mean(defined)
 
 
+def _resampled(found: Measured) -> Resampled:
+    nothing = np.empty(0)
+    return (
+        Resampled(float("nan"), nothing, nothing)
+        if isinstance(found, Undefined)
+        else resample(found)
+    )
+
+
 def _value(found: Measured) -> float:
     return float("nan") if isinstance(found, Undefined) else found.value()
 
@@ -152,16 +165,19 @@ def _file(name: str) -> Path:
 
 
 def _keep(file: Path, measurements: Measurements) -> None:
-    headline = measurements.contender.headline
+    contenders = measurements.contenders
     meta: dict[str, Any] = {
         **measurements.scores.as_json(),
-        "runs": measurements.runs,
-        "headline": headline.value,
+        "contenders": {name: (one.found.value, one.runs) for name, one in contenders.items()},
+    }
+    tensors = {
+        f"{name}.{part}": getattr(one.found, part)
+        for name, one in contenders.items()
+        for part in ("draws", "without")
     }
     partial = file.with_suffix(".partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"draws": headline.draws, "without": headline.without}
         save_file(tensors, partial, metadata={"measurements": json.dumps(meta)})
         partial.replace(file)
     except (OSError, SafetensorError) as error:

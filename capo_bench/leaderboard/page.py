@@ -14,10 +14,10 @@ from capo_bench import pages
 from capo_bench.corpus.jsonl import write_text
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.leaderboard.board_tables import COLUMNS, as_json, facts, spread
+from capo_bench.metrics.catalogue import Metric
 from capo_bench.pages import drawn
 from capo_bench.report import CONTENT, HEADLINE, IDENTITY
 from capo_bench.report_map import Map, Point, draw_map
-from capo_bench.score import Metric
 from capo_bench.stats import Estimate, Undefined
 
 Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from scipy.special import stdtr
@@ -37,24 +38,28 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Contender:
-    """A row of a board, as the ranking sees it.
+    """One metric of a row of a board, as ranking and contrasts see it.
 
     Attributes:
-        headline: The headline, resampled over items; the mean over runs if there are several.
-        runs: The headline of each run.
+        found: The metric, resampled over items; the mean over runs if there are several; `nan`
+            where undefined.
+        runs: The metric of each run.
+        bounds: The smallest and the largest value that it can have.
     """
 
-    headline: Resampled
+    found: Resampled
     runs: tuple[float, ...]
+    bounds: tuple[float, float] = (-inf, inf)
 
     def minus(self, other: Contender) -> Estimate:
-        """The difference of the two headlines, paired by item, the spread of runs in its interval.
+        """The difference of the two, paired by item, the spread of runs in its interval.
 
         Raises:
             CapoBenchError: If they were not measured on equally many items.
         """
-        apart = interval(self.headline.minus(other.headline))
-        return with_runs(apart, len(self.headline.without), [self.runs, other.runs])
+        apart = interval(self.found.minus(other.found))
+        found = with_runs(apart, len(self.found.without), [self.runs, other.runs])
+        return found.within(self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0])
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Standing:
 
     Attributes:
         rank: One more than the number of contenders that are significantly better; `None` where the
-            headline is undefined.
+            metric is undefined.
         last: The number of contenders that are not significantly worse, itself among them: together
             with `rank`, the ends of the confidence set.
     """
@@ -84,12 +89,12 @@ def standings(contenders: Sequence[Contender]) -> list[Standing]:
     Raises:
         CapoBenchError: If they were not measured on equally many items.
     """
-    defined = [i for i, one in enumerate(contenders) if np.isfinite(one.headline.value)]
+    defined = [i for i, one in enumerate(contenders) if np.isfinite(one.found.value)]
     found = [Standing(None, None)] * len(contenders)
     if not defined:
         return found
     p = pairwise_p([contenders[i] for i in defined])
-    values = np.array([contenders[i].headline.value for i in defined])
+    values = np.array([contenders[i].found.value for i in defined])
     one, other = np.triu_indices(len(defined), k=1)
     told = np.array(holm(list(p[one, other]))) < 1 - LEVEL
     first_is_better = values[one] > values[other]
@@ -111,7 +116,7 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     nothing can be told apart.
 
     Args:
-        contenders: Their headlines are defined.
+        contenders: None of them is undefined.
 
     Returns:
         Array of shape (contenders, contenders).
@@ -119,13 +124,13 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     Raises:
         CapoBenchError: If they were not measured on equally many items.
     """
-    first = contenders[0].headline
+    first = contenders[0].found
     for one in contenders[1:]:
-        first.minus(one.headline)  # refuses other items
+        first.minus(one.found)  # refuses other items
     n = len(first.without)
     if n < 2:
         return np.ones((len(contenders), len(contenders)))
-    drawn = np.array([one.headline.draws for one in contenders])
+    drawn = np.array([one.found.draws for one in contenders])
     drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
     covariance = np.atleast_2d(np.cov(drawn)) * n / (n - 1)
     own = np.diag(covariance)
@@ -134,7 +139,7 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     runs = np.array([runs_variance(one.runs) for one in contenders])
     dfs = np.array([max(len(one.runs) - 1, 1) for one in contenders])
     df = welch_df([items, runs[:, None], runs], [n - 1, dfs[:, None], dfs])
-    values = np.array([one.headline.value for one in contenders])
+    values = np.array([one.found.value for one in contenders])
     apart = np.abs(values[:, None] - values)
     apart[apart < _ROUNDING] = 0
     variance = items + runs[:, None] + runs

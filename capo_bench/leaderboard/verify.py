@@ -75,7 +75,7 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
         if _same_metrics(card) and any(run.claimed for run in card.runs):
             runs = submission.predictions
             found = load(scorer, runs) or measure(scorer, runs)
-            findings += check_claims(submission, found.runs, scorer)
+            findings += check_claims(submission, found.values, scorer)
         findings += check_responses(submission, scorer)
     return Verified(folder, tuple(findings))
 

@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.catalogue import ENCODED, Metric, metrics_of
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.regression.noninferiority import (
     ALPHA,
@@ -20,7 +21,7 @@ from capo_bench.regression.noninferiority import (
 )
 from capo_bench.regression.result import Flip, Judged, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
-from capo_bench.score import ENCODED, Metric, Scorer, metrics_of
+from capo_bench.score import Scorer
 from capo_bench.stats import (
     Estimate,
     ItemSums,

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Literal
 
+from capo_bench.metrics.catalogue import Metric
 from capo_bench.regression.sides import Mismatch
-from capo_bench.score import Metric
 from capo_bench.stats import Estimate
 
 Verdict = Literal["pass", "regressed", "inconclusive", "incomparable"]

@@ -14,11 +14,12 @@ from capo_bench.corpus.load import load
 from capo_bench.leaderboard.exchange import SCHEMA_VERSION, every_eval_ever, write_lewidi
 from capo_bench.leaderboard.measured import Measurements
 from capo_bench.leaderboard.ranking import Contender
+from capo_bench.metrics.catalogue import metrics_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.options import Options
 from capo_bench.predictions import human_predictions
 from capo_bench.prompts import render_target
-from capo_bench.score import Scorer, Scores, metrics_of
+from capo_bench.score import Scorer, Scores
 from capo_bench.stats import Estimate, Resampled, Undefined
 from tests.corpus import build
 from tests.leaderboard.build import CARD, written
@@ -254,8 +255,8 @@ def test_every_eval_ever(scorer, tmp_path):
     estimates |= {"rouge_l": Undefined("why"), "label_kappa": Estimate(0.5, *[float("nan")] * 3)}
     scores = Scores(estimates, 24, 91, scorer.signature)
     nothing = np.empty(0)
-    contender = Contender(Resampled(0.5, nothing, nothing), (0.5,))
-    measured = Measurements(scores, dict.fromkeys(names, (0.25, 0.75)), contender)
+    contender = Contender(Resampled(0.5, nothing, nothing), (0.25, 0.75))
+    measured = Measurements(scores, dict.fromkeys(names, contender))
     record = every_eval_ever(submission, scorer, measured, 1.7e9)
     for schema in (RECORD, *official_schema()):
         jsonschema.validate(json.loads(json.dumps(record, allow_nan=False)), schema)

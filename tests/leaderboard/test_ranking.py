@@ -51,6 +51,17 @@ def test_p_of_a_rate_agrees_with_the_permutation_test():
     assert pairwise_p(rows)[0, 1] == pytest.approx(permutation_p(one, other), rel=0.2)
 
 
+def test_a_difference_of_rates_is_cut_where_it_ends():
+    # Two seeds: t with one degree of freedom reaches 12.7 standard errors.
+    one, other = (
+        Contender(several([np.full(50, run) for run in runs]).found, runs, (0, 1))
+        for runs in ((0.5, 0.9), (0.2, 0.3))
+    )
+    apart = one.minus(other)
+    assert apart.value == pytest.approx(0.45)
+    assert (apart.low, apart.high) == (-1, 1)
+
+
 def test_runs_of_two_systems_without_spread_over_items_are_welchs_test():
     # Every item gives the same within a run, so that the runs alone make the error.
     runs = [[0.2, 0.3, 0.35, 0.25], [0.4, 0.5, 0.35]]

@@ -272,7 +272,7 @@ def test_pyargs_runs_a_test_for_each_metric(run, trained, file):
 _SUITE = """
 import pytest
 from capo_bench.regression.result import Judged, Result
-from capo_bench.score import Metric
+from capo_bench.metrics.catalogue import Metric
 
 @pytest.fixture(scope="session")
 def capo_comparison():

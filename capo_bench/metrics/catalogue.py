@@ -1,0 +1,104 @@
+"""The metrics by name: what each sees, which way it points, and what it can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from capo_bench.corpus.model import Corpus
+
+GROUP_SIZES = (1, 3, 10)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric sees.
+
+    Attributes:
+        name: As in tables.
+        axis: `headline` (both axes at once), `identity` (is it this annotator?), `content` (is it
+            right for this item?) or `guard` (is it a response at all, and not a trick?).
+        higher_is_better: Direction.
+    """
+
+    name: str
+    axis: Literal["headline", "identity", "content", "guard"]
+    higher_is_better: bool = True
+
+
+_HEADLINE = (Metric("faithful_rate", "headline"),)
+_LABELS = (Metric("label_accuracy", "content"),)
+_MULTILABEL = (Metric("label_accuracy_strict", "content"),)
+_ERROR_RATE = (Metric("lewidi_er", "content", higher_is_better=False),)
+_SOFT = (Metric("lewidi_soft", "content", higher_is_better=False),)
+_AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
+_ORDINAL = (
+    Metric("label_within_1", "content"),
+    Metric("label_mae", "content", higher_is_better=False),
+    Metric("label_qwk", "content"),
+    Metric("label_anad", "content", higher_is_better=False),
+)
+_TEXT = (
+    Metric("bertscore_precision", "content"),
+    Metric("bertscore_recall", "content"),
+    Metric("bertscore_f1", "content"),
+    Metric("rouge_l", "content"),
+    Metric("item_relevance", "content"),
+    Metric("label_explanation_consistency", "content"),
+    Metric("label_explanation_relative", "content"),
+)
+_IDENTITY = (
+    *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
+    *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
+    Metric("explanation_consistency", "identity"),
+    Metric("contrast_rouge_l", "identity"),
+    Metric("contrast_bertscore", "identity"),
+)
+_GUARDS = tuple(
+    Metric(name, "guard", higher_is_better=False)
+    for name in ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")
+)
+
+
+ENCODED = (
+    *(f"bertscore_{part}" for part in ("precision", "recall", "f1")),
+    "rouge_l",
+    "contrast_rouge_l",
+    "contrast_bertscore",
+)
+"""Metrics of the text's content, which BERTScore's encoder is needed for."""
+
+
+def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
+    """The metrics of a corpus, in the order of tables."""
+    kind = corpus.task.labels.kind
+    return (
+        *_HEADLINE,
+        *_LABELS,
+        *(_MULTILABEL if kind == "multilabel" else ()),
+        *_AGREEMENT,
+        *(_ORDINAL if kind == "ordinal" else ()),
+        *(_ERROR_RATE if kind == "multilabel" else ()),
+        *(() if kind == "nominal" else _SOFT),
+        *_TEXT,
+        *_IDENTITY,
+        *_GUARDS,
+    )
+
+
+def bounds(name: str, corpus: Corpus) -> tuple[float, float]:
+    """The smallest and the largest value that a metric can have on a corpus."""
+    space = corpus.task.labels
+    width = len(space.labels) - 1
+    if name in ("label_kappa", "label_qwk") or name.startswith(("contrast_", "bertscore_")):
+        return -1, 1
+    if name == "explanation_consistency":
+        return -inf, inf
+    if name == "label_explanation_relative":
+        return 0, inf
+    if name == "label_mae":
+        return 0, int(space.labels[-1]) - int(space.labels[0])
+    if name == "lewidi_soft":
+        return 0, 2 if space.kind == "multilabel" else width
+    return 0, 1
