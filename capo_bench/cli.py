@@ -17,6 +17,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.human_cli import app as human_app
 from capo_bench.leaderboard import cli as leaderboard
 from capo_bench.regression import cli as regression
+from capo_bench.studies.cli import app as study_app
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Prediction
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(human_app, name="validate-humans")
 app.add_typer(leaderboard.app, name="leaderboard")
+app.add_typer(study_app, name="study")
 app.command()(leaderboard.submit)
 app.command()(leaderboard.verify)
 
@@ -94,7 +96,7 @@ def ladder(
 
     What stands is not run again, so that an interrupted ladder goes on where it stopped.
     """
-    from capo_bench.ladder import PRESETS, Ladder
+    from capo_bench.ladder import PRESETS, Ladder, climb_shown, rungs
     from capo_bench.ladder_board import publish as make
     from capo_bench.leaderboard.cli import build
     from capo_bench.leaderboard.submit import read_given
@@ -103,13 +105,10 @@ def ladder(
     given = {"licence": "Apache-2.0", **read_given(card, [])}
     if "submitted_by" not in given:
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
-    climbed = Ladder(model, corpus, output, PRESETS[preset], ablations=ablations)
-    console = Console(stderr=True)
-    for step, seconds in () if publish else climbed.climb():
-        steps = climbed.steps()
-        place = sum(other.done for other in steps) + 1
-        left = f", about {seconds / 60:.0f} min left" if seconds is not None else ""
-        console.rule(f"{place} of {len(steps)}: {step.kind} {step.rung.name}{left}")
+    sized = PRESETS[preset]
+    climbed = Ladder(model, corpus, output, sized, rungs(sized, ablations=ablations))
+    if not publish:
+        climb_shown(climbed, Console(stderr=True))
     home = board or output / "leaderboards" / corpus
     command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
     for folder in make(climbed, home, given, f"{command} --preset {preset} --card CARD"):

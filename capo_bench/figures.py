@@ -22,7 +22,7 @@ from capo_bench.stats import Array, Estimate, Undefined
 
 SHOWN_FEATURES = 15
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
@@ -32,8 +32,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "capo-bench",
     "svg.fonttype": "path",
 }
-_LINES = (("#0072B2", "o", 0.97), ("#D55E00", "s", 1.0), ("#009E73", "^", 1.03))
-_GREY = "#666666"
+LINES = (("#0072B2", "o", 0.97), ("#D55E00", "s", 1.0), ("#009E73", "^", 1.03))
+GREY = "#666666"
 _NAMED = 12  # annotators up to which a matrix shows numbers and names
 
 
@@ -58,7 +58,7 @@ def draw(analysis: Analysis, folder: Path) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with rc_context(_STYLE):
+        with rc_context(STYLE):
             for name, build in figures.items():
                 figure = build(analysis)
                 for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
@@ -75,7 +75,7 @@ def attribution_figure(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(5.6, 4.1), layout="constrained")
     axes = figure.subplots()
     variants = list(dict.fromkeys(point.variant for point in analysis.curve))
-    for variant, (colour, marker, shift) in zip(variants, _LINES, strict=True):
+    for variant, (colour, marker, shift) in zip(variants, LINES, strict=True):
         found = [
             (point.k, point.share)
             for point in analysis.curve
@@ -84,7 +84,7 @@ def attribution_figure(analysis: Analysis) -> Figure:
         axes.errorbar(
             [k * shift for k, _ in found],  # side by side, where the variants agree
             [share.value for _, share in found],
-            yerr=_arms([share for _, share in found]),
+            yerr=arms([share for _, share in found]),
             color=colour,
             marker=marker,
             markersize=5,
@@ -92,11 +92,11 @@ def attribution_figure(analysis: Analysis) -> Figure:
             label=variant,
         )
     if np.isfinite(analysis.chance):
-        axes.axhline(analysis.chance, color=_GREY, linestyle=":", linewidth=1.2, label="guessing")
+        axes.axhline(analysis.chance, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
     reasons = [point.share.reason for point in analysis.curve if isinstance(point.share, Undefined)]
     if len(reasons) == len(analysis.curve):
         why = fill(f"Not defined, because {reasons[0]}.", 50)
-        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
     ticks = sorted({point.k for point in analysis.curve if isinstance(point.share, Estimate)})
     axes.set_xscale("log")
     axes.set_xticks(ticks, [str(k) for k in ticks])
@@ -154,10 +154,10 @@ def habits_figure(analysis: Analysis) -> Figure:
     bars, matrix = figure.subplots(1, 2, width_ratios=(3.4, max(width, 2.2)))
     estimates = [feature.divergence for feature in shown]
     values = np.array([found.value for found in estimates])
-    bars.barh(at, values, color=_LINES[0][0], height=0.66)
-    bars.errorbar(values, at, xerr=_arms(estimates), fmt="none", ecolor="black", elinewidth=1)
+    bars.barh(at, values, color=LINES[0][0], height=0.66)
+    bars.errorbar(values, at, xerr=arms(estimates), fmt="none", ecolor="black", elinewidth=1)
     chance = [feature.chance for feature in shown]
-    bars.plot(chance, at, "|", color=_LINES[1][0], markersize=11, markeredgewidth=2, label="chance")
+    bars.plot(chance, at, "|", color=LINES[1][0], markersize=11, markeredgewidth=2, label="chance")
     bars.set_yticks(at, [feature.name for feature in shown])
     bars.set_ylim(len(shown) - 0.5, -0.5)
     bars.tick_params(axis="y", length=0)
@@ -198,7 +198,8 @@ def _bare(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def _arms(estimates: list[Estimate]) -> Array:
+def arms(estimates: list[Estimate]) -> Array:
+    """Lengths of the error bars of estimates, shape (2, estimates)."""
     # A percentile interval need not hold its value; an arm of negative length cannot be drawn.
-    arms = [(found.value - found.low, found.high - found.value) for found in estimates]
-    return np.array(arms).clip(min=0).T
+    lengths = [(found.value - found.low, found.high - found.value) for found in estimates]
+    return np.array(lengths).clip(min=0).T

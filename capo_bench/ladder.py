@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from capo_bench.corpus.jsonl import write_text
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness import tasks_path
@@ -117,8 +119,12 @@ class Rung:
         method: `prompted`, `sft` or `capo`.
         setting: The prompts that it is asked with.
         seed: Of training.
-        start: System whose rung with the same seed it is trained from; `None`: the base model.
+        start: System whose rung with the same seed it is trained from, or, without training, whose
+            checkpoint is evaluated; `None`: the base model.
         train: Options of `capo-bench train`; empty: it is not trained.
+        corpus: Corpus or file that it is trained and evaluated on; `None`: the ladder's.
+        evaluate: Options of `lm_eval run` beside the preset's.
+        metadata: Of the task, beside the preset's.
     """
 
     system: str
@@ -127,6 +133,9 @@ class Rung:
     seed: int = 0
     start: str | None = None
     train: Options = field(default_factory=dict)
+    corpus: str | None = None
+    evaluate: Options = field(default_factory=dict)
+    metadata: Options = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -183,7 +192,7 @@ class Ladder:
         corpus: A corpus that has tasks of its own: `nli`, `paraphrase`, `mini-nli`, ...
         output: Folder of all results; a rung has a folder of its own in it.
         preset: How large the runs are.
-        ablations: Whether CAPO's ablations belong to it.
+        rungs: What is run, each rung after the one that it starts from.
         run: Runs a command and returns its exit status.
 
     Raises:
@@ -196,8 +205,8 @@ class Ladder:
         corpus: str,
         output: Path,
         preset: Preset,
+        rungs: Sequence[Rung],
         *,
-        ablations: bool = True,
         run: Callable[[Sequence[str]], int] = execute,
     ) -> None:
         if not list(tasks_path().glob(f"*/{task_name(corpus, 'zero-shot')}.yaml")):
@@ -206,7 +215,7 @@ class Ladder:
                 "mini-paraphrase"
             )
         self.model, self.corpus, self.output, self.preset = model, corpus, output, preset
-        self.rungs = rungs(preset, ablations=ablations)
+        self.rungs = tuple(rungs)
         self._execute = run
 
     def folder(self, rung: Rung) -> Path:
@@ -303,7 +312,7 @@ class Ladder:
     def _train(self, rung: Rung) -> tuple[str, ...]:
         options = {
             "model": self._started(rung),
-            "corpus": self.corpus,
+            "corpus": rung.corpus or self.corpus,
             "setting": rung.setting,
             "output": str(self._checkpoint(rung)),
             **rung.train,
@@ -311,23 +320,26 @@ class Ladder:
         return (sys.executable, "-m", "capo_bench.train", rung.method, *_flags(options))
 
     def _evaluate(self, rung: Rung) -> tuple[str, ...]:
+        checkpoint = str(self._checkpoint(rung)) if rung.train else self._started(rung)
         arguments: dict[str, str | int | float | bool]
-        if not rung.train:
+        if checkpoint == self.model:
             arguments = self._base()
         elif self.preset.train.get("lora_rank"):
-            arguments = {**self._base(), "peft": str(self._checkpoint(rung))}
+            arguments = {**self._base(), "peft": checkpoint}
         else:
-            arguments = {"pretrained": str(self._checkpoint(rung))}
+            arguments = {"pretrained": checkpoint}
         arguments |= self.preset.model_args
+        corpus = {"corpus": rung.corpus} if rung.corpus else {}
         options = {
             "include_path": str(tasks_path()),
             "model": "hf",
             "model_args": ",".join(f"{key}={value}" for key, value in arguments.items()),
             "tasks": task_name(self.corpus, rung.setting),
-            "metadata": json.dumps(dict(self.preset.metadata)),
+            "metadata": json.dumps({**self.preset.metadata, **corpus, **rung.metadata}),
             "output_path": str(self.folder(rung) / "results"),
             "seed": rung.seed,
             **self.preset.evaluate,
+            **rung.evaluate,
         }
         return (sys.executable, "-m", "lm_eval", "run", *_flags(options), "--log_samples")
 
@@ -336,6 +348,15 @@ class Ladder:
         if file.suffix == ".gguf":
             return {"pretrained": str(file.parent), "gguf_file": file.name}
         return {"pretrained": self.model}
+
+
+def climb_shown(ladder: Ladder, console: Console) -> None:
+    """Runs what does not stand yet; before each step a line says which it is and what is left."""
+    for step, seconds in ladder.climb():
+        steps = ladder.steps()
+        place = sum(other.done for other in steps) + 1
+        left = f", about {seconds / 60:.0f} min left" if seconds is not None else ""
+        console.rule(f"{place} of {len(steps)}: {step.kind} {step.rung.name}{left}")
 
 
 def _left(steps: Sequence[Step]) -> float | None:

@@ -16,6 +16,8 @@ from capo_bench.leaderboard.submission import read_card
 from capo_bench.leaderboard.verify import verify
 from capo_bench.train.command import main as train
 
+SMOKE = PRESETS["smoke"]
+
 
 def in_process(command):
     """Runs a rung's command without the ten seconds that a new process takes to import torch."""
@@ -33,6 +35,10 @@ def in_process(command):
     return 0
 
 
+def paper(preset):
+    return rungs(preset, ablations=False)
+
+
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -41,19 +47,18 @@ def source(tmp_path, monkeypatch):
 
 def test_paper_comes_before_ablations_and_every_start_before_what_starts_there():
     found = rungs(PRESETS["cpu"])
-    assert [rung.name for rung in found[:7]] == [
-        "zero-shot", "icl", "profile", "sft-0", "capo-0", "sft-1", "capo-1",
+    assert [rung.name for rung in found[:9]] == [
+        "zero-shot", "icl", "profile", "sft-0", "capo-0", "sft-1", "capo-1", "sft-2", "capo-2",
     ]  # fmt: skip
-    assert {rung.system for rung in found[7:]} == set(ABLATIONS)
+    assert {rung.system for rung in found[9:]} == set(ABLATIONS)
     for place, rung in enumerate(found):
         if rung.start:
             assert (rung.start, rung.seed) in {(r.system, r.seed) for r in found[:place]}
 
 
 def test_whole_ladder_in_the_smoke_preset(source, tmp_path):
-    smoke = PRESETS["smoke"]
-    preset = replace(smoke, evaluate={**smoke.evaluate, "limit": 4})  # seconds instead of a minute
-    ladder = Ladder(source, "mini-nli", tmp_path / "runs", preset, ablations=False, run=in_process)
+    preset = replace(SMOKE, evaluate={**SMOKE.evaluate, "limit": 4})  # seconds instead of a minute
+    ladder = Ladder(source, "mini-nli", tmp_path / "runs", preset, paper(preset), run=in_process)
     steps = [(step.kind, step.rung.name) for step, _ in ladder.climb()]
     assert steps == [
         ("evaluate", "zero-shot"),
@@ -80,11 +85,12 @@ def test_whole_ladder_in_the_smoke_preset(source, tmp_path):
     assert start[start.index("--model") + 1] == str(tmp_path / "runs/sft-0/model")
 
     # What stands is not run again; other settings than those of what stands are refused.
-    again = Ladder(source, "mini-nli", tmp_path / "runs", preset, ablations=False, run=pytest.fail)
+    again = Ladder(source, "mini-nli", tmp_path / "runs", preset, paper(preset), run=pytest.fail)
     assert list(again.climb()) == []
     other = replace(preset, sft={"learning_rate": 1e-4})
+    changed = Ladder(source, "mini-nli", tmp_path / "runs", other, paper(other), run=pytest.fail)
     with pytest.raises(CapoBenchError, match=r"sft-0.*other settings"):
-        list(Ladder(source, "mini-nli", tmp_path / "runs", other, run=pytest.fail).climb())
+        list(changed.climb())
 
 
 def test_goes_on_at_the_step_that_failed(tmp_path):
@@ -100,7 +106,7 @@ def test_goes_on_at_the_step_that_failed(tmp_path):
         (folder / "results_1.json").write_text("{}")
         return 0
 
-    ladder = Ladder("base", "mini-nli", tmp_path / "runs", PRESETS["smoke"], run=run)
+    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE), run=run)
     with pytest.raises(CapoBenchError, match=r"icl: evaluate stopped with status 1.*goes on"):
         list(ladder.climb())
     step, seconds = next(ladder.climb())
@@ -126,8 +132,8 @@ def dummy(command):
 
 
 def test_finished_systems_become_submissions_of_a_board(tmp_path):
-    preset = replace(PRESETS["smoke"], evaluate={"gen_kwargs": "max_gen_toks=16"})
-    ladder = Ladder("org/Base_1B", "mini-nli", tmp_path / "runs", preset, run=dummy)
+    preset = replace(SMOKE, evaluate={"gen_kwargs": "max_gen_toks=16"})
+    ladder = Ladder("org/Base_1B", "mini-nli", tmp_path / "runs", preset, paper(preset), run=dummy)
     ladder.rungs = tuple(r for r in ladder.rungs if r.system in ("zero-shot", "sft", "capo"))
     climb = ladder.climb()
     while next(climb)[0].rung.system != "capo":
@@ -150,11 +156,18 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
 
 
 def test_a_ladder_without_a_finished_system_makes_no_board(tmp_path):
-    ladder = Ladder("base", "mini-nli", tmp_path / "runs", PRESETS["smoke"], run=pytest.fail)
+    ladder = Ladder(
+        "base",
+        "mini-nli",
+        tmp_path / "runs",
+        PRESETS["smoke"],
+        paper(PRESETS["smoke"]),
+        run=pytest.fail,
+    )
     with pytest.raises(CapoBenchError, match="no finished system"):
         publish(ladder, tmp_path / "board", {}, "")
 
 
 def test_corpus_without_tasks_is_refused(tmp_path):
     with pytest.raises(CapoBenchError, match="no tasks"):
-        Ladder("base", "my.jsonl", tmp_path, PRESETS["smoke"])
+        Ladder("base", "my.jsonl", tmp_path, SMOKE, ())

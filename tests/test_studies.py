@@ -1,0 +1,1 @@
+"""Studies: what they train on, and a whole one with a tiny model."""
