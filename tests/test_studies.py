@@ -1,1 +1,211 @@
-"""Studies: what they train on, and a whole one with a tiny model."""
+"""Studies: what they train on, what they ask for, and tables that come from predictions alone."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from capo_bench.controls import control_predictions
+from capo_bench.corpus.load import load
+from capo_bench.errors import CapoBenchError
+from capo_bench.ladder import Ladder, Rung
+from capo_bench.options import Options
+from capo_bench.predictions import write_predictions
+from capo_bench.studies import folder as folders
+from capo_bench.studies.design import (
+    DESIGNS,
+    SIZES,
+    Design,
+    Row,
+    asking_only,
+    unequal_shares,
+    without,
+)
+from tests.test_ladder import SMOKE, dummy
+
+
+def designed(study, tmp_path, corpus="mini-nli"):
+    return DESIGNS[study](corpus, SMOKE, SIZES["smoke"], tmp_path / "study", tmp_path / "runs")
+
+
+@pytest.mark.parametrize("study", DESIGNS)
+def test_no_study_asks_for_the_test_split(study, tmp_path):
+    rows = designed(study, tmp_path).rows
+    assert rows
+    for row in rows:
+        assert row.split == row.rung.metadata["split"] != "test"
+
+
+@pytest.mark.parametrize("study", DESIGNS)
+def test_every_start_comes_before_what_starts_there(study, tmp_path):
+    known = set()
+    for rung in designed(study, tmp_path).rungs:
+        assert rung.start is None or (rung.start, rung.seed) in known
+        known.add((rung.system, rung.seed))
+
+
+def test_histories_differ_in_their_items_alone(tmp_path):
+    trained = [rung.train for rung in designed("history", tmp_path).rungs if rung.train]
+    assert [options["train_items"] for options in trained] == [4, 4, 8, 8]
+    without_items = [
+        {key: value for key, value in options.items() if key != "train_items"}
+        for options in trained
+    ]
+    assert without_items[0] == without_items[2]
+    assert without_items[1] == without_items[3]
+
+
+def test_overfitting_evaluates_the_ladders_checkpoints(tmp_path):
+    design = designed("overfitting", tmp_path)
+    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, design.rungs)
+    commands = {step.rung.name: " ".join(step.command) for step in ladder.steps()}
+    for system in ("sft", "capo"):
+        for split in ("train", "validation"):
+            command = commands[f"overfitting-{system}-{split}"]
+            assert f"pretrained={tmp_path}/runs/{system}-0/model" in command
+            assert f'"split": "{split}"' in command
+
+
+def test_nothing_of_a_held_out_annotator_reaches_training(tmp_path):
+    design = designed("held-out", tmp_path)
+    ((file, rest),) = design.private.items()
+    whole = load("mini-nli")
+    held = whole.annotator_ids[-1]
+    assert rest.annotator_ids == whole.annotator_ids[:-1]
+    own = {r.explanation for item in whole.items for r in item.cells.get(held, ())}
+    others = {
+        r.explanation
+        for item in whole.items
+        for a, rs in item.cells.items()
+        if a != held
+        for r in rs
+    }
+    left = {r.explanation for item in rest.items for rs in item.cells.values() for r in rs}
+    assert left == others
+    assert own - others
+    for rung in design.rungs:
+        assert rung.setting == "profile"
+        assert rung.metadata["corpus"] == "mini-nli"  # it is asked for all annotators
+        if rung.train:
+            assert rung.corpus == str(tmp_path / "runs" / file)
+
+
+def test_judgments_of_a_held_out_annotator_go_too(real_data, monkeypatch):
+    monkeypatch.setenv("CAPO_BENCH_DATA", str(real_data))
+    whole = load("nli")
+    rest = without(whole, "Ann2")
+
+    def judges(corpus):
+        return {
+            judgment.annotator
+            for item in corpus.items
+            for responses in item.cells.values()
+            for response in responses
+            for judgment in response.judgments
+        }
+
+    assert judges(whole) == {"Ann1", "Ann2", "Ann3", "Ann4"}
+    assert judges(rest) == {"Ann1", "Ann3", "Ann4"}
+    assert all("Ann2" not in item.cells and "Ann2" not in item.idk for item in rest.items)
+
+
+def test_asking_only_some_leaves_training_alone():
+    whole = load("mini-nli")
+    some = asking_only(whole, "validation", ("Ann1",))
+    assert some.split("train") == whole.split("train")
+    assert all(set(item.cells) <= {"Ann1"} for item in some.split("validation"))
+    assert asking_only(whole, "validation", ()) is whole
+
+
+def test_a_crowds_shares_fall_and_give_eight_responses_an_item(tmp_path):
+    shares = np.array(unequal_shares(50))
+    assert shares.sum() == pytest.approx(8)
+    assert shares[1] / shares[0] == pytest.approx(2**-0.7)
+    assert shares[49] / shares[0] == pytest.approx(50**-0.7)
+    (four, six) = designed("crowd", tmp_path).corpora.values()
+    assert all(len(item.cells) == 4 for item in four.items)
+    assert len(six.annotator_ids) == 6
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study of two control rows, one of them for one annotator alone."""
+    corpus = load("mini-nli")
+    rows = control_predictions(corpus, "validation")
+    listed = []
+    for name, annotators in (("wrong-item", []), ("spliced-train", ["Ann2"])):
+        write_predictions(tmp_path / "predictions" / f"{name}.jsonl", corpus, rows[name])
+        listed.append(
+            {
+                "name": f"{name} <b>",
+                "predictions": f"{name}.jsonl",
+                "corpus": "mini-nli",
+                "split": "validation",
+                "annotators": annotators,
+                "curve": "SFT",
+                "x": 10.0,
+                "seconds": {"train": 12.6},
+            }
+        )
+    spec = {
+        "title": "A study",
+        "about": "Two rows.",
+        "model": "none",
+        "hardware": "here",
+        "bertscore": "minilm",
+        "x": "items",
+        "rows": listed,
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec))
+    return tmp_path
+
+
+def test_tables_come_from_predictions_alone(study):
+    made = folders.build(study)
+    assert [file.name for file in made] == ["table.md", "table.json", "curves.svg"]
+    rows = {row["name"]: row for row in json.loads(made[1].read_text())["rows"]}
+    assert len(rows) == 2 + 2 * len(folders.REFERENCES)
+    scorer = Options("mini-nli", split="validation", bertscore="minilm").scorer()
+    predictions = control_predictions(load("mini-nli"), "validation")["wrong-item"]
+    exact = scorer.score(predictions).estimates
+    for metric in ("label_accuracy", "attribution_at_1", "faithful_rate"):
+        found = rows["wrong-item <b>"]["metrics"][metric]
+        assert found["value"] == round(exact[metric].value, 4)
+        assert found["low"] == round(exact[metric].low, 4)
+    human, own = rows["human"], rows["human (Ann2)"]
+    assert human["responses"] > own["responses"] == own["items"]
+    assert human["metrics"]["label_accuracy"]["value"] == 1
+    text = made[0].read_text()
+    assert "| wrong-item &lt;b&gt; |" in text
+    assert "| 13 |" in text
+    first = [file.read_bytes() for file in made]
+    assert [file.read_bytes() for file in folders.build(study)] == first
+
+
+def test_predictions_for_another_corpus_are_refused(study):
+    file = study / "predictions" / "wrong-item.jsonl"
+    file.write_text(file.read_text().replace(load("mini-nli").fingerprint, "0" * 16))
+    with pytest.raises(CapoBenchError, match=r"wrong-item\.jsonl answers the corpus with fing"):
+        folders.build(study)
+
+
+def test_a_study_is_read_strictly(study):
+    text = (study / "study.yaml").read_text()
+    (study / "study.yaml").write_text(text.replace("wrong-item.jsonl", "../wrong-item.jsonl"))
+    with pytest.raises(CapoBenchError, match=r"study\.yaml"):
+        folders.read(study)
+
+
+def test_responses_of_a_limited_run_become_a_study(tmp_path):
+    rung = Rung("alone", "prompted", "tag", evaluate={"limit": 2}, metadata={"split": "validation"})
+    design = Design("One row", "Nothing differs.", (Row("Dummy", rung, "mini-nli"),))
+    ladder = Ladder("org/base", "mini-nli", tmp_path / "runs", SMOKE, design.rungs, run=dummy)
+    with pytest.raises(CapoBenchError, match="alone has no results yet"):
+        folders.write(design, ladder, tmp_path / "study", "here", "minilm")
+    assert [step.rung.name for step, _ in ladder.climb()] == ["alone"]
+    folders.write(design, ladder, tmp_path / "study", "here", "minilm")
+    (row,) = folders.read(tmp_path / "study").rows
+    assert row.seconds["evaluate"] >= 0
+    assert "--limit 2" in row.commands["evaluate"]
+    assert len((tmp_path / "study/predictions/alone.jsonl").read_text().splitlines()) == 8

@@ -89,6 +89,8 @@ def _panel(
         if isinstance(one := estimates[metric], Estimate):
             axes.axhline(one.value, color=GREY, linestyle=dashes, linewidth=1.2, label=name)
     ticks = sorted({at for _, at, _ in points})
+    if metric != "explanation_consistency":  # which has no bounds; all others are shares
+        axes.set_ylim(0, 1.02)
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{at:g}" for at in ticks])
     axes.minorticks_off()
