@@ -10,7 +10,7 @@ from capo_bench.corpus.mini import mini_nli
 from capo_bench.metrics import consistency
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.prompts import render_target
-from capo_bench.stats import Undefined
+from capo_bench.stats import Undefined, bootstrap
 
 from .build import answer, corpus
 
@@ -102,3 +102,23 @@ def test_one_annotator_leaves_it_undefined():
     found = consistency.explanation_consistency(cells, consistency.fit_habits(both))
     assert isinstance(found, Undefined)
     assert "two annotators" in found.reason
+
+
+def test_what_is_kept_of_the_humans_is_that_of_the_same_items(mini):
+    base, bins = mini
+    predictions = [
+        Prediction(item.id, annotator, "Label: neutral\nExplanation: Perhaps.")
+        for item, annotator in evaluated_cells(base, "test")
+    ]
+    items = [item.id for item in base.split("test")]
+    cells = [
+        join(base, "test", [one for one in predictions if one.item in part])
+        for part in (items[:30], items[30:], items[:30])
+    ]
+    consistency._KEPT.clear()
+    kept = [bootstrap(consistency.explanation_consistency(one, bins), draws=50) for one in cells]
+    for one, found in zip(cells, kept, strict=True):
+        consistency._KEPT.clear()
+        anew = bootstrap(consistency.explanation_consistency(one, bins), draws=50)
+        np.testing.assert_array_equal(anew, found)
+    assert abs(kept[0] - kept[1]).min() > 0
