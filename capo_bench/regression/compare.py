@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.metrics.catalogue import ENCODED, Metric, metrics_of
+from capo_bench.metrics.catalogue import ENCODED, Metric, bounds, metrics_of
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.regression.noninferiority import (
     ALPHA,
@@ -148,7 +148,8 @@ def _judge(
         if metric.name in gated:
             ours = [run[metric.name] for run in candidate]
             theirs = [run[metric.name] for run in base]
-            drafts.append(_draft(metric, gated[metric.name], theirs, ours, same))
+            low, high = bounds(metric.name, scorer.corpus)
+            drafts.append(_draft(metric, gated[metric.name], theirs, ours, same, high - low))
     tested = [draft for draft in drafts if isinstance(draft, _Draft)]
     within = iter(holm([draft.p_within for draft in tested]))
     worse = iter(holm([draft.p_worse for draft in tested]))
@@ -205,6 +206,7 @@ def _draft(
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     same: bool,
+    widest: float,
 ) -> _Draft | Judged:
     reasons = [run.reason for run in (*base, *candidate) if isinstance(run, Undefined)]
     ours = [run for run in candidate if isinstance(run, ItemSums)]
@@ -217,7 +219,7 @@ def _draft(
     apart = one.minus(other)
     values = [[run.value() for run in ours], [run.value() for run in theirs]]
     n = len(apart.without)
-    difference = with_runs(interval(apart), n, values)
+    difference = with_runs(interval(apart), n, values).within(-widest, widest)
     if not isfinite(difference.stderr):
         why = "it takes two items or more, and responses that it can be computed from"
         return Judged(metric, max_drop, untold, other.value, one.value, undefined=why)

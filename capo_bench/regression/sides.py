@@ -9,6 +9,7 @@ from typing import Any
 
 from capo_bench.corpus.jsonl import read_json
 from capo_bench.errors import CapoBenchError
+from capo_bench.leaderboard.board import BOARD, read_board
 from capo_bench.leaderboard.submission import CARD, read_submission
 from capo_bench.metrics.cells import Prediction
 from capo_bench.predictions import read_predictions
@@ -132,10 +133,17 @@ def _submission(folder: Path) -> Side:
     card = found.card
     facts = {"fingerprint": found.fingerprint, "prompt_hash": card.prompt_hash}
     known = {"task_version": card.versions.get("task"), "metrics": card.versions.get("metrics")}
+    board = folder.absolute().parent.parent
+    options: dict[str, Any] = {}
+    if (board / BOARD).is_file():  # it lies in a board, which says what is answered
+        asked = read_board(board).options(board).as_json()
+        options = {key: asked[key] for key in (*OPTIONS, "bertscore")}
+        facts["split"] = asked["split"]
     return Side(
         str(folder),
         found.predictions,
         facts | {key: v for key, v in known.items() if v is not None},
+        options,
     )
 
 

@@ -71,6 +71,20 @@ def test_results_of_another_form_are_one_line(tmp_path):
         read_side([folder])
 
 
+def test_a_submission_in_a_board_answers_what_the_board_asks_for(tmp_path):
+    (tmp_path / "board.yaml").write_text(
+        "title: T\ncorpus: own.jsonl\nsplit: dev\nbertscore: minilm\n"
+    )
+    runs = [{"seed": 1, "file": "p.jsonl", "claimed": {}}]
+    written(tmp_path / "submissions" / "one", predictions=(PREDICTIONS,), runs=runs)
+    side = read_side([tmp_path / "submissions" / "one"])
+    assert side.facts["split"] == "dev"
+    assert side.options == {
+        "corpus": str(tmp_path / "own.jsonl"), "data": None, "splits": "capo", "split": "dev",
+        "valid_only": False, "bertscore": "minilm",
+    }  # fmt: skip
+
+
 def test_a_submission(tmp_path):
     runs = [{"seed": n, "file": f"p-{n}.jsonl", "claimed": {}} for n in (1, 2)]
     written(tmp_path / "one", predictions=(PREDICTIONS, PREDICTIONS[::-1]), runs=runs)
