@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,6 +151,11 @@ def write_json_lines(path: Path, values: list[Any]) -> None:
     write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
 
 
+def partial_of(path: Path) -> Path:
+    """Where a file is written until it is complete; two processes do not get in each other's way."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file; it appears under its name only when complete.
 
@@ -158,7 +164,7 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        partial = partial_of(path)
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:

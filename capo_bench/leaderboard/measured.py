@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from capo_bench.corpus.jsonl import read_json, write_text
+from capo_bench.corpus.jsonl import partial_of, read_json, write_text
 from capo_bench.corpus.load import cache_folder
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.ranking import Contender
@@ -175,7 +175,7 @@ def _keep(file: Path, measurements: Measurements) -> None:
         for name, one in contenders.items()
         for part in ("draws", "without")
     }
-    partial = file.with_suffix(".partial")
+    partial = partial_of(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial, metadata={"measurements": json.dumps(meta)})

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from capo_bench.corpus.jsonl import partial_of
 from capo_bench.errors import CapoBenchError
 from capo_bench.train.dataset import Group
 
@@ -103,7 +104,7 @@ def _load(file: Path, size: int) -> Tensor:
 
 
 def _save(file: Path, values: Tensor) -> None:
-    partial = file.with_suffix(".partial")
+    partial = partial_of(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({"logprobs": values}, partial)
