@@ -29,6 +29,8 @@ class Size:
         capo: Options of CAPO beside the ladder preset's.
         annotators: Numbers of annotators of the synthetic crowds.
         crowd_items: Items of each crowd.
+        crowd_capo: Options of CAPO on a crowd beside those, for an item of a crowd costs several
+            times as much.
     """
 
     history: tuple[int, ...]
@@ -37,17 +39,19 @@ class Size:
     capo: Options
     annotators: tuple[int, ...]
     crowd_items: int
+    crowd_capo: Options = field(default_factory=dict)
 
 
 SIZES: Mapping[str, Size] = {
     "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40),
     "cpu": Size(
-        (30, 100, 300),
-        50,
-        {"max_steps": 40, "eval_strategy": "no"},
-        {"max_steps": 15},
-        (4, 50),
-        250,
+        history=(30, 100, 300),
+        items=50,
+        sft={"max_steps": 40, "eval_strategy": "no"},
+        capo={"max_steps": 30},
+        annotators=(4, 50),
+        crowd_items=250,
+        crowd_capo={"max_steps": 15},
     ),
     "gpu": Size(
         (10, 30, 100, 300), 100, {"max_steps": 110}, {"max_steps": 75}, (4, 16, 50, 200), 500
@@ -186,7 +190,8 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
         corpora[file] = replace(made, name=f"crowd-{count}")
         place = str(folder / file)
         base = Rung(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
-        sft, capo = _pair(f"crowd-{count}", "tag", preset, size, {}, corpus=place)
+        slower = replace(size, capo={**size.capo, **size.crowd_capo})
+        sft, capo = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=place)
         rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
         rows.append(Row(f"SFT, {count} annotators", sft, file, curve="SFT", x=count))
         rows.append(Row(f"CAPO, {count} annotators", capo, file, curve="CAPO", x=count))
