@@ -29,8 +29,9 @@ demo: $(READY)
 	@echo "Results and samples: results/demo. Score the samples again, offline:"
 	@echo "  $(BIN)/capo-bench score results/demo/*/samples_*.jsonl"
 
+# Two workers of one thread each: on two cores, threads of one would wait for those of the other.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(READY)
 	$(BIN)/ruff check .
