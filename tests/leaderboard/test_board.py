@@ -26,15 +26,6 @@ COMMITTED = Path(__file__).parents[2] / "leaderboards"
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A cache of scores of the module's own, and boards with few control rows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(board_module, "control_predictions", few_controls)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory, cache):
     return small(tmp_path_factory.mktemp("boards"))
 

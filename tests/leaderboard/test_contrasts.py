@@ -9,21 +9,18 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard.board import build
 from capo_bench.leaderboard.contrasts import SHOWN, contrasts, markdown, write
-from tests.leaderboard.boards import board_folder, few_controls, mixed, rows, submit
+from tests.leaderboard.boards import board_folder, mixed, rows, submit
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(board_module, "control_predictions", few_controls)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        folder = board_folder(
-            tmp_path_factory.mktemp("boards"), contrasts="[[good, other], [good, good]]"
-        )
-        good = [mixed(0.95, "other-annotator", seed) for seed in (1, 2)]
-        submit(folder, "good", *good, method="capo")
-        submit(folder, "other", rows()["other-annotator"], method="sft")
-        yield build(folder)
+def board(tmp_path_factory, cache):
+    folder = board_folder(
+        tmp_path_factory.mktemp("boards"), contrasts="[[good, other], [good, good]]"
+    )
+    good = [mixed(0.95, "other-annotator", seed) for seed in (1, 2)]
+    submit(folder, "good", *good, method="capo")
+    submit(folder, "other", rows()["other-annotator"], method="sft")
+    return build(folder)
 
 
 @pytest.fixture(scope="module")

@@ -10,21 +10,17 @@ from pathlib import Path
 import pytest
 
 from capo_bench.corpus.load import load
-from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard import page
 from capo_bench.leaderboard.board import build
-from tests.leaderboard.boards import HOSTILE, few_controls, small
+from tests.leaderboard.boards import HOSTILE, small
 from tests.test_report import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(board_module, "control_predictions", few_controls)
-        yield build(small(tmp_path_factory.mktemp("boards")))
+def board(tmp_path_factory, cache):
+    return build(small(tmp_path_factory.mktemp("boards")))
 
 
 @pytest.fixture(scope="module")
