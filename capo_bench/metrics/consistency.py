@@ -20,7 +20,7 @@ from capo_bench.stats import Array, Estimate, ItemSums, Measured, Undefined, boo
 
 _BINS = 8
 _KEPT: dict[bytes, tuple[Array, Array]] = {}
-_MOST_KEPT = 1000  # some ten thousand draws of three splits
+_MOST_KEPT = 10_000  # some 30 MB; a crowd of fifty takes 2,500 for ten thousand draws
 _CLEARLY = 3  # standard errors by which annotators must differ, for a ratio to their difference
 
 
