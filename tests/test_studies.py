@@ -208,4 +208,6 @@ def test_responses_of_a_limited_run_become_a_study(tmp_path):
     (row,) = folders.read(tmp_path / "study").rows
     assert row.seconds["evaluate"] >= 0
     assert "--limit 2" in row.commands["evaluate"]
+    assert "--output_path RUNS/alone/results" in row.commands["evaluate"]
+    assert str(tmp_path) not in row.commands["evaluate"]
     assert len((tmp_path / "study/predictions/alone.jsonl").read_text().splitlines()) == 8

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from capo_bench.controls import HUMAN, control_predictions
 from capo_bench.corpus.jsonl import validated, write_text
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness import tasks_path
 from capo_bench.ladder import Ladder
 from capo_bench.leaderboard.contrasts import SHOWN
 from capo_bench.leaderboard.measured import load, measure
@@ -132,7 +133,7 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
                 "curve": row.curve,
                 "x": None if row.x is None else float(row.x),
                 "seconds": {step.kind: step.seconds for step in steps if step.seconds is not None},
-                "commands": {step.kind: shlex.join(step.command[1:]) for step in steps},
+                "commands": {step.kind: _portable(step.command, ladder, folder) for step in steps},
             }
         )
     spec = {
@@ -145,6 +146,19 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
         "rows": rows,
     }
     write_text(folder / STUDY, yaml.safe_dump(spec, sort_keys=False, width=100))
+
+
+def _portable(command: Sequence[str], ladder: Ladder, folder: Path) -> str:
+    """A command without the interpreter and with names in the place of this machine's folders."""
+    text = shlex.join(("python", *command[1:]))
+    for place, name in (
+        (folder, "FOLDER"),
+        (ladder.output, "RUNS"),
+        (tasks_path(), "TASKS"),
+        (ladder.model, Path(ladder.model).name),
+    ):
+        text = text.replace(str(place), name)
+    return text
 
 
 def read(folder: Path) -> StudySpec:
