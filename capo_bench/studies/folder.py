@@ -105,6 +105,9 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
         folder: The study's folder.
         hardware: What it ran on.
         bertscore: The encoder that its tables are built with.
+
+    Raises:
+        CapoBenchError: If a rung has no results, or they answer another corpus.
     """
     known = {(step.rung.name, step.kind): step for step in ladder.steps()}
     rows = []
@@ -112,7 +115,7 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
         results = ladder.results(row.rung)
         if results is None:
             raise CapoBenchError(f"{row.rung.name} has no results yet; run the study first")
-        (samples,) = results.glob("samples_*.jsonl")
+        samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
         found = read_predictions(samples)
         corpus = _options(folder, row.corpus, row.split, bertscore).load()
         found.check(samples, corpus)
