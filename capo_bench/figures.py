@@ -6,7 +6,7 @@ colour deficiencies; lines also differ in their markers. The same analysis gives
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -75,22 +75,13 @@ def attribution_figure(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(5.6, 4.1), layout="constrained")
     axes = figure.subplots()
     variants = list(dict.fromkeys(point.variant for point in analysis.curve))
-    for variant, (colour, marker, shift) in zip(variants, LINES, strict=True):
+    for variant, line in zip(variants, LINES, strict=True):
         found = [
             (point.k, point.share)
             for point in analysis.curve
             if point.variant == variant and isinstance(point.share, Estimate)
         ]
-        axes.errorbar(
-            [k * shift for k, _ in found],  # side by side, where the variants agree
-            [share.value for _, share in found],
-            yerr=arms([share for _, share in found]),
-            color=colour,
-            marker=marker,
-            markersize=5,
-            elinewidth=1,
-            label=variant,
-        )
+        curve(axes, variant, found, line)
     if np.isfinite(analysis.chance):
         axes.axhline(analysis.chance, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
     reasons = [point.share.reason for point in analysis.curve if isinstance(point.share, Undefined)]
@@ -155,7 +146,7 @@ def habits_figure(analysis: Analysis) -> Figure:
     estimates = [feature.divergence for feature in shown]
     values = np.array([found.value for found in estimates])
     bars.barh(at, values, color=LINES[0][0], height=0.66)
-    bars.errorbar(values, at, xerr=arms(estimates), fmt="none", ecolor="black", elinewidth=1)
+    bars.errorbar(values, at, xerr=_arms(estimates), fmt="none", ecolor="black", elinewidth=1)
     chance = [feature.chance for feature in shown]
     bars.plot(chance, at, "|", color=LINES[1][0], markersize=11, markeredgewidth=2, label="chance")
     bars.set_yticks(at, [feature.name for feature in shown])
@@ -198,8 +189,24 @@ def _bare(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def arms(estimates: list[Estimate]) -> Array:
-    """Lengths of the error bars of estimates, shape (2, estimates)."""
+def curve(
+    axes: Axes, label: str, points: Sequence[tuple[float, Estimate]], line: tuple[str, str, float]
+) -> None:
+    """Draws estimates over a logarithmic axis, with their intervals, as one of `LINES`."""
+    colour, marker, shift = line
+    axes.errorbar(
+        [at * shift for at, _ in points],  # side by side, where curves agree
+        [found.value for _, found in points],
+        yerr=_arms([found for _, found in points]),
+        color=colour,
+        marker=marker,
+        markersize=5,
+        elinewidth=1,
+        label=label,
+    )
+
+
+def _arms(estimates: list[Estimate]) -> Array:
     # A percentile interval need not hold its value; an arm of negative length cannot be drawn.
     lengths = [(found.value - found.low, found.high - found.value) for found in estimates]
     return np.array(lengths).clip(min=0).T

@@ -154,14 +154,7 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
 
 
 def test_a_ladder_without_a_finished_system_makes_no_board(tmp_path):
-    ladder = Ladder(
-        "base",
-        "mini-nli",
-        tmp_path / "runs",
-        PRESETS["smoke"],
-        paper(PRESETS["smoke"]),
-        run=pytest.fail,
-    )
+    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE), run=pytest.fail)
     with pytest.raises(CapoBenchError, match="no finished system"):
         publish(ladder, tmp_path / "board", {}, "")
 

@@ -162,9 +162,9 @@ def _entry(board: Board, entry: Entry, digits: int) -> dict[str, Any]:
         "finding": entry.finding
         and {"level": entry.finding.level, "title": entry.finding.title}
         | {"reason": entry.finding.reason},
-        "lead": entry.lead and _estimate(entry.lead, digits),
+        "lead": entry.lead and estimate_json(entry.lead, digits),
         "metrics": {
-            metric.name: _estimate(found.scores.estimates[metric.name], digits)
+            metric.name: estimate_json(found.scores.estimates[metric.name], digits)
             | _runs(entry, metric.name, digits)
             for metric in board.metrics
         },
@@ -185,7 +185,8 @@ def _runs(entry: Entry, metric: str, digits: int) -> dict[str, Any]:
     }
 
 
-def _estimate(found: Estimate | Undefined, digits: int) -> dict[str, Any]:
+def estimate_json(found: Estimate | Undefined, digits: int = 4) -> dict[str, Any]:
+    """An estimate as plain data, rounded; an undefined one has the key `undefined`: the reason."""
     if isinstance(found, Undefined):
         return {"undefined": found.reason}
     parts = ("value", "stderr", "low", "high")

@@ -71,7 +71,6 @@ class Row:
         name: As the table shows it.
         rung: Whose responses it scores.
         corpus: What they answer: a corpus's name, or a file in the study's folder.
-        split: The split that they answer.
         annotators: Targets that are scored; all where empty.
         curve: Line of the figure that it belongs to.
         x: Its place along the figure.
@@ -80,10 +79,14 @@ class Row:
     name: str
     rung: Rung
     corpus: str
-    split: str = "validation"
     annotators: tuple[str, ...] = ()
     curve: str = ""
     x: float | None = None
+
+    @property
+    def split(self) -> str:
+        """The split that they answer."""
+        return str(self.rung.metadata["split"])
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def overfitting(corpus: str, preset: Preset, size: Size, folder: Path, output: P
             name = f"overfitting-{rung.system}-{split}"
             again = replace(rung, system=name, start=rung.system, train={})
             asked = _asked(again, size, split)
-            rows.append(Row(f"{rung.system.upper()}, {split} items", asked, corpus, split))
+            rows.append(Row(f"{rung.system.upper()}, {split} items", asked, corpus))
     return Design(
         "Learned or memorised?",
         "The ladder's SFT and CAPO checkpoints, seed 0, on training items and on new ones.",

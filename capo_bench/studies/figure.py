@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.figures import GREY, LINES, STYLE, arms
+from capo_bench.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats import Estimate, Undefined
 
 Estimates = Mapping[str, Estimate | Undefined]
@@ -68,23 +68,14 @@ def _panel(
     points: Sequence[tuple[str, float, Estimates]],
     references: Mapping[str, Estimates],
 ) -> None:
-    curves = list(dict.fromkeys(curve for curve, _, _ in points))
-    for curve, (colour, marker, shift) in zip(curves, LINES, strict=False):
+    labels = list(dict.fromkeys(label for label, _, _ in points))
+    for label, line in zip(labels, LINES, strict=False):
         found = [
             (at, one)
             for name, at, estimates in points
-            if name == curve and isinstance(one := estimates[metric], Estimate)
+            if name == label and isinstance(one := estimates[metric], Estimate)
         ]
-        axes.errorbar(
-            [at * shift for at, _ in found],
-            [one.value for _, one in found],
-            yerr=arms([one for _, one in found]),
-            color=colour,
-            marker=marker,
-            markersize=5,
-            elinewidth=1,
-            label=curve,
-        )
+        curve(axes, label, found, line)
     for (name, estimates), dashes in zip(references.items(), _DASHES, strict=False):
         if isinstance(one := estimates[metric], Estimate):
             axes.axhline(one.value, color=GREY, linestyle=dashes, linewidth=1.2, label=name)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from capo_bench.corpus.jsonl import validated, write_text
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness import tasks_path
 from capo_bench.ladder import Ladder
+from capo_bench.leaderboard.board_tables import estimate_json
 from capo_bench.leaderboard.contrasts import SHOWN
 from capo_bench.leaderboard.measured import load, measure
 from capo_bench.leaderboard.submission import Line, Text, read_yaml
@@ -186,13 +186,12 @@ def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
         CapoBenchError: If predictions are missing, damaged or answer another corpus.
     """
     systems, references = [], []
-    asked: dict[tuple[Any, ...], str] = {}
+    asked = set()
     for row in track(spec.rows):
         file = folder / PREDICTIONS / row.predictions
         found = read_predictions(file)
         options = _options(folder, row.corpus, row.split, spec.bertscore)
-        corpus = options.load()
-        found.check(file, corpus)
+        found.check(file, options.load())
         scorer = _scorer(options, tuple(row.annotators))
         kept = _only(found.predictions, row.annotators)
         systems.append(Scored(row.name, _scores(scorer, kept), row, "system"))
@@ -200,7 +199,8 @@ def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
         where = (row.corpus, row.split, cells)
         if where in asked:
             continue
-        asked[where] = ", ".join(
+        asked.add(where)
+        which = ", ".join(
             part
             for part in (
                 row.corpus if len({one.corpus for one in spec.rows}) > 1 else "",
@@ -211,7 +211,7 @@ def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
         )
         for name, predictions in _references(options).items():
             own = tuple(one for one in predictions if (one.item, one.annotator) in cells)
-            title = f"{name} ({asked[where]})" if asked[where] else name
+            title = f"{name} ({which})" if which else name
             kind = "human" if name == HUMAN else "control"
             references.append(Scored(title, _scores(scorer, own), None, kind))
     return systems + references
@@ -273,23 +273,13 @@ def _cell(found: Estimate | Undefined) -> str:
 
 
 def _row_json(row: Scored) -> dict[str, Any]:
-    metrics = {
-        name: {"undefined": found.reason}
-        if isinstance(found, Undefined)
-        else {part: _rounded(value) for part, value in asdict(found).items()}
-        for name, found in row.scores.estimates.items()
-    }
     return {
         "name": row.name,
         "kind": row.kind,
         "items": row.scores.n_items,
         "responses": row.scores.n_responses,
-        "metrics": metrics,
+        "metrics": {name: estimate_json(one) for name, one in row.scores.estimates.items()},
     }
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 4) + 0.0 if isfinite(value) else None
 
 
 def _options(folder: Path, corpus: str, split: str, bertscore: str) -> Options:
