@@ -26,13 +26,14 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
 from capo_bench.corpus.agreement import kappa
-from capo_bench.corpus.jsonl import read_json, read_text, validated, write_text
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json, read_text, validated, write_text
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Cells
-from capo_bench.prompts import earlier_responses, render_input, render_target
-from capo_bench.stats import Estimate, Undefined, estimate, item_means
+from capo_bench.prompts.prompter import earlier_responses, render_input
+from capo_bench.prompts.responses import render_target
+from capo_bench.stats.resampling import Estimate, Undefined, estimate, item_means
 
 SHEET, KEY, TASKS, INTERFACE = "sheet.csv", "key.json", "label-studio.json", "label-studio.xml"
 SHOWN = ("row", "history", "item", "response_1", "response_2")

@@ -8,16 +8,16 @@ import pytest
 import scipy.stats
 from typer.testing import CliRunner
 
-from capo_bench.analysis import Analysis, _shuffle, analyse, divergence, tables
-from capo_bench.cli import app
-from capo_bench.corpus.mini import mini_nli
+from capo_bench.analysis.figures import attribution_figure, distances_figure, draw, habits_figure
+from capo_bench.analysis.stability import Analysis, _shuffle, analyse, divergence, tables
+from capo_bench.cli.app import app
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
+from capo_bench.corpus.synthetic.mini import mini_nli
 from capo_bench.errors import CapoBenchError
-from capo_bench.figures import attribution_figure, distances_figure, draw, habits_figure
 from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import join
-from capo_bench.predictions import human_predictions
-from capo_bench.stats import Estimate, ItemSums, Undefined, item_means, jackknife
+from capo_bench.scoring.predictions import human_predictions
+from capo_bench.stats.resampling import Estimate, ItemSums, Undefined, item_means, jackknife
 
 FULL_STOP = {"Ada": "It is said.", "Bo": "perhaps not"}
 

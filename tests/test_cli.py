@@ -9,8 +9,8 @@ import pytest
 
 from capo_bench.corpus.load import load
 from capo_bench.metrics.cells import Prediction, evaluated_cells
-from capo_bench.predictions import read_predictions, write_predictions
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.predictions import read_predictions, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_validate_reports_each_task(call):
 
 def test_the_installed_command_has_no_traceback(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", "from capo_bench.cli import main; main()", "score", "no.jsonl"],
+        [sys.executable, "-c", "from capo_bench.cli.app import main; main()", "score", "no.jsonl"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

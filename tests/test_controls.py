@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from capo_bench import controls
-from capo_bench.cli import app
-from capo_bench.controls import control_predictions, score_controls
+from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
-from capo_bench.corpus.mini import mini_nli, mini_paraphrase
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
-from capo_bench.corpus.specs import NLI, PARAPHRASE
+from capo_bench.corpus.synthetic.mini import mini_nli, mini_paraphrase
+from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.faithful import faithful_metrics
 from capo_bench.metrics.guards import fit_guards
-from capo_bench.predictions import read_predictions
-from capo_bench.score import Scorer
-from capo_bench.stats import ItemSums, Undefined, difference, estimate
-from capo_bench.tables import controls_tables
+from capo_bench.report.tables import controls_tables
+from capo_bench.scoring import controls
+from capo_bench.scoring.controls import control_predictions, score_controls
+from capo_bench.scoring.predictions import read_predictions
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.comparing import difference
+from capo_bench.stats.resampling import ItemSums, Undefined, estimate
 
 
 def item(name: str, split: str, **cells: str | list[str]) -> Item:

@@ -7,14 +7,14 @@ import evaluate
 import pytest
 
 import capo_bench
-from capo_bench.corpus.mini import mini_nli
+from capo_bench.corpus.synthetic.mini import mini_nli
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.consistency import explanation_consistency, fit_habits
 from capo_bench.metrics.labels import label_agreement
-from capo_bench.predictions import human_predictions
-from capo_bench.score import Scorer
-from capo_bench.stats import estimate
+from capo_bench.scoring.predictions import human_predictions
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.resampling import estimate
 
 NAMES = ("annotator_attribution", "explanation_consistency", "label_agreement")
 

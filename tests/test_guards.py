@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
-from capo_bench.corpus.specs import NLI
+from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.faithful import faithful_metrics
-from capo_bench.metrics.guards import (
-    Guards,
-    fit_guards,
-    fit_item_vectors,
-    index_grams,
-    ngrams,
-)
-from capo_bench.prompts import render_target
-from capo_bench.score import Scorer
-from capo_bench.stats import Undefined
+from capo_bench.metrics.guards import Guards, fit_guards, fit_item_vectors, index_grams, ngrams
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.resampling import Undefined
 
 ANIMALS = """otter badger heron walrus lynx gecko ferret osprey tapir moose puffin weasel bison lemur
     hyena jackal kiwi marmot newt ocelot panda quail raven skunk toucan urchin viper wombat yak zebra

@@ -12,12 +12,12 @@ from lm_eval.tasks import TaskManager
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness import tasks_path
+from capo_bench.harness.dry_run import task_names, validate_task
+from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction
-from capo_bench.options import read_options
-from capo_bench.predictions import read_predictions
-from capo_bench.stats import Undefined
-from capo_bench.validation import task_names, validate_task
+from capo_bench.scoring.options import read_options
+from capo_bench.scoring.predictions import read_predictions
+from capo_bench.stats.resampling import Undefined
 
 
 class Parrot(LM):

@@ -10,14 +10,14 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
-from capo_bench.cli import app
-from capo_bench.corpus import jsonl
+from capo_bench.cli.app import app
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.human_validation import ANSWERS, SHOWN, evaluate, export, make_sheet, neutral
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.predictions import write_predictions
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.predictions import write_predictions
 
 NAMES = ("Ada", "Bo", "Cy")
 AWKWARD = "He said: \"no, never;\"\n=cmd|' /C calc'!A0"

@@ -9,14 +9,14 @@ from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from capo_bench.corpus import jsonl
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness import tasks_path
-from capo_bench.judge import over_rotations, position_bias
+from capo_bench.harness.judge import over_rotations, position_bias
+from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction
-from capo_bench.predictions import human_predictions, write_predictions
-from capo_bench.prompts import parse
+from capo_bench.prompts.responses import parse
+from capo_bench.scoring.predictions import human_predictions, write_predictions
 
 NAMES = ("Ada", "Bo", "Cy")
 TASK = "capo_judge_mini_nli"

@@ -9,8 +9,8 @@ import pytest
 from train import tiny
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
-from capo_bench.ladder_board import publish
+from capo_bench.experiments.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
+from capo_bench.experiments.publish import publish
 from capo_bench.leaderboard.board import read_board
 from capo_bench.leaderboard.submission import read_card
 from capo_bench.leaderboard.verify import verify

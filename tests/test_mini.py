@@ -9,11 +9,11 @@ from statistics import NormalDist
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from capo_bench.corpus.mini import mini_nli, mini_paraphrase, nli_world, paraphrase_world
-from capo_bench.corpus.mini_material import load, readings, render
 from capo_bench.corpus.splits import groups
+from capo_bench.corpus.synthetic.material import load, readings, render
+from capo_bench.corpus.synthetic.mini import mini_nli, mini_paraphrase, nli_world, paraphrase_world
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import parse, render_target
+from capo_bench.prompts.responses import parse, render_target
 
 WORLDS = pytest.mark.parametrize("world", [nli_world, paraphrase_world])
 CORPORA = pytest.mark.parametrize("mini", [mini_nli, mini_paraphrase])

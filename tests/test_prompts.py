@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capo_bench.corpus.mini import mini_nli, mini_paraphrase
 from capo_bench.corpus.model import Response
-from capo_bench.corpus.specs import NLI, PARAPHRASE
+from capo_bench.corpus.synthetic.mini import mini_nli, mini_paraphrase
+from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import SETTINGS, Prompter, parse, prompt_hash, render_target
+from capo_bench.prompts.prompter import SETTINGS, Prompter, prompt_hash
+from capo_bench.prompts.responses import parse, render_target
 
 line = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp"))).map(
     lambda text: " ".join(text.split())

@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from capo_bench.controls import control_predictions
-from capo_bench.corpus import jsonl
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
-from capo_bench.corpus.specs import NLI
+from capo_bench.corpus.readers import jsonl
+from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.pages import escape_markdown, script_json
-from capo_bench.predictions import write_predictions
-from capo_bench.prompts import render_target
-from capo_bench.report import Report, build
-from capo_bench.report_map import Point, draw_map, overlap, spread
-from capo_bench.report_page import caught_or_missed, html, markdown
-from capo_bench.score import NOBODY, Scorer
-from capo_bench.stats import Estimate
+from capo_bench.prompts.responses import render_target
+from capo_bench.render.html import escape_markdown, script_json
+from capo_bench.render.map import Point, draw_map, overlap, spread
+from capo_bench.report.build import Report, build
+from capo_bench.report.page import caught_or_missed, html, markdown
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.predictions import write_predictions
+from capo_bench.scoring.scorer import NOBODY, Scorer
+from capo_bench.stats.resampling import Estimate
 
 ATTACK = "</script><script>alert(1)</script>"
 BOB = f"Bob|`{ATTACK}"
@@ -357,7 +357,7 @@ def test_command_writes_the_same_bytes_in_another_process(corpus: Corpus, tmp_pa
     command = [
         sys.executable,
         "-c",
-        "from capo_bench.cli import main; main()",
+        "from capo_bench.cli.app import main; main()",
         "report",
         "run.jsonl",
     ]

@@ -16,25 +16,25 @@ from statsmodels.stats.power import TTestPower
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics import attribution as attribution_module
 from capo_bench.metrics.attribution import attribution
-from capo_bench.stats import (
-    Estimate,
-    ItemSums,
-    Undefined,
-    bootstrap,
-    compare,
+from capo_bench.stats.comparing import (
     difference,
-    estimate,
     holm,
-    interval,
-    item_means,
     minimum_detectable_effect,
     permutation_p,
-    ratio,
-    resample,
     runs_mean,
     runs_variance,
     welch_df,
     with_runs,
+)
+from capo_bench.stats.resampling import (
+    Estimate,
+    ItemSums,
+    bootstrap,
+    estimate,
+    interval,
+    item_means,
+    ratio,
+    resample,
 )
 
 
@@ -263,31 +263,10 @@ def test_minimum_detectable_effect_is_statsmodels(n_items):
     assert minimum_detectable_effect(stderr, n_items) == pytest.approx(reference, rel=0.005)
 
 
-def test_compare_reports_every_metric_that_both_have():
-    rng = np.random.default_rng(3)
-    base = clustered(rng, 50)
-    better = ItemSums(np.column_stack([base.sums[:, 1], base.sums[:, 1]]), ratio)
-    empty = ItemSums(np.zeros((50, 2)), ratio)
-    why = Undefined("no labels")
-    found = compare(
-        {"a": better, "b": why, "c": base, "d": base, "e": empty, "f": base},
-        {"a": base, "b": base, "c": base, "d": why, "e": empty},
-        draws=999,
-    )
-    assert list(found) == ["a", "b", "c", "d", "e"]
-    assert found["b"] == found["d"] == why
-    assert "nothing was observed" in found["e"].reason
-    assert found["a"].difference == estimate(difference(better, base), draws=999)
-    assert (found["a"].p, found["a"].p_holm) == (0.001, 0.002)
-    assert (found["c"].difference.value, found["c"].p, found["c"].p_holm) == (0, 1, 1)
-    stderr = found["a"].difference.stderr
-    assert found["a"].detectable == minimum_detectable_effect(stderr, 50)
-
-
 def test_runs_over_unequal_items_are_refused():
     ours, theirs = (clustered(np.random.default_rng(1), n) for n in (20, 30))
     with pytest.raises(CapoBenchError, match="20 items and the other 30"):
-        compare({"a": ours}, {"a": theirs})
+        difference(ours, theirs)
 
 
 # --- several runs of one system ------------------------------------------------------------------

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from capo_bench.controls import control_predictions
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
-from capo_bench.ladder import Ladder, Rung
-from capo_bench.options import Options
-from capo_bench.predictions import write_predictions
-from capo_bench.studies import folder as folders
-from capo_bench.studies.design import (
+from capo_bench.experiments import study as folders
+from capo_bench.experiments.designs import (
     DESIGNS,
     SIZES,
     Design,
@@ -22,6 +18,10 @@ from capo_bench.studies.design import (
     unequal_shares,
     without,
 )
+from capo_bench.experiments.ladder import Ladder, Rung
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.predictions import write_predictions
 from tests.test_ladder import SMOKE, dummy
 
 

@@ -23,10 +23,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from capo_bench.corpus import jsonl, lewidi, varierr
 from capo_bench.corpus.model import Corpus, SplitName
+from capo_bench.corpus.readers import jsonl, lewidi, varierr
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import cache_folder, write_json_lines
 
 DATA_VARIABLE = "CAPO_BENCH_DATA"
 Splits = Literal["capo", "native"]
@@ -123,11 +124,6 @@ def load(
     return _load(spec, splits, file, valid_only)
 
 
-def cache_folder() -> Path:
-    """The local cache: `$XDG_CACHE_HOME/capo-bench`, by default `~/.cache/capo-bench`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capo-bench"
-
-
 @lru_cache(maxsize=16)
 def _load(spec: str, splits: Splits, file: Path | None, valid_only: bool) -> Corpus:
     corpus = _read(spec, file)
@@ -148,7 +144,7 @@ def _load(spec: str, splits: Splits, file: Path | None, valid_only: bool) -> Cor
 def _read(spec: str, file: Path | None) -> Corpus:
     if file is not None:
         return _SOURCES[spec].read(file) if spec in _SOURCES else jsonl.read(file)
-    from capo_bench.corpus import mini
+    from capo_bench.corpus.synthetic import mini
 
     return mini.mini_nli() if spec == "mini-nli" else mini.mini_paraphrase()
 
@@ -177,7 +173,7 @@ def _find(spec: str, path: Path | None) -> Path:
     except OSError as error:
         return _missing(spec, "; ".join([*tried, f"hub: {_short(error)}"]))
     kept = cache_folder() / _SOURCES[spec].file
-    jsonl.write_json_lines(kept, rows)
+    write_json_lines(kept, rows)
     return kept
 
 

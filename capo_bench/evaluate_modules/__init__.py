@@ -14,7 +14,7 @@ from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Cells
-    from capo_bench.stats import Measured
+    from capo_bench.stats.resampling import Measured
 
 INPUTS = """
 Args:
@@ -74,7 +74,7 @@ def flat(measured: Mapping[str, Measured]) -> dict[str, float | str | None]:
 
     A metric that the corpus or the responses do not define is `None`, with `name_undefined` for why.
     """
-    from capo_bench.stats import Undefined, estimate
+    from capo_bench.stats.resampling import Undefined, estimate
 
     results: dict[str, float | str | None] = {}
     for name, sums in measured.items():

@@ -15,14 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from capo_bench.controls import HUMAN, control_predictions
-from capo_bench.corpus.jsonl import validated
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import validated
 from capo_bench.leaderboard.findings import Finding as Verdict
-from capo_bench.leaderboard.measured import Measurements, Runs, key, load, measure, remembered
-from capo_bench.leaderboard.ranking import standings
 from capo_bench.leaderboard.submission import (
     ID,
     Card,
@@ -35,11 +32,14 @@ from capo_bench.leaderboard.submission import (
     read_yaml,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
-from capo_bench.metrics.catalogue import Metric, metrics_of
-from capo_bench.options import Options
-from capo_bench.report import HEADLINE, Finding, judge
-from capo_bench.score import Scorer
-from capo_bench.stats import Estimate, Undefined
+from capo_bench.metrics.registry import Metric, metrics_of
+from capo_bench.report.build import HEADLINE, Finding, judge
+from capo_bench.scoring.cache import Measurements, Runs, key, load, measure, remembered
+from capo_bench.scoring.controls import HUMAN, control_predictions
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.ranking import standings
+from capo_bench.stats.resampling import Estimate, Undefined
 
 BOARD, SUBMISSIONS = "board.yaml", "submissions"
 

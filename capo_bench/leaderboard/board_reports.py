@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from capo_bench import report, report_page
 from capo_bench.leaderboard.board import SUBMISSIONS, Board
 from capo_bench.leaderboard.page import Reports
 from capo_bench.leaderboard.submission import read_submission
+from capo_bench.report import build as report
+from capo_bench.report import page as report_page
 
 Task = tuple[Board, str, int]
 

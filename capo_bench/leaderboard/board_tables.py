@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from capo_bench.corpus.jsonl import write_text
+from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
-from capo_bench.pages import decimal, escape_markdown, interval, number
-from capo_bench.report import HEADLINE
-from capo_bench.stats import Estimate, Undefined
+from capo_bench.render.html import decimal, escape_markdown, interval, number
+from capo_bench.report.build import HEADLINE
+from capo_bench.stats.resampling import Estimate, Undefined
 
 COLUMNS = {
     "label_accuracy": "label",

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from capo_bench.corpus.jsonl import write_text
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import write_text
 from capo_bench.leaderboard.board import BOARD, Board
-from capo_bench.leaderboard.ranking import Contender, pairwise_p
-from capo_bench.pages import escape_markdown
-from capo_bench.stats import LEVEL, Estimate, holm
+from capo_bench.render.html import escape_markdown
+from capo_bench.stats.comparing import holm
+from capo_bench.stats.ranking import Contender, pairwise_p
+from capo_bench.stats.resampling import LEVEL, Estimate
 
 SHOWN: Mapping[str, str] = {
     "faithful_rate": "faithful rate",

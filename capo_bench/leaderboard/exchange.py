@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from capo_bench import __version__
-from capo_bench.corpus.jsonl import write_text
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.leaderboard.measured import Measurements
+from capo_bench.files import write_text
 from capo_bench.leaderboard.submission import Card, Submission
-from capo_bench.metrics.catalogue import Metric, bounds, metrics_of
 from capo_bench.metrics.cells import Cells, join
-from capo_bench.score import Scorer
-from capo_bench.stats import DRAWS, LEVEL, Estimate
+from capo_bench.metrics.registry import Metric, bounds, metrics_of
+from capo_bench.scoring.cache import Measurements
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.resampling import DRAWS, LEVEL, Estimate
 
 SCHEMA_VERSION = "0.3.0"
 """Of Every Eval Ever's `eval.schema.json` (github.com/evaleval/every_eval_ever) that is followed."""

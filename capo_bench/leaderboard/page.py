@@ -1,7 +1,7 @@
 """All boards as one HTML page, without any request to elsewhere.
 
-Names and texts of submissions are escaped, see `capo_bench.pages`; no text of a corpus is shown. The
-same boards give the same bytes.
+Names and texts of submissions are escaped, see `capo_bench.render.html`; no text of a
+corpus is shown. The same boards give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from capo_bench import pages
-from capo_bench.corpus.jsonl import write_text
+from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.leaderboard.board_tables import COLUMNS, as_json, facts, spread
-from capo_bench.metrics.catalogue import Metric
-from capo_bench.pages import drawn
-from capo_bench.report import CONTENT, HEADLINE, IDENTITY
-from capo_bench.report_map import Map, Point, draw_map
-from capo_bench.stats import Estimate, Undefined
+from capo_bench.metrics.registry import Metric
+from capo_bench.render import html as pages
+from capo_bench.render.html import drawn
+from capo_bench.render.map import Map, Point, draw_map
+from capo_bench.report.build import CONTENT, HEADLINE, IDENTITY
+from capo_bench.stats.resampling import Estimate, Undefined
 
 Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from capo_bench.corpus.jsonl import read_json_lines, read_text, write_text
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json_lines, read_text, write_text
 from capo_bench.metrics.cells import Prediction
-from capo_bench.predictions import write_fingerprinted
+from capo_bench.scoring.predictions import write_fingerprinted
 
 CARD = "card.yaml"
 CARD_BYTES = 64 * 1024

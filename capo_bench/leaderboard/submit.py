@@ -16,10 +16,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from capo_bench.corpus.jsonl import read_json
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json
 from capo_bench.leaderboard.submission import Card, Submission, read_yaml, write_submission
-from capo_bench.predictions import PredictionFile, read_predictions
+from capo_bench.scoring.predictions import PredictionFile, read_predictions
 
 _MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
 """Keys of a card that only the results may fill."""

@@ -26,7 +26,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from capo_bench.leaderboard.findings import Finding, Verified
-from capo_bench.leaderboard.measured import load, measure
 from capo_bench.leaderboard.submission import (
     CARD,
     Card,
@@ -36,9 +35,10 @@ from capo_bench.leaderboard.submission import (
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
 from capo_bench.metrics.style import normalise
-from capo_bench.prompts import Prompter, prompt_hash
-from capo_bench.score import METRICS_VERSION, Scorer
-from capo_bench.stats import Undefined
+from capo_bench.prompts.prompter import Prompter, prompt_hash
+from capo_bench.scoring.cache import load, measure
+from capo_bench.scoring.scorer import METRICS_VERSION, Scorer
+from capo_bench.stats.resampling import Undefined
 
 TASK_VERSION = "1.0"
 """Version of all tasks, as `tasks/README.md` has it; another one has other prompts."""

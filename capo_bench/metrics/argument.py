@@ -20,7 +20,7 @@ from capo_bench.corpus.model import Corpus, LabelSpace
 from capo_bench.metrics.attribution import ngram_vectorisers
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import mask_content, normalise
-from capo_bench.stats import Array, ItemSums, Measured, Undefined, ratio, sum_by_item
+from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, ratio, sum_by_item
 
 MIN_EXPLANATIONS = 10
 """Training explanations below which it cannot be learnt how people argue for a label."""

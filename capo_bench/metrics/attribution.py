@@ -20,14 +20,8 @@ from sklearn.linear_model import LogisticRegression
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import (
-    FUNCTION_WORDS,
-    features,
-    habit_names,
-    mask_content,
-    normalise,
-)
-from capo_bench.stats import Array, ItemSums, Measured, Undefined, item_means
+from capo_bench.metrics.style import FUNCTION_WORDS, features, habit_names, mask_content, normalise
+from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 MIN_EXPLANATIONS = 15
 """Training explanations below which an annotator cannot be told from others."""

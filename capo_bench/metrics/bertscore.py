@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.stats import Array
+from capo_bench.stats.resampling import Array
 
 MODEL_VARIABLE = "CAPO_BENCH_BERTSCORE"
 _BATCH_TOKENS = 4096

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Parsed, parse
+from capo_bench.prompts.responses import Parsed, parse
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import habit_names, habits
-from capo_bench.stats import Array, Estimate, ItemSums, Measured, Undefined, bootstrap, estimate
+from capo_bench.stats.resampling import (
+    Array,
+    Estimate,
+    ItemSums,
+    Measured,
+    Undefined,
+    bootstrap,
+    estimate,
+)
 
 _BINS = 8
 _KEPT: dict[bytes, tuple[Array, Array]] = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from capo_bench.metrics.bertscore import Encoder, bertscore
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.text import rouge_l
-from capo_bench.stats import Array, Measured, Undefined, item_means
+from capo_bench.stats.resampling import Array, Measured, Undefined, item_means
 
 
 def contrast_metrics(cells: Cells, encoder: Encoder) -> dict[str, Measured]:

@@ -7,7 +7,7 @@ import numpy as np
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import Flags, Guards, excesses
 from capo_bench.metrics.labels import labels_agree
-from capo_bench.stats import Array, ItemSums, Measured, Undefined, item_means
+from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 _GUARDS = ("irrelevance_excess", "copy_excess", "ngram_excess")
 

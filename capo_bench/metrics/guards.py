@@ -23,7 +23,7 @@ from capo_bench.corpus.model import Corpus, Item
 from capo_bench.metrics.attribution import MIN_EXPLANATIONS
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import mask_content, normalise, words
-from capo_bench.stats import Array, Undefined
+from capo_bench.stats.resampling import Array, Undefined
 
 Flags = NDArray[np.bool_]
 Gram = tuple[str, ...]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from capo_bench.corpus.agreement import Weights, kappa
 from capo_bench.metrics.cells import Cells
-from capo_bench.stats import Array, ItemSums, Measured, item_means, ratio, sum_by_item
+from capo_bench.stats.resampling import Array, ItemSums, Measured, item_means, ratio, sum_by_item
 
 Flags = NDArray[np.bool_]
 

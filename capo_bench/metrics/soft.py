@@ -13,7 +13,7 @@ import numpy as np
 
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.labels import Flags, farther_end, indicators
-from capo_bench.stats import Array, ItemSums, ratio, sum_by_item
+from capo_bench.stats.resampling import Array, ItemSums, ratio, sum_by_item
 
 
 def lewidi_distances(cells: Cells) -> dict[str, ItemSums]:

@@ -13,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from capo_bench.metrics.bertscore import Encoder, bertscore
 from capo_bench.metrics.cells import Cells
-from capo_bench.stats import Array, Measured, Undefined, item_means
+from capo_bench.stats.resampling import Array, Measured, Undefined, item_means
 
 _rouge = RougeScorer(["rougeL"], use_stemmer=False)
 

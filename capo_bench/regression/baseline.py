@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from capo_bench.corpus.jsonl import read_json, validated, write_text
+from capo_bench.files import read_json, validated, write_text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.regression.sides import OPTIONS, Side
 

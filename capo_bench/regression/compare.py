@@ -9,9 +9,13 @@ from math import isfinite
 import numpy as np
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.metrics.catalogue import ENCODED, Metric, bounds, metrics_of
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.regression.noninferiority import (
+from capo_bench.metrics.registry import ENCODED, Metric, bounds, metrics_of
+from capo_bench.regression.result import Flip, Judged, Result, Verdict
+from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.comparing import holm, runs_mean, runs_variance, welch_df, with_runs
+from capo_bench.stats.noninferiority import (
     ALPHA,
     detectable_drop,
     items_needed,
@@ -19,22 +23,14 @@ from capo_bench.regression.noninferiority import (
     unseen_p,
     worse_p,
 )
-from capo_bench.regression.result import Flip, Judged, Result, Verdict
-from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
-from capo_bench.score import Scorer
-from capo_bench.stats import (
+from capo_bench.stats.resampling import (
     Estimate,
     ItemSums,
     Measured,
     Resampled,
     Undefined,
-    holm,
     interval,
     resample,
-    runs_mean,
-    runs_variance,
-    welch_df,
-    with_runs,
 )
 
 MAX_DROPS: Mapping[str, float] = {

@@ -16,17 +16,17 @@ from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
 from capo_bench import __version__
-from capo_bench.corpus.jsonl import read_json
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness import tasks_path
+from capo_bench.files import read_json
+from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.options import Options, read_options
-from capo_bench.predictions import read_sample
 from capo_bench.regression.baseline import Baseline, BaselineRun
 from capo_bench.regression.compare import check_max_drops, compare, default_max_drops
 from capo_bench.regression.result import Result
 from capo_bench.regression.sides import OPTIONS, Side, mismatches, run_facts
 from capo_bench.regression.subset import stratified
+from capo_bench.scoring.options import Options, read_options
+from capo_bench.scoring.predictions import read_sample
 
 Mode = Literal["quick", "full"]
 QUICK_ITEMS = 40

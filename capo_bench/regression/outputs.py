@@ -19,8 +19,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from capo_bench.pages import escape_markdown
 from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Result
+from capo_bench.render.html import escape_markdown
 
 SHOWN = 20
 """Flips that are shown where people read; JSON has all."""

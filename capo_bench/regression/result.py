@@ -7,7 +7,7 @@
 | `inconclusive` | neither | neither: the items cannot tell |
 | `incomparable` | | the two did not answer the same; nothing is computed |
 
-"Ruled out" and "shown" mean p <= .05 one-sided after Holm (`capo_bench.regression.noninferiority`).
+"Ruled out" and "shown" mean p <= .05 one-sided after Holm (`capo_bench.stats.noninferiority`).
 A drop that is shown to be there, and to be smaller than `max_drop`, passes: the margin allows it.
 Where every response of every run is the same on both sides there is nothing to test: all pass.
 """
@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Literal
 
-from capo_bench.metrics.catalogue import Metric
+from capo_bench.metrics.registry import Metric
 from capo_bench.regression.sides import Mismatch
-from capo_bench.stats import Estimate
+from capo_bench.stats.resampling import Estimate
 
 Verdict = Literal["pass", "regressed", "inconclusive", "incomparable"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from capo_bench.corpus.jsonl import read_json
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json
 from capo_bench.leaderboard.board import BOARD, read_board
 from capo_bench.leaderboard.submission import CARD, read_submission
 from capo_bench.metrics.cells import Prediction
-from capo_bench.predictions import read_predictions
+from capo_bench.scoring.predictions import read_predictions
 
 OPTIONS = ("corpus", "data", "splits", "split", "valid_only")
 """The task options that say what was answered."""

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from capo_bench import __version__
-from capo_bench.prompts import Setting, task_name
+from capo_bench.prompts.prompter import Setting, task_name
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 

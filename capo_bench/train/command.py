@@ -15,10 +15,11 @@ import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from capo_bench.corpus.load import cache_folder, load
+from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Prompter, prompt_hash
+from capo_bench.files import cache_folder
+from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.card import Card, render

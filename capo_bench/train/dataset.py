@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
 from capo_bench.train.packing import Path, Tokens, common_prefix
 
 Prompt = Callable[[Item, str], str]
-"""The prompt for an item and an annotator: a `capo_bench.prompts.Prompter`."""
+"""The prompt for an item and an annotator: a `capo_bench.prompts.prompter.Prompter`."""
 
 Rejected = Literal["all", "same-label", "other-label"]
 Balance = Literal["both", "items", "annotators", "none"]

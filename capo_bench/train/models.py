@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from capo_bench.corpus.load import cache_folder
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import cache_folder
 
 ADAPTER_FILE = "adapter_config.json"
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from capo_bench.corpus.jsonl import partial_of
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import partial_of
 from capo_bench.train.dataset import Group
 
 _CHUNK = 64  # groups a file; an interrupted pass resumes at the last whole file

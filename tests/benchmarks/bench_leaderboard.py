@@ -22,17 +22,17 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from capo_bench import options
-from capo_bench.corpus import jsonl
 from capo_bench.corpus.load import load
-from capo_bench.corpus.mini import MiniWorld, nli_world, paraphrase_world
+from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.splits import with_splits
+from capo_bench.corpus.synthetic.mini import MiniWorld, nli_world, paraphrase_world
 from capo_bench.leaderboard import board_tables, page
 from capo_bench.leaderboard.board import build, find_boards
 from capo_bench.leaderboard.submission import Card, write_submission
 from capo_bench.metrics.bertscore import load_encoder
 from capo_bench.metrics.cells import Prediction, evaluated_cells
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring import options
 
 CARD = {
     "format": 1,

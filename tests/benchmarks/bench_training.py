@@ -37,7 +37,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from capo_bench.corpus.load import load
-from capo_bench.prompts import Prompter
+from capo_bench.prompts.prompter import Prompter
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory

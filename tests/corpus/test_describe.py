@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from capo_bench.corpus import jsonl
+from capo_bench.cli.data import app
 from capo_bench.corpus.describe import PairAgreement, SplitSummary, describe, tables
 from capo_bench.corpus.model import (
     Annotator,
@@ -19,7 +19,7 @@ from capo_bench.corpus.model import (
     Response,
     TaskSpec,
 )
-from capo_bench.data_cli import app
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 
 from .build import TASK, corpus_of, nli_record, write_lewidi

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capo_bench.corpus import jsonl
 from capo_bench.corpus.model import (
     Annotator,
     Corpus,
@@ -17,6 +16,7 @@ from capo_bench.corpus.model import (
     Response,
     TaskSpec,
 )
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 
 from .build import TASK, corpus_of

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from capo_bench.corpus.lewidi import read_lewidi_nli, read_lewidi_par
 from capo_bench.corpus.model import Response
+from capo_bench.corpus.readers.lewidi import read_lewidi_nli, read_lewidi_par
 from capo_bench.errors import CapoBenchError
 
 from .build import nli_record, par_record, write_lewidi

@@ -8,9 +8,10 @@ from typing import Any
 import datasets
 import pytest
 
-from capo_bench.corpus import jsonl, varierr
-from capo_bench.corpus.load import cache_folder, load
+from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl, varierr
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import cache_folder
 
 from .build import corpus_of, nli_record, pair, par_record, varierr_row, write_lewidi, write_lines
 

@@ -9,10 +9,10 @@ import datasets
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from capo_bench.corpus import jsonl, varierr
 from capo_bench.corpus.describe import describe
-from capo_bench.corpus.lewidi import read_lewidi_nli
 from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl, varierr
+from capo_bench.corpus.readers.lewidi import read_lewidi_nli
 from capo_bench.corpus.splits import groups
 
 # Whoever changes one of these makes every published score incomparable.

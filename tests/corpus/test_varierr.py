@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from capo_bench.corpus.model import Judgment, Response
-from capo_bench.corpus.varierr import read_varierr
+from capo_bench.corpus.readers.varierr import read_varierr
 from capo_bench.errors import CapoBenchError
 
 from .build import pair, varierr_row, write_lines

@@ -4,9 +4,9 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from capo_bench.controls import control_predictions
 from capo_bench.corpus.load import load
 from capo_bench.leaderboard.submission import Submission
+from capo_bench.scoring.controls import control_predictions
 from tests.leaderboard.build import written
 
 CORPUS = "mini-nli"

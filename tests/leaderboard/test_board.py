@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from capo_bench import report as report_module
-from capo_bench.cli import app
-from capo_bench.controls import control_predictions
+from capo_bench.cli.app import app
 from capo_bench.corpus.load import DATA_VARIABLE
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard import board as board_module
-from capo_bench.leaderboard import board_tables, contrasts, measured, page
+from capo_bench.leaderboard import board_tables, contrasts, page
 from capo_bench.leaderboard.board import build, find_boards, read_board
-from capo_bench.stats import Estimate
+from capo_bench.report import build as report_module
+from capo_bench.scoring import cache as measured
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.stats.resampling import Estimate
 from tests.leaderboard.boards import FEW, HOSTILE, board_folder, few_controls, mixed, small, submit
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards"

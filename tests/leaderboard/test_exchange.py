@@ -12,15 +12,15 @@ import yaml
 
 from capo_bench.corpus.load import load
 from capo_bench.leaderboard.exchange import SCHEMA_VERSION, every_eval_ever, write_lewidi
-from capo_bench.leaderboard.measured import Measurements
-from capo_bench.leaderboard.ranking import Contender
-from capo_bench.metrics.catalogue import metrics_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
-from capo_bench.options import Options
-from capo_bench.predictions import human_predictions
-from capo_bench.prompts import render_target
-from capo_bench.score import Scorer, Scores
-from capo_bench.stats import Estimate, Resampled, Undefined
+from capo_bench.metrics.registry import metrics_of
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.cache import Measurements
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.predictions import human_predictions
+from capo_bench.scoring.scorer import Scorer, Scores
+from capo_bench.stats.ranking import Contender
+from capo_bench.stats.resampling import Estimate, Resampled, Undefined
 from tests.corpus import build
 from tests.leaderboard.build import CARD, written
 

@@ -6,8 +6,9 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.leaderboard.ranking import Contender, Standing, pairwise_p, standings
-from capo_bench.stats import ItemSums, Resampled, permutation_p, ratio, resample, runs_mean
+from capo_bench.stats.comparing import permutation_p, runs_mean
+from capo_bench.stats.ranking import Contender, Standing, pairwise_p, standings
+from capo_bench.stats.resampling import ItemSums, Resampled, ratio, resample
 
 
 def mean_of(values):

@@ -9,7 +9,7 @@ import yaml
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
-from capo_bench.harness import tasks_path
+from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.submission import read_submission
 
 ASKED = {

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from capo_bench.controls import control_predictions
-from capo_bench.harness import tasks_path
+from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.findings import Finding, as_github
 from capo_bench.leaderboard.submission import read_submission
 from capo_bench.leaderboard.verify import TASK_VERSION, check_claims, verify
 from capo_bench.metrics.cells import evaluated_cells
-from capo_bench.options import Options
-from capo_bench.prompts import Prompter, prompt_hash
+from capo_bench.prompts.prompter import Prompter, prompt_hash
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.options import Options
 from tests.leaderboard.build import CARD, PREDICTIONS, edit_card, written
 
 RUN = CARD["runs"][0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
-from capo_bench.corpus.specs import NLI
+from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
 
 SCALE = TaskSpec(
     name="scale",

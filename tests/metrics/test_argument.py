@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from capo_bench.corpus.specs import NLI
+from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.argument import (
     MIN_EXPLANATIONS,
     fit_arguments,
     label_explanation_consistency,
 )
-from capo_bench.stats import Undefined
+from capo_bench.stats.resampling import Undefined
 
 from .build import SCALE, answer, corpus
 

@@ -6,10 +6,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from capo_bench.corpus.mini import mini_nli
+from capo_bench.corpus.synthetic.mini import mini_nli
 from capo_bench.metrics.attribution import MIN_EXPLANATIONS, attribution, fit_attributor
 from capo_bench.metrics.cells import evaluated_cells
-from capo_bench.stats import Undefined
+from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from capo_bench.corpus.mini import mini_nli
+from capo_bench.corpus.synthetic.mini import mini_nli
 from capo_bench.metrics import consistency
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.prompts import render_target
-from capo_bench.stats import Undefined, bootstrap
+from capo_bench.prompts.responses import render_target
+from capo_bench.stats.resampling import Undefined, bootstrap
 
 from .build import answer, corpus
 

@@ -5,7 +5,7 @@ import pytest
 
 from capo_bench.metrics.bertscore import bertscore, load_encoder
 from capo_bench.metrics.contrast import contrast_metrics
-from capo_bench.stats import Undefined
+from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from capo_bench.metrics.consistency import feature_divergence, fit_habits
-from capo_bench.stats import Undefined
+from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
 

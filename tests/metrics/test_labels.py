@@ -105,7 +105,7 @@ def test_qwk_is_scikit_learns(scale):
 
 
 def test_anad_divides_by_the_number_of_labels():
-    from capo_bench.corpus.specs import PARAPHRASE
+    from capo_bench.corpus.tasks import PARAPHRASE
 
     labels = PARAPHRASE.labels.labels
     human = corpus([{"A": [(label, "x")]} for label in labels for _ in labels], PARAPHRASE)

@@ -11,7 +11,7 @@ from capo_bench.corpus.model import LabelSpace, TaskSpec
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.metrics.soft import lewidi_distances, manhattan, wasserstein
-from capo_bench.prompts import render_target
+from capo_bench.prompts.responses import render_target
 
 from .build import SCALE, answer, corpus
 

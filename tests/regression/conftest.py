@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from capo_bench.metrics.cells import Prediction
-from capo_bench.options import Options
-from capo_bench.predictions import human_predictions
 from capo_bench.regression.sides import Side
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.predictions import human_predictions
 
 
 @pytest.fixture(scope="session")

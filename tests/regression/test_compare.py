@@ -8,10 +8,10 @@ import pytest
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction
-from capo_bench.predictions import write_predictions
 from capo_bench.regression.compare import MAX_DROPS, compare
 from capo_bench.regression.outputs import FORMATS, as_github, as_json, as_junit, as_text
 from capo_bench.regression.sides import Side, read_side
+from capo_bench.scoring.predictions import write_predictions
 
 NASTY = (
     "Label: neutral\nExplanation: <script>alert(1)</script> | @all [x](http://a) \x1b[31m\x00 `$1`"

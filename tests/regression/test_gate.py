@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import evaluated_cells
-from capo_bench.prompts import CUE, Prompter
+from capo_bench.prompts.prompter import Prompter
+from capo_bench.prompts.responses import CUE
 from capo_bench.regression.baseline import read_baseline, write_baseline
 from capo_bench.regression.gate import Checkpoint, Setup, gate, make_baseline
 from capo_bench.regression.subset import stratified
@@ -272,7 +273,7 @@ def test_pyargs_runs_a_test_for_each_metric(run, trained, file):
 _SUITE = """
 import pytest
 from capo_bench.regression.result import Judged, Result
-from capo_bench.metrics.catalogue import Metric
+from capo_bench.metrics.registry import Metric
 
 @pytest.fixture(scope="session")
 def capo_comparison():

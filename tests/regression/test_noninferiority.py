@@ -5,15 +5,10 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
-from capo_bench.regression.noninferiority import (
-    detectable_drop,
-    items_needed,
-    tail_p,
-    unseen_p,
-    worse_p,
-)
-from capo_bench.stats import ItemSums, difference, interval, permutation_p, ratio, resample
-from capo_bench.stats import runs_mean as mean_of
+from capo_bench.stats.comparing import difference, permutation_p
+from capo_bench.stats.comparing import runs_mean as mean_of
+from capo_bench.stats.noninferiority import detectable_drop, items_needed, tail_p, unseen_p, worse_p
+from capo_bench.stats.resampling import ItemSums, interval, ratio, resample
 
 
 def shares(right, of=4):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from capo_bench.corpus import jsonl
 from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Prompter, prompt_hash
+from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.command import main, run
 from capo_bench.train.dataset import Encoder
 from capo_bench.train.packed_trainer import PackedTrainer

@@ -8,7 +8,8 @@ from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Prompter, render_target
+from capo_bench.prompts.prompter import Prompter
+from capo_bench.prompts.responses import render_target
 from capo_bench.train.dataset import Encoder, Options, balanced
 from capo_bench.train.dataset import build as build_from
 from capo_bench.train.packing import build as build_trie

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts import Prompter
+from capo_bench.prompts.prompter import Prompter
 from capo_bench.train import attention
 from capo_bench.train.batches import compose
 from capo_bench.train.capo_config import CapoConfig

@@ -7,7 +7,7 @@ import evaluate
 
 from capo_bench.evaluate_modules import INPUTS, cells_of, flat
 from capo_bench.metrics.attribution import attribution, fit_attributor
-from capo_bench.stats import Undefined
+from capo_bench.stats.resampling import Undefined
 
 _DESCRIPTION = """\
 Does a classifier of writing style, fitted on the annotators' training explanations, take groups of

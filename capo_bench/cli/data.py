@@ -1,0 +1,118 @@
+"""`capo-bench data`: what a corpus is, conversion to the project's own format, and its checks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from capo_bench.corpus.describe import Description, describe, tables
+from capo_bench.corpus.load import SPECS, load
+from capo_bench.corpus.readers import jsonl
+from capo_bench.errors import CapoBenchError
+
+app = typer.Typer(
+    help="Describe, convert and check corpora of label-explanation pairs.", no_args_is_help=True
+)
+
+Spec = Annotated[str, typer.Argument(help=f"{', '.join(SPECS)}, or a .jsonl file in our format.")]
+Splits = Annotated[
+    Literal["capo", "native"],
+    typer.Option(help="The benchmark's splits, or only those that the data come with."),
+]
+DataPath = Annotated[
+    Path | None, typer.Option("--path", help="Data file or folder, if not found by itself.")
+]
+ValidOnly = Annotated[
+    bool, typer.Option("--valid-only", help="Only responses that their author confirmed.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines instead of text.")]
+
+
+@app.command("describe")
+def describe_command(
+    spec: Spec,
+    splits: Splits = "capo",
+    path: DataPath = None,
+    valid_only: ValidOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a corpus is: counts, labels, missing cells, agreement."""
+    description = describe(load(spec, splits=splits, path=path, valid_only=valid_only))
+    if as_json:
+        typer.echo(json.dumps(asdict(description), ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    for table in tables(description):
+        console.print(table)
+
+
+@app.command()
+def convert(
+    spec: Spec,
+    out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
+    splits: Splits = "capo",
+    path: DataPath = None,
+    valid_only: ValidOnly = False,
+) -> None:
+    """Write a corpus as a file in the project's own format."""
+    if out.suffix != ".jsonl":
+        raise CapoBenchError(f"{out} does not end in .jsonl, by which a corpus file is known")
+    corpus = load(spec, splits=splits, path=path, valid_only=valid_only)
+    jsonl.write(corpus, out)
+    typer.echo(f"{out}: wrote {_summary(describe(corpus))}")
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="A .jsonl file in the project's own format.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a file in the project's own format; stop at its first error, naming the line."""
+    description = describe(jsonl.read(file))
+    remarks = _remarks(description)
+    if as_json:
+        typer.echo(json.dumps({"valid": True, "remarks": remarks, **asdict(description)}, indent=2))
+        return
+    typer.echo(f"{file}: valid, {_summary(description)}")
+    for remark in remarks:
+        typer.echo(f"  note: {remark}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schemas of the project's own format: the header line and the item lines."""
+    typer.echo(json.dumps(jsonl.json_schema(), indent=2))
+
+
+def _summary(d: Description) -> str:
+    kind = "synthetic corpus" if d.synthetic else "corpus"
+    splits = ", ".join(f"{s.items} {name}" for name, s in d.splits.items() if name != "none")
+    return (
+        f"{kind} {d.name} ({d.task}, {d.label_kind} labels): {d.items} items"
+        f"{f' ({splits})' if splits else ''}, {len(d.annotators)} annotators, "
+        f"{d.responses} responses; fingerprint {d.fingerprint}"
+    )
+
+
+def _remarks(d: Description) -> list[str]:
+    """What a valid file may have unawares."""
+    remarks = []
+    if "none" in d.splits:
+        remarks.append(
+            f"{d.splits['none'].items} items have no split; the whole corpus is split 60/20/20 % "
+            "when it is loaded"
+        )
+    if d.crossing_groups:
+        remarks.append(f"{d.crossing_groups} groups of items with a shared context cross splits")
+    silent = [a.id for a in d.annotators if not a.responses]
+    if silent:
+        remarks.append(f"annotators without a response: {', '.join(silent)}")
+    wordless = [a.id for a in d.annotators if a.responses and a.mean_words is None]
+    if wordless:
+        remarks.append(f"annotators without an explanation: {', '.join(wordless)}")
+    return remarks

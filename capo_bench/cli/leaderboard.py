@@ -1,0 +1,227 @@
+"""The commands of leaderboards: `submit`, `verify` and `leaderboard ...`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from capo_bench.errors import CapoBenchError
+
+if TYPE_CHECKING:
+    from capo_bench.leaderboard.submission import Submission
+    from capo_bench.scoring.scorer import Scorer
+
+app = typer.Typer(help="Leaderboards that anyone can recompute.", no_args_is_help=True)
+export = typer.Typer(help="Write submissions in the formats of others.", no_args_is_help=True)
+app.add_typer(export, name="export")
+
+
+def submit(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="lm-eval's output folder (--log_samples); several: seeds of one system."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="The submission's folder, leaderboards/BOARD/submissions/ID.")
+    ],
+    card: Annotated[
+        Path | None, typer.Option(help="YAML with what the results cannot know.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the card; goes before --card.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task, if the results have several.")] = None,
+) -> None:
+    """Make a submission from the output of lm-eval; never asks, names all that is missing."""
+    from capo_bench.leaderboard.submit import read_given
+    from capo_bench.leaderboard.submit import submit as make
+
+    made = make(results, output, read_given(card, settings or []), task)
+    counts = ", ".join(map(str, map(len, made.predictions)))
+    runs = "run" if len(made.predictions) == 1 else "runs"
+    print(f"{made.folder}: {len(made.predictions)} {runs} ({counts} responses); read its card.yaml")
+    print(f"Check it: capo-bench verify {made.folder}")
+
+
+def verify(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Submissions, folders of them, or folders of boards.")
+    ],
+    board: Annotated[
+        Path | None, typer.Option(help="board.yaml; default: that of the board they lie in.")
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Without a board: the corpus, by name or file.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
+    splits: Annotated[Literal["capo", "native"], typer.Option()] = "capo",
+    split: Annotated[str, typer.Option(help="Without a board: the split.")] = "test",
+    valid_only: Annotated[bool, typer.Option(help="Self-validated responses only.")] = False,
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
+    form: Annotated[
+        Literal["rich", "json", "github"], typer.Option("--format", help="For whom to print.")
+    ] = "rich",
+) -> None:
+    """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check."""
+    from rich.progress import track
+
+    from capo_bench.leaderboard.board import SUBMISSIONS, read_board
+    from capo_bench.leaderboard.findings import as_github, as_json, as_text
+    from capo_bench.leaderboard.submission import find_submissions
+    from capo_bench.leaderboard.verify import verify as check
+    from capo_bench.scoring.options import Options
+
+    asked: list[tuple[Path, Scorer, str | None]] = []
+    for folder in folders:
+        home = None if corpus else _board(folder, board)
+        if home is None:
+            options = Options(str(corpus), None, splits, split, valid_only, bertscore=bertscore)
+        else:
+            options = read_board(home).options(home)
+        scorer = replace(options, data=str(data) if data else None).scorer()
+        below = folder / SUBMISSIONS if home == folder.absolute() else folder
+        asked += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
+    progress = Console(stderr=True)
+    found = [
+        check(one, scorer, name)
+        for one, scorer, name in track(
+            asked, "verifying", console=progress, disable=len(asked) == 1, transient=True
+        )
+    ]
+    if form == "json":
+        print(json.dumps(as_json(found), indent=2))
+    for one in found:
+        if form == "rich":
+            Console().print(as_text(one), soft_wrap=True)
+        elif form == "github":
+            for finding in one.findings:
+                print(as_github(finding, Path.cwd()))
+    refused = sum(bool(one.errors) for one in found)
+    if form == "rich" and len(found) > 1:
+        print(f"{len(found)} submissions: {len(found) - refused} accepted, {refused} refused")
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schemas of a submission: its card, and a line of its predictions."""
+    from capo_bench.leaderboard.submission import schemas
+
+    print(json.dumps(schemas(), indent=2))
+
+
+@export.command("every-eval-ever")
+def export_every_eval_ever(
+    folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Write recomputed scores as a record of Every Eval Ever (EvalEval coalition)."""
+    from time import time
+
+    from capo_bench.files import write_text
+    from capo_bench.leaderboard.exchange import every_eval_ever
+    from capo_bench.scoring.cache import load, measure
+
+    submission, scorer = _accepted(folder)
+    runs = submission.predictions
+    measurements = load(scorer, runs) or measure(scorer, runs)
+    record = every_eval_ever(submission, scorer, measurements, time())
+    write_text(output, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    print(f"{output}: {len(record['evaluation_results'])} results")
+
+
+@export.command("lewidi")
+def export_lewidi(
+    folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
+    output: Annotated[Path, typer.Option(help="The folder to write the TSV files to.")],
+) -> None:
+    """Write predictions as LeWiDi-2025's Codabench takes them; corpora of LeWiDi only."""
+    from capo_bench.leaderboard.exchange import write_lewidi
+
+    submission, scorer = _accepted(folder)
+    files, unread = write_lewidi(submission, scorer, output)
+    print("\n".join(map(str, files)))
+    if unread:
+        print(f"In {unread} responses no label could be read; they stand as no label, or as 0.")
+
+
+def _accepted(folder: Path) -> tuple[Submission, Scorer]:
+    """A submission in its board, if verification accepts it, and the board's scorer."""
+    from capo_bench.leaderboard.board import read_board
+    from capo_bench.leaderboard.submission import read_submission
+    from capo_bench.leaderboard.verify import verify as check
+
+    home = _board(folder, None)
+    scorer = read_board(home).options(home).scorer()
+    for finding in check(folder, scorer, home.name).errors:
+        raise CapoBenchError(f"{finding.file}: {finding.message}")
+    return read_submission(folder), scorer
+
+
+@app.command()
+def build(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of leaderboards, one folder a board.")
+    ] = Path("leaderboards"),
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Also each run's full report, and local.html.")
+    ] = False,
+) -> None:
+    """Recompute all boards: tables and page. Exit 0: all ranked, 1: submissions refused, 2: failed.
+
+    Only what was never scored takes time. --reports writes pages with the corpora's texts, for local
+    use: BOARD/reports, and local.html, which is index.html with links to them.
+    """
+    from rich.progress import track
+
+    from capo_bench.files import write_text
+    from capo_bench.leaderboard import board_tables, contrasts, page
+    from capo_bench.leaderboard.board import build as build_board
+    from capo_bench.leaderboard.board import find_boards
+    from capo_bench.leaderboard.board_reports import write_reports
+
+    progress = Console(stderr=True)
+    boards = []
+    for one in find_boards(folder):
+        shown = partial(track, description=f"{one.name}: scoring", console=progress)
+        board = build_board(one, shown)
+        board_tables.write(board)
+        write_text(board.folder / "map.svg", page.draw(board))
+        if board.spec.contrasts:
+            contrasts.write(board, contrasts.contrasts(board))
+        boards.append(board)
+        print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
+        for name, reason in board.refused:
+            print(f"  refused {name!r}: {reason!r}")
+    page.write(boards, folder / "index.html")
+    print(folder / "index.html")
+    if reports:
+        links = write_reports(boards, partial(track, description="reports", console=progress))
+        page.write(boards, folder / "local.html", links)
+        print(folder / "local.html")
+    if any(board.refused for board in boards):
+        raise typer.Exit(1)
+
+
+def _board(folder: Path, file: Path | None) -> Path:
+    """The folder of the board that a submission, a folder of them or a board itself lies in."""
+    from capo_bench.leaderboard.board import BOARD
+
+    start = folder.absolute()
+    places = [file.absolute().parent] if file else [start, start.parent, start.parent.parent]
+    home = next((place for place in places if (place / BOARD).is_file()), None)
+    if home is None:
+        raise CapoBenchError(
+            f"{folder} lies in no board ({BOARD} two folders up); move it into one, or verify it "
+            "with --board or --corpus"
+        )
+    return home

@@ -1,0 +1,61 @@
+"""`capo-bench study`: what happens when one thing about the annotators changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+app = typer.Typer(
+    help="Learning curves, overfitting, a held-out annotator, crowds.", no_args_is_help=True
+)
+
+
+@app.command()
+def run(
+    study: Annotated[
+        Literal["history", "overfitting", "held-out", "crowd"], typer.Argument(help="Which one.")
+    ],
+    model: Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")],
+    corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")
+    ],
+    folder: Annotated[Path, typer.Option(help="Folder of the study: predictions, table, figure.")],
+    hardware: Annotated[str, typer.Option(help="What it runs on, for the table.")],
+    preset: Annotated[
+        Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")
+    ] = "gpu",
+) -> None:
+    """Train, evaluate and build; what stands is not run again."""
+    from capo_bench.corpus.readers import jsonl
+    from capo_bench.experiments.designs import DESIGNS, SIZES
+    from capo_bench.experiments.ladder import PRESETS, Ladder, climb_shown
+    from capo_bench.experiments.study import write
+    from capo_bench.scoring.options import Options
+
+    design = DESIGNS[study](corpus, PRESETS[preset], SIZES[preset], folder, output)
+    for place, made in ((folder, design.corpora), (output, design.private)):
+        for name, content in made.items():
+            jsonl.write(content, place / name)
+    ladder = Ladder(model, corpus, output, PRESETS[preset], design.rungs)
+    climb_shown(ladder, Console(stderr=True))
+    write(design, ladder, folder, hardware, Options(corpus).scorer().encoder)
+    build([folder])
+
+
+@app.command()
+def build(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of studies.")],
+) -> None:
+    """Score the predictions again and write table and figure."""
+    from capo_bench.experiments.study import build as build_study
+
+    progress = Console(stderr=True)
+    for folder in folders:
+        for file in build_study(folder, partial(track, description=folder.name, console=progress)):
+            print(file)

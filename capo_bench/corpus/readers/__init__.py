@@ -1,0 +1,1 @@
+"""One module a file format that corpora come in."""

@@ -1,0 +1,1 @@
+"""Corpora whose annotators are made: their true behaviour is known, so that scores can be checked."""

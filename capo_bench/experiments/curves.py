@@ -1,0 +1,87 @@
+"""The figure of a study: metrics over what it varies, a line for each kind of system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.render.figures import GREY, LINES, STYLE, curve
+from capo_bench.stats.resampling import Estimate, Undefined
+
+Estimates = Mapping[str, Estimate | Undefined]
+
+PANELS: Mapping[str, str] = {
+    "label_accuracy": "label accuracy",
+    "item_relevance": "relevance",
+    "ngram_excess": "repeated phrase (excess)",
+    "attribution_at_1": "attribution @1",
+    "explanation_consistency": "consistency",
+    "copy_excess": "copied from training (excess)",
+}
+_DASHES = ("--", ":")
+
+
+def draw(
+    title: str,
+    x: str,
+    points: Sequence[tuple[str, float, Estimates]],
+    references: Mapping[str, Estimates],
+    file: Path,
+) -> None:
+    """Draws one panel a metric as SVG; the same points give the same bytes.
+
+    Args:
+        title: What the study asks.
+        x: What it varies.
+        points: Line, place along it, and what was measured there.
+        references: By name, rows that do not depend on `x`, at most two.
+        file: Where to.
+
+    Raises:
+        CapoBenchError: If the file cannot be written.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+        panels = figure.subplots(2, 3).flat
+        for axes, (metric, name) in zip(panels, PANELS.items(), strict=True):
+            _panel(axes, metric, points, references)
+            axes.set_title(name)
+            axes.set_xlabel(x)
+        figure.suptitle(title, x=0.01, ha="left")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file, metadata={"Date": None})
+        except OSError as error:
+            raise CapoBenchError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _panel(
+    axes: Axes,
+    metric: str,
+    points: Sequence[tuple[str, float, Estimates]],
+    references: Mapping[str, Estimates],
+) -> None:
+    labels = list(dict.fromkeys(label for label, _, _ in points))
+    for label, line in zip(labels, LINES, strict=False):
+        found = [
+            (at, one)
+            for name, at, estimates in points
+            if name == label and isinstance(one := estimates[metric], Estimate)
+        ]
+        curve(axes, label, found, line)
+    for (name, estimates), dashes in zip(references.items(), _DASHES, strict=False):
+        if isinstance(one := estimates[metric], Estimate):
+            axes.axhline(one.value, color=GREY, linestyle=dashes, linewidth=1.2, label=name)
+    ticks = sorted({at for _, at, _ in points})
+    if metric != "explanation_consistency":  # which has no bounds; all others are shares
+        axes.set_ylim(0, 1.02)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{at:g}" for at in ticks])
+    axes.minorticks_off()

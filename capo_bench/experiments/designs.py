@@ -1,0 +1,298 @@
+"""What each study runs and which rows its table has.
+
+All studies answer the validation split (or, to see what was memorised, the train split), so that the
+test split stays for the boards. Within a study every system takes equally many updates: what differs
+between its rows is what the study varies, not how long they were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from capo_bench.corpus.load import load
+from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.synthetic.mini import nli_world, paraphrase_world
+from capo_bench.experiments.ladder import Options, Preset, Rung, rungs
+from capo_bench.prompts.prompter import Setting
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the studies are.
+
+    Attributes:
+        history: Numbers of training items, for the learning curve.
+        items: Items that are evaluated, the first ones of the split.
+        sft: Options of fine-tuning beside the ladder preset's.
+        capo: Options of CAPO beside the ladder preset's.
+        annotators: Numbers of annotators of the synthetic crowds.
+        crowd_items: Items of each crowd.
+        crowd_capo: Options of CAPO on a crowd beside those, for an item of a crowd costs several
+            times as much.
+    """
+
+    history: tuple[int, ...]
+    items: int
+    sft: Options
+    capo: Options
+    annotators: tuple[int, ...]
+    crowd_items: int
+    crowd_capo: Options = field(default_factory=dict)
+
+
+SIZES: Mapping[str, Size] = {
+    "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40),
+    "cpu": Size(
+        history=(30, 100, 300),
+        items=50,
+        sft={"max_steps": 40, "eval_strategy": "no"},
+        capo={"max_steps": 30},
+        annotators=(4, 50),
+        crowd_items=250,
+        crowd_capo={"max_steps": 15},
+    ),
+    "gpu": Size(
+        (10, 30, 100, 300), 100, {"max_steps": 110}, {"max_steps": 75}, (4, 16, 50, 200), 500
+    ),
+}
+"""By the ladder preset that it goes with."""
+
+RESPONSES_AN_ITEM = 8  # of a crowd's items, on average
+FEW, MANY = 15, 30  # training responses: a crowd's annotators with at most, and with at least
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a study's table.
+
+    Attributes:
+        name: As the table shows it.
+        rung: Whose responses it scores.
+        corpus: What they answer: a corpus's name, or a file in the study's folder.
+        annotators: Targets that are scored; all where empty.
+        curve: Line of the figure that it belongs to.
+        x: Its place along the figure.
+    """
+
+    name: str
+    rung: Rung
+    corpus: str
+    annotators: tuple[str, ...] = ()
+    curve: str = ""
+    x: float | None = None
+
+    @property
+    def split(self) -> str:
+        """The split that they answer."""
+        return str(self.rung.metadata["split"])
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study.
+
+    Attributes:
+        title: What it asks.
+        about: What differs between its rows.
+        rows: Its rows, in the order of the table.
+        x: What the figure's horizontal axis is; empty where it has none.
+        before: Rungs that are not in the table, but which others start from.
+        corpora: By file name, synthetic corpora that belong into the study's folder.
+        private: By file name, corpora made of others' data, which stay beside the checkpoints.
+    """
+
+    title: str
+    about: str
+    rows: tuple[Row, ...]
+    x: str = ""
+    before: tuple[Rung, ...] = ()
+    corpora: Mapping[str, Corpus] = field(default_factory=dict)
+    private: Mapping[str, Corpus] = field(default_factory=dict)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """Every rung once, each after the one that it starts from."""
+        every = (*self.before, *(row.rung for row in self.rows))
+        return tuple({rung.name: rung for rung in every}.values())
+
+
+def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """Learning curves over the number of items that each annotator has answered."""
+    untrained = _asked(Rung("history-0", "prompted", "zero-shot"), size)
+    rows = [Row("Zero-shot, untrained", untrained, corpus)]
+    for items in size.history:
+        sft, capo = _pair(f"history-{items}", "tag", preset, size, {"train_items": items})
+        rows.append(Row(f"SFT, {items} items", sft, corpus, curve="SFT", x=items))
+        rows.append(Row(f"CAPO, {items} items", capo, corpus, curve="CAPO", x=items))
+    return Design(
+        "How much history does it take?",
+        "The same number of updates on responses to fewer or more training items; fewer are among "
+        "more.",
+        tuple(rows),
+        "training items",
+    )
+
+
+def overfitting(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """The ladder's first seed, asked for items that it was trained on and for items that are new."""
+    trained = tuple(
+        rung
+        for rung in rungs(preset, ablations=False)
+        if rung.train and rung.seed == preset.seeds[0]
+    )
+    rows = []
+    for rung in trained:
+        for split in ("train", "validation"):
+            name = f"overfitting-{rung.system}-{split}"
+            again = replace(rung, system=name, start=rung.system, train={})
+            asked = _asked(again, size, split)
+            rows.append(Row(f"{rung.system.upper()}, {split} items", asked, corpus))
+    return Design(
+        "Learned or memorised?",
+        "The ladder's SFT and CAPO checkpoints, seed 0, on training items and on new ones.",
+        tuple(rows),
+        before=trained,
+    )
+
+
+def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """An annotator whose responses train nothing, met only through a profile of them."""
+    whole = load(corpus)
+    held = whole.annotator_ids[-1]
+    seen = whole.annotator_ids[:-1]
+    rest = without(whole, held)
+    file = f"{rest.name}.jsonl"
+    sft, capo = _pair("held-out", "profile", preset, size, {}, corpus=str(output / file))
+    untrained = Rung("held-out-untrained", "prompted", "profile")
+    rows = []
+    for name, rung in (("Untrained", untrained), ("SFT", sft), ("CAPO", capo)):
+        asked = _asked(rung, size, corpus=corpus)
+        rows.append(Row(f"{name}, annotator {held} (held out)", asked, corpus, annotators=(held,)))
+        others = f"{name}, annotators {', '.join(seen)}"
+        rows.append(Row(others, asked, corpus, annotators=seen))
+    return Design(
+        "Does it carry over to an annotator that training never met?",
+        f"Trained with profile prompts on annotators {', '.join(seen)}; annotator {held} is in no "
+        "training response, not even a rejected one, and is known by profile alone.",
+        tuple(rows),
+        private={file: rest},
+    )
+
+
+def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """Few annotators and many, who have answered unequally often, on synthetic items."""
+    world = nli_world if load(corpus).task.name == "nli" else paraphrase_world
+    corpora: dict[str, Corpus] = {}
+    rows = []
+    for count in size.annotators:
+        coverage = unequal_shares(count) if count > RESPONSES_AN_ITEM else (1.0,) * count
+        made = world(items=size.crowd_items, annotators=count, coverage=coverage).corpus
+        file = f"crowd-{count}.jsonl"
+        corpora[file] = replace(made, name=f"crowd-{count}")
+        place = str(folder / file)
+        base = Rung(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
+        slower = replace(size, capo={**size.capo, **size.crowd_capo})
+        sft, capo = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=place)
+        rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
+        rows.append(Row(f"SFT, {count} annotators", sft, file, curve="SFT", x=count))
+        rows.append(Row(f"CAPO, {count} annotators", capo, file, curve="CAPO", x=count))
+        few, many = _by_history(made)
+        for what, annotators in ((f"at most {FEW}", few), (f"at least {MANY}", many)):
+            if annotators and len(annotators) < count:
+                name = f"CAPO, {count} annotators: those with {what} training responses"
+                rows.append(Row(name, capo, file, annotators=annotators))
+    return Design(
+        "Do cost and quality scale with the crowd?",
+        "Synthetic crowds on the same items, all of four annotators answering every item, of a "
+        f"larger crowd some {RESPONSES_AN_ITEM} an item, unequally often.",
+        tuple(rows),
+        "annotators",
+        corpora=corpora,
+    )
+
+
+DESIGNS: Mapping[str, Callable[[str, Preset, Size, Path, Path], Design]] = {
+    "history": history,
+    "overfitting": overfitting,
+    "held-out": held_out,
+    "crowd": crowd,
+}
+"""By name; each takes the corpus, the sizes of runs and study, its folder and the checkpoints'."""
+
+
+def without(corpus: Corpus, annotator: str) -> Corpus:
+    """The corpus as if one annotator had never been asked."""
+    items = []
+    for item in corpus.items:
+        cells = {
+            one: tuple(
+                replace(
+                    response,
+                    judgments=tuple(j for j in response.judgments if j.annotator != annotator),
+                )
+                for response in responses
+            )
+            for one, responses in item.cells.items()
+            if one != annotator
+        }
+        idk = tuple(one for one in item.idk if one != annotator)
+        items.append(replace(item, cells=cells, idk=idk))
+    return replace(
+        corpus,
+        name=f"{corpus.name}-without-{annotator}",
+        annotators=tuple(one for one in corpus.annotators if one.id != annotator),
+        items=tuple(items),
+    )
+
+
+def asking_only(corpus: Corpus, split: str, annotators: tuple[str, ...]) -> Corpus:
+    """The corpus with a split in which nobody but these annotators has answered; training stays."""
+    if not annotators:
+        return corpus
+    items = tuple(
+        item
+        if item.split != split
+        else replace(
+            item, cells={one: found for one, found in item.cells.items() if one in annotators}
+        )
+        for item in corpus.items
+    )
+    return replace(corpus, items=items)
+
+
+def unequal_shares(count: int) -> tuple[float, ...]:
+    """Shares of the items that a crowd's annotators answer: the r-th most diligent about r ** -.7.
+
+    Scaled to `RESPONSES_AN_ITEM` an item, none above 1.
+    """
+    raw = [(rank + 1) ** -0.7 for rank in range(count)]
+    return tuple(min(1.0, RESPONSES_AN_ITEM * one / sum(raw)) for one in raw)
+
+
+def _by_history(corpus: Corpus) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    counts = {one: len(corpus.responses("train", one)) for one in corpus.annotator_ids}
+    few = tuple(one for one, count in counts.items() if count <= FEW)
+    return few, tuple(one for one, count in counts.items() if count >= MANY)
+
+
+def _asked(rung: Rung, size: Size, split: str = "validation", **metadata: str) -> Rung:
+    """The rung, evaluated as studies do."""
+    return replace(rung, evaluate={"limit": size.items}, metadata={"split": split, **metadata})
+
+
+def _pair(
+    system: str,
+    setting: Setting,
+    preset: Preset,
+    size: Size,
+    train: Options,
+    corpus: str | None = None,
+) -> tuple[Rung, Rung]:
+    """SFT, and CAPO from there."""
+    sft = {**preset.train, **preset.sft, **size.sft, **train, "seed": 0}
+    capo = {**preset.train, **preset.capo, **size.capo, **train, "seed": 0}
+    first = Rung(f"{system}-sft", "sft", setting, 0, None, sft, corpus)
+    then = Rung(f"{system}-capo", "capo", setting, 0, first.system, capo, corpus)
+    return _asked(first, size), _asked(then, size)

@@ -1,0 +1,318 @@
+"""A study's folder: `study.yaml`, predictions, and the table and figure that are built from them.
+
+As on a board, no score is believed: `build` recomputes all of them from the predictions.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.experiments.curves import draw
+from capo_bench.experiments.designs import Design, asking_only
+from capo_bench.experiments.ladder import Ladder
+from capo_bench.files import validated, write_text
+from capo_bench.harness.paths import tasks_path
+from capo_bench.leaderboard.board_tables import estimate_json
+from capo_bench.leaderboard.contrasts import SHOWN
+from capo_bench.leaderboard.submission import Line, Text, read_yaml
+from capo_bench.metrics.cells import Prediction
+from capo_bench.render.html import escape_markdown
+from capo_bench.scoring.cache import load, measure
+from capo_bench.scoring.controls import HUMAN, control_predictions
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.predictions import human_predictions, read_predictions, write_predictions
+from capo_bench.scoring.scorer import Scorer, Scores
+from capo_bench.stats.resampling import Estimate, Undefined
+
+STUDY, PREDICTIONS = "study.yaml", "predictions"
+REFERENCES = (HUMAN, "swapped", "constant", "random-train")
+"""Control rows of every table; on the train split, which impostors know, the humans alone."""
+
+Track = Callable[[Sequence["RowSpec"]], Iterable["RowSpec"]]
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RowSpec(BaseModel):
+    """One row of `study.yaml`."""
+
+    model_config = _STRICT
+
+    name: Annotated[Line, Field(description="As the table shows it.")]
+    predictions: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9._-]+\.jsonl$", description=f"A file in {PREDICTIONS}/.")
+    ]
+    corpus: Annotated[Line, Field(description="A corpus's name, or a .jsonl file of the folder.")]
+    split: Annotated[Line, Field(description="The split that was answered.")]
+    annotators: Annotated[list[Line], Field(description="Targets scored; none: all of them.")] = []
+    curve: Annotated[str, Field(description="Line of the figure that it belongs to.")] = ""
+    x: Annotated[float | None, Field(description="Its place along the figure.")] = None
+    seconds: Annotated[
+        dict[Line, float], Field(description="Wall time of `train` and `evaluate`.")
+    ] = {}
+    commands: Annotated[dict[Line, Text], Field(description="What was run.")] = {}
+
+
+class StudySpec(BaseModel):
+    """What `study.yaml` says."""
+
+    model_config = _STRICT
+
+    title: Line
+    about: Text
+    model: Annotated[Line, Field(description="The base model.")]
+    hardware: Annotated[Line, Field(description="What it ran on.")]
+    bertscore: Annotated[Line, Field(description="BERTScore's encoder.")]
+    x: Annotated[str, Field(description="The figure's horizontal axis; empty: no figure.")] = ""
+    rows: Annotated[list[RowSpec], Field(min_length=1)]
+
+
+_spec: TypeAdapter[StudySpec] = TypeAdapter(StudySpec)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row of a table.
+
+    Attributes:
+        name: As the table shows it.
+        scores: All metrics.
+        spec: Where it comes from; `None` for a reference.
+        kind: `system`, `human` or `control`.
+    """
+
+    name: str
+    scores: Scores
+    spec: RowSpec | None
+    kind: str
+
+
+def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore: str) -> None:
+    """Writes predictions and `study.yaml` of a study whose rungs all stand.
+
+    Args:
+        design: The study.
+        ladder: What ran its rungs.
+        folder: The study's folder.
+        hardware: What it ran on.
+        bertscore: The encoder that its tables are built with.
+
+    Raises:
+        CapoBenchError: If a rung has no results, or they answer another corpus.
+    """
+    known = {(step.rung.name, step.kind): step for step in ladder.steps()}
+    rows = []
+    for row in design.rows:
+        results = ladder.results(row.rung)
+        if results is None:
+            raise CapoBenchError(f"{row.rung.name} has no results yet; run the study first")
+        samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
+        found = read_predictions(samples)
+        corpus = _options(folder, row.corpus, row.split, bertscore).load()
+        found.check(samples, corpus)
+        file = f"{row.rung.name}.jsonl"
+        write_predictions(folder / PREDICTIONS / file, corpus, found.predictions)
+        steps = [
+            known[row.rung.name, kind]
+            for kind in ("train", "evaluate")
+            if (row.rung.name, kind) in known
+        ]
+        rows.append(
+            {
+                "name": row.name,
+                "predictions": file,
+                "corpus": row.corpus,
+                "split": row.split,
+                "annotators": list(row.annotators),
+                "curve": row.curve,
+                "x": None if row.x is None else float(row.x),
+                "seconds": {step.kind: step.seconds for step in steps if step.seconds is not None},
+                "commands": {step.kind: _portable(step.command, ladder, folder) for step in steps},
+            }
+        )
+    spec = {
+        "title": design.title,
+        "about": design.about,
+        "model": Path(ladder.model).name,
+        "hardware": hardware,
+        "bertscore": bertscore,
+        "x": design.x,
+        "rows": rows,
+    }
+    write_text(folder / STUDY, yaml.safe_dump(spec, sort_keys=False, width=100))
+
+
+def _portable(command: Sequence[str], ladder: Ladder, folder: Path) -> str:
+    """A command without the interpreter and with names in the place of this machine's folders."""
+    text = shlex.join(("python", *command[1:]))
+    for place, name in (
+        (folder, "FOLDER"),
+        (ladder.output, "RUNS"),
+        (tasks_path(), "TASKS"),
+        (ladder.model, Path(ladder.model).name),
+    ):
+        text = text.replace(str(place), name)
+    return text
+
+
+def read(folder: Path) -> StudySpec:
+    """Reads a `study.yaml`.
+
+    Raises:
+        CapoBenchError: If it is missing, no plain YAML, or not in the schema.
+    """
+    value, _ = read_yaml(folder / STUDY)
+    return validated(_spec, value, str(folder / STUDY), "see leaderboards/studies for examples")
+
+
+def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
+    """Scores every row, and below the rows that answer the same cells their references.
+
+    Args:
+        folder: The study's folder.
+        spec: Its `study.yaml`.
+        track: Wraps the rows, to show progress.
+
+    Raises:
+        CapoBenchError: If predictions are missing, damaged or answer another corpus.
+    """
+    systems, references = [], []
+    asked = set()
+    for row in track(spec.rows):
+        file = folder / PREDICTIONS / row.predictions
+        found = read_predictions(file)
+        options = _options(folder, row.corpus, row.split, spec.bertscore)
+        found.check(file, options.load())
+        scorer = _scorer(options, tuple(row.annotators))
+        kept = _only(found.predictions, row.annotators)
+        systems.append(Scored(row.name, _scores(scorer, kept), row, "system"))
+        cells = frozenset((one.item, one.annotator) for one in kept)
+        where = (row.corpus, row.split, cells)
+        if where in asked:
+            continue
+        asked.add(where)
+        which = ", ".join(
+            part
+            for part in (
+                row.corpus if len({one.corpus for one in spec.rows}) > 1 else "",
+                row.split if len({one.split for one in spec.rows}) > 1 else "",
+                _named(row.annotators),
+            )
+            if part
+        )
+        for name, predictions in _references(options).items():
+            own = tuple(one for one in predictions if (one.item, one.annotator) in cells)
+            title = f"{name} ({which})" if which else name
+            kind = "human" if name == HUMAN else "control"
+            references.append(Scored(title, _scores(scorer, own), None, kind))
+    return systems + references
+
+
+def build(folder: Path, track: Track = iter) -> list[Path]:
+    """Writes `table.md`, `table.json` and, where the study has an axis, `curves.svg`.
+
+    Returns:
+        The files.
+
+    Raises:
+        CapoBenchError: As `read` and `score` do.
+    """
+    spec = read(folder)
+    rows = score(folder, spec, track)
+    written = [folder / "table.md", folder / "table.json"]
+    write_text(written[0], markdown(spec, rows))
+    data = {"title": spec.title, "rows": [_row_json(row) for row in rows]}
+    write_text(written[1], json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    if spec.x:
+        written.append(folder / "curves.svg")
+        lines = [(r.spec.curve, r.spec.x, r.scores.estimates) for r in rows if r.spec and r.spec.x]
+        references = [r for r in rows if r.kind == "human" or r.name.startswith("swapped")]
+        alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
+        draw(spec.title, spec.x, lines, alone, written[-1])
+    return written
+
+
+def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
+    """The table for people."""
+    lines = [
+        f"# {escape_markdown(spec.title)}",
+        "",
+        f"{escape_markdown(spec.about)} Model: {escape_markdown(spec.model)}. Ran on: "
+        f"{escape_markdown(spec.hardware)}; training and evaluation in seconds of wall time. "
+        "Intervals: 95 %, clustered on the item.",
+        "",
+        f"| row | responses | {' | '.join(SHOWN.values())} | train s | evaluate s |",
+        f"|---|---|{'---|' * len(SHOWN)}---|---|",
+    ]
+    for row in rows:
+        name = escape_markdown(row.name)
+        cells = [_cell(row.scores.estimates[metric]) for metric in SHOWN]
+        seconds = row.spec.seconds if row.spec else {}
+        times = [
+            f"{seconds[kind]:.0f}" if kind in seconds else "" for kind in ("train", "evaluate")
+        ]
+        shown = name if row.kind == "system" else f"*{name}*"
+        lines.append(f"| {shown} | {row.scores.n_responses} | {' | '.join([*cells, *times])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(found: Estimate | Undefined) -> str:
+    if isinstance(found, Undefined):
+        return "–"
+    text = f"{found.value:.3f} [{found.low:.2f}, {found.high:.2f}]"
+    return text.replace("-", "−")
+
+
+def _row_json(row: Scored) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "items": row.scores.n_items,
+        "responses": row.scores.n_responses,
+        "metrics": {name: estimate_json(one) for name, one in row.scores.estimates.items()},
+    }
+
+
+def _options(folder: Path, corpus: str, split: str, bertscore: str) -> Options:
+    place = str(folder / Path(corpus).name) if corpus.endswith(".jsonl") else corpus
+    return Options(place, split=split, bertscore=bertscore)
+
+
+@cache
+def _scorer(options: Options, annotators: tuple[str, ...]) -> Scorer:
+    scorer = options.scorer()
+    if not annotators:
+        return scorer
+    corpus = asking_only(scorer.corpus, scorer.split, annotators)
+    return Scorer(corpus, scorer.split, scorer.encoder)
+
+
+@cache
+def _references(options: Options) -> Mapping[str, Sequence[Prediction]]:
+    corpus = options.load()
+    if options.split == "train":
+        return {HUMAN: human_predictions(corpus, "train")}
+    found = control_predictions(corpus, options.split)
+    return {name: found[name] for name in REFERENCES}
+
+
+def _only(predictions: Sequence[Prediction], annotators: Sequence[str]) -> tuple[Prediction, ...]:
+    return tuple(one for one in predictions if not annotators or one.annotator in annotators)
+
+
+def _named(annotators: Sequence[str]) -> str:
+    return f"{len(annotators)} annotators" if len(annotators) > 4 else ", ".join(annotators)
+
+
+def _scores(scorer: Scorer, predictions: Sequence[Prediction]) -> Scores:
+    runs = (tuple(predictions),)
+    return (load(scorer, runs) or measure(scorer, runs)).scores

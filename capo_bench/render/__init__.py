@@ -1,0 +1,1 @@
+"""How numbers, maps, pages and figures look, wherever they are shown."""

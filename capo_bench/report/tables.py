@@ -1,0 +1,118 @@
+"""Scores as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from capo_bench.metrics.registry import Metric
+from capo_bench.scoring.controls import HUMAN, ControlRow
+from capo_bench.scoring.scorer import Scores
+from capo_bench.stats.resampling import Estimate, Undefined
+
+
+def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Table:
+    """One row a metric: direction, value, clustered standard error and 95 % interval."""
+    synthetic = " (synthetic)" if scores.signature["synthetic"] else ""
+    undefined = [
+        f"{name} is not defined, because {found.reason}."
+        for name, found in scores.estimates.items()
+        if isinstance(found, Undefined)
+    ]
+    signature = ", ".join(f"{key} {value}" for key, value in scores.signature.items())
+    table = Table(
+        title=f"{title}\n{scores.signature['corpus']}{synthetic}, {scores.signature['split']}: "
+        f"{scores.n_items} items, {scores.n_responses} responses",
+        title_justify="left",
+        caption="\n".join(["Intervals by bootstrap over items.", *undefined, signature]),
+        caption_justify="left",
+    )
+    table.add_column("axis")
+    table.add_column("metric", no_wrap=True)
+    table.add_column("")
+    for heading in ("value", "stderr", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    axis = None
+    for metric in metrics:
+        found = scores.estimates[metric.name]
+        if axis not in (None, metric.axis):
+            table.add_section()
+        row = [metric.axis if metric.axis != axis else "", metric.name]
+        row.append("↑" if metric.higher_is_better else "↓")
+        axis = metric.axis
+        if isinstance(found, Undefined):
+            table.add_row(*row, "not defined", "", "")
+        else:
+            interval = f"{found.low:.3f} .. {found.high:.3f}"
+            table.add_row(*row, f"{found.value:.4f}", f"{found.stderr:.4f}", interval)
+    return table
+
+
+_GUARD_COLUMNS = {
+    "faithful rate": "faithful_rate",
+    "off item": "irrelevance_excess",
+    "copied": "copy_excess",
+    "phrase": "ngram_excess",
+}
+_AXIS_COLUMNS = {
+    "label accuracy": "label_accuracy",
+    "BERTScore F1": "bertscore_f1",
+    "item relevance": "item_relevance",
+    "attributed @1": "attribution_at_1",
+    "consistency": "explanation_consistency",
+}
+
+
+def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
+    """Control rows, each value above its 95 % interval: headline and guards, then the two axes."""
+    signature = rows[0].scores.signature
+    synthetic = " (synthetic)" if signature["synthetic"] else ""
+    guards = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        title=f"Controls of {signature['corpus']}{synthetic}, {signature['split']}: headline and "
+        "guards",
+        caption="human − row is paired by item. Off item, copied, phrase: what exceeds the "
+        "annotator's own behaviour in training and is taken off the faithful rate.",
+    )
+    axes = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        title="The two axes: content (label, BERTScore, relevance) and identity",
+        caption="\n".join(
+            [
+                "Intervals by bootstrap over items.",
+                *{
+                    f"{name} is not defined, because {found.reason}.": None
+                    for row in rows
+                    for name, found in row.scores.estimates.items()
+                    if isinstance(found, Undefined)
+                },
+                ", ".join(f"{key} {value}" for key, value in signature.items()),
+            ]
+        ),
+    )
+    for table in (guards, axes):
+        table.title_justify = table.caption_justify = "left"
+        table.add_column("row", no_wrap=True)
+    for heading in ("faithful rate", "human − row", *list(_GUARD_COLUMNS)[1:]):
+        guards.add_column(heading, justify="right")
+    for heading in _AXIS_COLUMNS:
+        axes.add_column(heading, justify="right")
+    for row in rows:
+        found = row.scores.estimates
+        headline, *excesses = (_above(found[name]) for name in _GUARD_COLUMNS.values())
+        below = "" if row.name == HUMAN else _above(row.below_human)
+        guards.add_row(row.name, headline, below, *excesses)
+        axes.add_row(row.name, *(_above(found[name]) for name in _AXIS_COLUMNS.values()))
+    return [guards, axes]
+
+
+def _above(found: Estimate | Undefined) -> str:
+    if isinstance(found, Undefined):
+        return "not defined"
+    return f"{found.value:.3f}\n[dim]{found.low:.2f}–{found.high:.2f}[/dim]"

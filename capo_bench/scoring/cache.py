@@ -1,0 +1,176 @@
+"""What a board needs of one row, measured once and kept by what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.files import cache_folder, partial_of, read_json, write_text
+from capo_bench.metrics.cells import Prediction, join
+from capo_bench.metrics.registry import bounds, metrics_of
+from capo_bench.scoring.scorer import Scorer, Scores, conclude
+from capo_bench.stats.comparing import runs_mean, with_runs
+from capo_bench.stats.ranking import Contender
+from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined, resample
+
+Runs = Sequence[Sequence[Prediction]]
+
+_FORMAT = 2  # of the files; raised whenever they mean something else
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The scores of one system over its runs.
+
+    Attributes:
+        scores: The mean over the runs, its intervals widened by their spread (`stats.with_runs`).
+        contenders: By metric, all that ranks and contrasts need of it; an undefined one is `nan`.
+    """
+
+    scores: Scores
+    contenders: Mapping[str, Contender]
+
+    @property
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """By metric, the value of each run, in their order; `nan` where undefined."""
+        return {name: one.runs for name, one in self.contenders.items()}
+
+
+def key(scorer: Scorer, runs: Runs) -> str:
+    """16 hex digits that change with whatever the measurements of these runs depend on."""
+    texts = [sorted((p.item, p.annotator, p.response) for p in run) for run in runs]
+    content = json.dumps([_FORMAT, scorer.signature, texts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def load(scorer: Scorer, runs: Runs) -> Measurements | None:
+    """What was kept of these runs, or `None`.
+
+    Raises:
+        CapoBenchError: If the file is damaged.
+    """
+    file = _file(key(scorer, runs))
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, framework="numpy") as kept:
+            meta = json.loads(kept.metadata()["measurements"])
+            contenders = {
+                name: Contender(
+                    Resampled(
+                        value, kept.get_tensor(f"{name}.draws"), kept.get_tensor(f"{name}.without")
+                    ),
+                    tuple(runs),
+                    bounds(name, scorer.corpus),
+                )
+                for name, (value, runs) in meta.pop("contenders").items()
+            }
+        estimates = {
+            name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
+            for name, found in meta.pop("metrics").items()
+        }
+        return Measurements(Scores(estimates, **meta), contenders)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CapoBenchError(
+            f"{file} cannot be read ({error}); delete it, it is a cache"
+        ) from error
+
+
+def measure(scorer: Scorer, runs: Runs) -> Measurements:
+    """Scores runs of one system and keeps the result for `load`.
+
+    Args:
+        scorer: The scorer of the board.
+        runs: Runs that answer every cell of the split (`verify.check_cells`).
+
+    Raises:
+        CapoBenchError: As `capo_bench.metrics.cells.join` does, or if the result cannot be kept.
+    """
+    cells = [join(scorer.corpus, scorer.split, run) for run in runs]
+    found = [scorer.measure(one) for one in cells]
+    estimates: dict[str, Estimate | Undefined] = {}
+    contenders = {}
+    for name in (metric.name for metric in metrics_of(scorer.corpus)):
+        each = [one[name] for one in found]
+        mean = _mean(each)
+        limits = bounds(name, scorer.corpus)
+        one = Contender(_resampled(mean), tuple(map(_value, each)), limits)
+        contenders[name] = one
+        estimated = mean if isinstance(mean, Undefined) else conclude(one.found)
+        estimates[name] = (
+            estimated
+            if isinstance(estimated, Undefined)
+            else with_runs(estimated, len(cells[0].items), [one.runs]).within(*limits)
+        )
+    scores = Scores(estimates, len(cells[0].items), len(cells[0]), scorer.signature)
+    measurements = Measurements(scores, contenders)
+    _keep(_file(key(scorer, runs)), measurements)
+    return measurements
+
+
+def remembered(name: str, make: Callable[[], list[str]]) -> list[str]:
+    """Texts that are made once and kept under a name.
+
+    Args:
+        name: As from `key`, and what is kept of it.
+        make: Makes them.
+
+    Raises:
+        CapoBenchError: If the file is damaged or cannot be written.
+    """
+    file = cache_folder() / "scores" / f"{name}.json"
+    if not file.exists():
+        write_text(file, json.dumps(make()))
+    return list(map(str, read_json(file)))
+
+
+def _mean(runs: Sequence[Measured]) -> Measured:
+    defined = [run for run in runs if not isinstance(run, Undefined)]
+    undefined = [run for run in runs if isinstance(run, Undefined)]
+    return undefined[0] if undefined else runs_mean(defined)
+
+
+def _resampled(found: Measured) -> Resampled:
+    nothing = np.empty(0)
+    return (
+        Resampled(float("nan"), nothing, nothing)
+        if isinstance(found, Undefined)
+        else resample(found)
+    )
+
+
+def _value(found: Measured) -> float:
+    return float("nan") if isinstance(found, Undefined) else found.value()
+
+
+def _file(name: str) -> Path:
+    return cache_folder() / "scores" / f"{name}.safetensors"
+
+
+def _keep(file: Path, measurements: Measurements) -> None:
+    contenders = measurements.contenders
+    meta: dict[str, Any] = {
+        **measurements.scores.as_json(),
+        "contenders": {name: (one.found.value, one.runs) for name, one in contenders.items()},
+    }
+    tensors = {
+        f"{name}.{part}": getattr(one.found, part)
+        for name, one in contenders.items()
+        for part in ("draws", "without")
+    }
+    partial = partial_of(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={"measurements": json.dumps(meta)})
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise CapoBenchError(f"{file} cannot be written: {error}; free space there") from error

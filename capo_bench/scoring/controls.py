@@ -1,0 +1,342 @@
+"""Control rows: impostors that answer a whole split without being the annotator, and the humans.
+
+A metric is worth what it does to them. Apart from `human`, no row reads the target's own response to
+the item: what an impostor may know is the item, the train split, and what other annotators answered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.attribution import fit_attributor
+from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
+from capo_bench.metrics.style import FUNCTION_WORDS, words
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.scorer import Scorer, Scores
+from capo_bench.stats.comparing import estimate_difference
+from capo_bench.stats.resampling import Estimate, Measured, Undefined
+
+HUMAN = "human"
+
+_FUNCTION = frozenset(FUNCTION_WORDS)
+_STUFFED_FROM, _STUFFED_WITH = 12, 8
+
+
+def control_predictions(
+    corpus: Corpus, split: str = "test", seed: int = 0
+) -> dict[str, tuple[Prediction, ...]]:
+    """The responses of every control row to every labelled cell of a split.
+
+    | row | label | explanation |
+    |---|---|---|
+    | `human` | the target's own (the ceiling) | the target's own, the first of the cell |
+    | `other-annotator` | of a random other annotator of the item | theirs |
+    | `swapped` | of the annotator next in the corpus's order | theirs |
+    | `others-majority` | the others' majority | of another annotator, with that label if any |
+    | `wrong-item` | the target's own for another item of the split | theirs for that item |
+    | `empty` | none | none |
+    | `constant` | the target's most frequent in training | the target's most typical in training |
+    | `majority-template` | the others' majority | one template that quotes the item |
+    | `random-train` | the others' majority | a random training explanation of the target |
+    | `nearest-train` | the others' majority | the target's for the nearest training item |
+    | `favourite-phrase` | as `other-annotator` | with the target's favourite 3-gram appended |
+    | `best-train-appended` | as `other-annotator` | with the target's most typical one appended |
+    | `refilled-train` | the others' majority | `nearest-train` with the item's words filled in |
+    | `spliced-train` | the others' majority | halves of two training explanations, refilled |
+    | `stuffed` | as `others-majority` | with frequent function words of the target appended |
+
+    The others' majority is their most frequent label for the item (the median of ordinal ones); most
+    typical is what the attribution classifier takes for the target's most surely; the favourite
+    3-gram is the one whose rate exceeds that of the others most. Where nobody else answered the item,
+    another annotator's random training response stands in for theirs.
+
+    Pure and deterministic: every choice has a generator of its own, seeded with `seed`, its purpose,
+    the item and the annotator. Rows that build on another annotator's response share it.
+
+    Args:
+        corpus: The corpus.
+        split: The split to answer; not `train`, which the impostors know.
+        seed: Another seed gives other random choices.
+
+    Raises:
+        CapoBenchError: If the split is `train` or has no labelled cells, there is one annotator
+            only, or one of the evaluated annotators has no training explanations.
+    """
+    cells = evaluated_cells(corpus, split)
+    if split == "train":
+        raise CapoBenchError("control rows know the train split; choose another split to answer")
+    if not cells:
+        raise CapoBenchError(f"split {split} of corpus {corpus.name} has no labelled cells")
+    if len(corpus.annotator_ids) < 2:
+        raise CapoBenchError(f"corpus {corpus.name} has one annotator; controls need two or more")
+    impostor = _Impostor(corpus, cells)
+    rows: dict[str, list[Prediction]] = {}
+    for item, annotator in cells:
+        for row, text in _answers(impostor, item, annotator, seed).items():
+            rows.setdefault(row, []).append(Prediction(item.id, annotator, text))
+    return {row: tuple(predictions) for row, predictions in rows.items()}
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """One control row, scored.
+
+    Attributes:
+        name: As in `control_predictions`.
+        scores: All metrics.
+        below_human: `faithful_rate` of the row `human` minus this row's, paired by item.
+    """
+
+    name: str
+    scores: Scores
+    below_human: Estimate | Undefined
+
+    def as_json(self) -> dict[str, Any]:
+        """As `Scores.as_json`, and `below_human`."""
+        below = self.below_human
+        gap = {"undefined": below.reason} if isinstance(below, Undefined) else asdict(below)
+        return {**self.scores.as_json(), "below_human": gap}
+
+
+def score_controls(
+    scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]
+) -> Iterator[ControlRow]:
+    """Scores control rows one by one, `human` first.
+
+    Args:
+        scorer: The scorer of their corpus and split.
+        predictions: As from `control_predictions`.
+    """
+    human: Measured | None = None
+    for name, row in predictions.items():
+        cells = join(scorer.corpus, scorer.split, row)
+        measured = scorer.measure(cells)
+        headline = measured["faithful_rate"]
+        human = headline if human is None else human
+        below = estimate_difference(human, headline)
+        yield ControlRow(name, scorer.summarise(cells, measured), below)
+
+
+def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[str, str]:
+    """What every row answers for one cell, by row, in the order of tables."""
+
+    def rng(row: str) -> Random:
+        return Random(f"{seed}/{row}/{item.id}/{annotator}")
+
+    own = item.cells[annotator]
+    own_labels = list(dict.fromkeys(response.label for response in own))
+    other = known.other(item, annotator, rng("other"))
+    agreeing = known.agreeing(item, annotator, rng("agreeing"))
+    near_item, near = known.nearest(item, annotator)
+    history = known.train[annotator]
+    typical, favourite = known.typical[annotator], known.favourite[annotator]
+    usual = known.function_words[annotator] or [""]
+    stuffing = " ".join(rng("stuffing").choices(usual, k=_STUFFED_WITH))
+    halves = [
+        _refill(response.explanation, source, item).split()
+        for source, response in rng("splicing").choices(history, k=2)
+    ]
+    first, second = (half[: -(-len(half) // 2)] for half in (halves[0], halves[1][::-1]))
+
+    def whole(response: Response) -> str:
+        return render_target([response.label], response.explanation)
+
+    def guessed(explanation: str) -> str:
+        return render_target([known.majority(item, annotator)], explanation)
+
+    return {
+        HUMAN: render_target(own_labels, own[0].explanation),
+        "other-annotator": whole(other),
+        "swapped": whole(known.next(item, annotator, rng("swapped"))),
+        "others-majority": guessed(agreeing.explanation),
+        "wrong-item": whole(known.elsewhere(item, annotator, rng("elsewhere"))),
+        "empty": "",
+        "constant": render_target([known.usual_label(annotator)], typical),
+        "majority-template": guessed(_template(known.corpus.task, item)),
+        "random-train": guessed(rng("train").choice(history)[1].explanation),
+        "nearest-train": guessed(near.explanation),
+        "favourite-phrase": whole(replace(other, explanation=f"{other.explanation} {favourite}")),
+        "best-train-appended": whole(replace(other, explanation=f"{other.explanation} {typical}")),
+        "refilled-train": guessed(_refill(near.explanation, near_item, item)),
+        "spliced-train": guessed(" ".join([*first, *second[::-1]])),
+        "stuffed": guessed(f"{agreeing.explanation} {stuffing}"),
+    }
+
+
+class _Impostor:
+    """What an impostor knows: the items, the train split, the other annotators' responses."""
+
+    def __init__(self, corpus: Corpus, cells: Sequence[tuple[Item, str]]) -> None:
+        self.corpus = corpus
+        self.cells = cells
+        self.train = {
+            annotator: [
+                pair for pair in corpus.responses("train", annotator) if pair[1].explanation
+            ]
+            for annotator in corpus.annotator_ids
+        }
+        for annotator in {annotator: None for _, annotator in cells}:
+            if not self.train[annotator]:
+                raise CapoBenchError(
+                    f"annotator {annotator} of corpus {corpus.name} has responses to answer for but "
+                    "no training explanations, so nobody can pose as them; leave the annotator out"
+                )
+
+    def others(self, item: Item, annotator: str) -> list[Response]:
+        """The other annotators' responses to the item."""
+        return [
+            response
+            for other in self.corpus.annotator_ids
+            if other != annotator
+            for response in item.cells.get(other, ())
+        ]
+
+    def other(self, item: Item, annotator: str, rng: Random) -> Response:
+        """A response of a random other annotator, to this item if there is one."""
+        answered = [a for a in self.corpus.annotator_ids if a != annotator and item.cells.get(a)]
+        if answered:
+            return rng.choice(item.cells[rng.choice(answered)])
+        return self._substitute(annotator, rng)
+
+    def next(self, item: Item, annotator: str, rng: Random) -> Response:
+        """The first response of the annotator who comes next and answered the item."""
+        ids = self.corpus.annotator_ids
+        at = ids.index(annotator)
+        for other in (*ids[at + 1 :], *ids[:at]):
+            if item.cells.get(other):
+                return item.cells[other][0]
+        return self._substitute(annotator, rng)
+
+    def _substitute(self, annotator: str, rng: Random) -> Response:
+        # Nobody else answered: someone else's training response stands in.
+        writers = [a for a, history in self.train.items() if a != annotator and history]
+        if not writers:
+            raise CapoBenchError(
+                f"corpus {self.corpus.name}: nobody but {annotator} has training explanations; "
+                "controls need two annotators or more"
+            )
+        return rng.choice(self.train[rng.choice(writers)])[1]
+
+    def majority(self, item: Item, annotator: str) -> str:
+        """The others' most frequent label, or median; where there are none, the target's usual."""
+        labels = [response.label for response in self.others(item, annotator)]
+        space = self.corpus.task.labels
+        if not labels:
+            return self.usual_label(annotator)
+        if space.kind == "ordinal":
+            return sorted(labels, key=space.labels.index)[(len(labels) - 1) // 2]
+        return max(space.labels, key=labels.count)
+
+    def usual_label(self, annotator: str) -> str:
+        """The target's most frequent training label."""
+        labels = [response.label for _, response in self.train[annotator]]
+        return max(self.corpus.task.labels.labels, key=labels.count)
+
+    @cached_property
+    def typical(self) -> dict[str, str]:
+        """Each annotator's training explanation that is most surely theirs, else their longest."""
+        attributor = fit_attributor(self.corpus, normalised=True)
+        columns: dict[str, int] = {}
+        if not isinstance(attributor, Undefined):
+            ids = self.corpus.annotator_ids
+            columns = {ids[a]: column for column, a in enumerate(attributor.annotators)}
+        found = {}
+        for annotator, history in self.train.items():
+            texts = [response.explanation for _, response in history]
+            if annotator in columns and not isinstance(attributor, Undefined):
+                inputs = [item.text for item, _ in history]
+                scores = attributor.log_probabilities(texts, inputs)[:, columns[annotator]]
+                found[annotator] = texts[int(scores.argmax())]
+            elif texts:
+                found[annotator] = max(texts, key=len)
+        return found
+
+    @cached_property
+    def favourite(self) -> dict[str, str]:
+        """Each annotator's 3-gram whose rate in training exceeds that of the others most."""
+        counts = {
+            a: Counter(g for _, r in history for g in ngrams(words(r.explanation), PHRASE_N))
+            for a, history in self.train.items()
+        }
+        found = {}
+        for annotator, own in counts.items():
+            theirs = sum((c for a, c in counts.items() if a != annotator), Counter())
+            n = max(len(self.train[annotator]), 1)
+            rest = max(sum(len(h) for a, h in self.train.items() if a != annotator), 1)
+            excess = {gram: own[gram] / n - theirs[gram] / rest for gram in own}
+            ranked = sorted(own, key=lambda gram: (excess[gram], gram))
+            found[annotator] = " ".join(ranked[-1]) if ranked else ""
+        return found
+
+    @cached_property
+    def function_words(self) -> dict[str, list[str]]:
+        """Each annotator's most frequent function words in training."""
+        return {
+            annotator: [
+                word
+                for word, _ in Counter(
+                    word
+                    for _, response in history
+                    for word in words(response.explanation)
+                    if word in _FUNCTION
+                ).most_common(_STUFFED_FROM)
+            ]
+            for annotator, history in self.train.items()
+        }
+
+    def nearest(self, item: Item, annotator: str) -> tuple[Item, Response]:
+        """The target's training response to the item that is most like this one."""
+        vectors, column, similarity = self._similarity
+        row = similarity[vectors[item.id]]
+        return max(self.train[annotator], key=lambda pair: row[column[pair[0].id]])
+
+    @cached_property
+    def _similarity(self) -> tuple[dict[str, int], dict[str, int], NDArray[np.float64]]:
+        vectors = fit_item_vectors(self.corpus)
+        items = list({item.id: item for item, _ in self.cells}.values())
+        train = self.corpus.split("train")
+        similarity = (vectors.items(items) @ vectors.items(train).T).toarray()
+        at = {item.id: index for index, item in enumerate(items)}
+        return at, {item.id: index for index, item in enumerate(train)}, similarity
+
+    def agreeing(self, item: Item, annotator: str, rng: Random) -> Response:
+        """A random response of another annotator that has the majority label, else any of theirs."""
+        label = self.majority(item, annotator)
+        agreeing = [r for r in self.others(item, annotator) if r.label == label]
+        return rng.choice(agreeing) if agreeing else self.other(item, annotator, rng)
+
+    def elsewhere(self, item: Item, annotator: str, rng: Random) -> Response:
+        """The target's response to another item of the split, else of the train split."""
+        own = [i for i, a in self.cells if a == annotator and i.id != item.id]
+        if own:
+            return rng.choice(own).cells[annotator][0]
+        return rng.choice(self.train[annotator])[1]
+
+
+def _refill(explanation: str, source: Item, target: Item) -> str:
+    """Replaces the words that an explanation shares with its item by words of another item."""
+    content = {word for text in source.text.values() for word in words(text)} - _FUNCTION
+    fill = [w for text in target.text.values() for w in words(text) if w not in _FUNCTION]
+    chosen: dict[str, str] = {}
+    out = []
+    for token in explanation.split():
+        word = next(iter(words(token)), "")
+        shared = word in content and fill
+        out.append(chosen.setdefault(word, fill[len(chosen) % len(fill)]) if shared else token)
+    return " ".join(out)
+
+
+def _template(task: TaskSpec, item: Item) -> str:
+    quoted = [f'the {title.lower()} is "{item.text[name]}"' for name, title in task.fields.items()]
+    return f"This is the answer because {' and '.join(quoted)}."

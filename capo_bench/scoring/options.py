@@ -1,0 +1,103 @@
+"""What an evaluation can be asked for, with defaults; read from a task's metadata or from flags."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any, TypeVar, overload
+
+from capo_bench.corpus.load import Splits, load
+from capo_bench.corpus.model import Corpus
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.bertscore import default_encoder
+from capo_bench.prompts.prompter import Setting
+from capo_bench.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys that a task's `metadata`, and with it `--metadata`, may set.
+
+    Attributes:
+        corpus: A name that `capo_bench.corpus.load.load` knows, or a corpus file.
+        data: Where the corpus's files lie; else the environment, the cache and the hub are tried.
+        splits: Our splits or the corpus's own.
+        split: The split to answer.
+        valid_only: Keep self-validated responses only.
+        setting: How the prompt introduces the annotator.
+        k: For `icl`, the most examples.
+        example_tokens: For `icl`, the most tokens that the examples may take.
+        tokenizer: For `icl`, what counts the tokens; default: the evaluated model's, where the
+            harness tells which that is, else an upper bound.
+        bertscore: BERTScore's encoder; default: the environment's, else `minilm` for the mini
+            corpora and `roberta-large` for all others.
+    """
+
+    corpus: str
+    data: str | None = None
+    splits: Splits = "capo"
+    split: str = "test"
+    valid_only: bool = False
+    setting: Setting = "zero-shot"
+    k: int = 10
+    example_tokens: int = 2048
+    tokenizer: str | None = None
+    bertscore: str | None = None
+
+    def load(self) -> Corpus:
+        """The corpus that is meant."""
+        return load(self.corpus, splits=self.splits, path=self.data, valid_only=self.valid_only)
+
+    def scorer(self) -> Scorer:
+        """A scorer for the split and encoder that are meant; one for all who ask for the same."""
+        offline = self.corpus.startswith("mini-")
+        encoder = self.bertscore or default_encoder("minilm" if offline else "roberta-large")
+        return _scorer(self.corpus, self.splits, self.data, self.valid_only, self.split, encoder)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, for results."""
+        return asdict(self)
+
+
+@lru_cache(maxsize=4)
+def _scorer(
+    corpus: str, splits: Splits, data: str | None, valid_only: bool, split: str, encoder: str
+) -> Scorer:
+    loaded = load(corpus, splits=splits, path=data, valid_only=valid_only)
+    return Scorer(loaded, split, encoder)
+
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+@overload
+def read_options(given: Mapping[str, Any]) -> Options: ...
+
+
+@overload
+def read_options(given: Mapping[str, Any], kind: type[Kind]) -> Kind: ...
+
+
+def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Options:
+    """Picks the options out of a task's metadata.
+
+    The harness adds the model's arguments to the metadata, so unknown keys are normal; one that
+    nearly is an option is a slip.
+
+    Args:
+        given: The metadata, or flags.
+        kind: Which options there are.
+
+    Raises:
+        CapoBenchError: On such a slip, or if no corpus is named.
+    """
+    known = [field.name for field in fields(kind)]
+    for key in given:
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        if key not in known and close:
+            raise CapoBenchError(f"unknown metadata key {key!r}; did you mean {close[0]!r}?")
+    if not given.get("corpus"):
+        raise CapoBenchError('no corpus is named; set one with --metadata \'{"corpus": "nli"}\'')
+    return kind(**{key: given[key] for key in known if given.get(key) is not None})

@@ -1,0 +1,296 @@
+"""Scores of one set of predictions: every metric, once, with its uncertainty.
+
+A `Scorer` holds what depends on the corpus alone (the fitted attributor, the annotators' habits,
+the references' encodings), so that many sets of predictions share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capo_bench import __version__
+from capo_bench.corpus.model import Corpus
+from capo_bench.metrics.argument import (
+    ArgumentClassifier,
+    fit_arguments,
+    label_explanation_consistency,
+)
+from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
+from capo_bench.metrics.bertscore import encoder_signature, load_encoder
+from capo_bench.metrics.cells import Cells, Prediction, join
+from capo_bench.metrics.consistency import (
+    HabitBins,
+    HabitDivergence,
+    explanation_consistency,
+    feature_divergence,
+    fit_habits,
+)
+from capo_bench.metrics.contrast import contrast_metrics
+from capo_bench.metrics.faithful import faithful_metrics
+from capo_bench.metrics.guards import Guards, excesses, fit_guards
+from capo_bench.metrics.labels import label_agreement, labels_agree
+from capo_bench.metrics.registry import GROUP_SIZES, metrics_of
+from capo_bench.metrics.soft import lewidi_distances
+from capo_bench.metrics.text import content_metrics, rouge_l
+from capo_bench.stats.resampling import (
+    Estimate,
+    Measured,
+    Resampled,
+    Undefined,
+    interval,
+    item_means,
+    resample,
+)
+
+METRICS_VERSION = 1
+"""Raised whenever a metric of the same name may come out differently."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All metrics of one set of predictions.
+
+    Attributes:
+        estimates: By metric name, in the order of tables; `Undefined` says why there is no number.
+        n_items: Evaluated items.
+        n_responses: Evaluated responses, invalid ones among them.
+        signature: Exactly what was computed: versions, corpus, split, encoder.
+    """
+
+    estimates: dict[str, Estimate | Undefined]
+    n_items: int
+    n_responses: int
+    signature: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; an undefined metric has the key `undefined` with the reason."""
+        return {
+            "signature": self.signature,
+            "n_items": self.n_items,
+            "n_responses": self.n_responses,
+            "metrics": {
+                name: {"undefined": found.reason} if isinstance(found, Undefined) else asdict(found)
+                for name, found in self.estimates.items()
+            },
+        }
+
+
+NOBODY = -1
+"""In `Verdicts.attributed_to`: no annotator stands out, as for an empty explanation."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the metrics say of each single response; all arrays follow the order of the cells.
+
+    Attributes:
+        label_agrees: Whether the label agrees with the annotator's own, shape (cells,).
+        named: Indices in `corpus.annotator_ids` of the annotators that attribution can name.
+        probabilities: Of each of `named`, on normalised text, shape (cells, named).
+        attributed_to: Index in `corpus.annotator_ids` of the most probable annotator, or `NOBODY`.
+        relevant: Whether the explanation is closer to its item than to nine in ten others.
+        copied: Whether it is taken from the target's training explanations; means nothing where
+            `guarded` is false.
+        guarded: Whether the target has training explanations enough to tell a copy.
+        rouge_l: ROUGE-L against the target's own explanations, 0..1.
+    """
+
+    label_agrees: NDArray[np.bool_]
+    named: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    attributed_to: NDArray[np.int64]
+    relevant: NDArray[np.bool_] | Undefined
+    copied: NDArray[np.bool_] | Undefined
+    guarded: NDArray[np.bool_]
+    rouge_l: NDArray[np.float64]
+
+
+class Scorer:
+    """Scores predictions for one split of one corpus.
+
+    Args:
+        corpus: The corpus.
+        split: The split that is predicted.
+        encoder: BERTScore's encoder, as `load_encoder` takes it.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, encoder: str) -> None:
+        self.corpus = corpus
+        self.split = split
+        self.encoder = encoder
+
+    def score(self, predictions: Sequence[Prediction]) -> Scores:
+        """All metrics of `metrics_of(corpus)`.
+
+        Raises:
+            CapoBenchError: As `capo_bench.metrics.cells.join` does.
+        """
+        cells = join(self.corpus, self.split, predictions)
+        return self.summarise(cells, self.measure(cells))
+
+    def summarise(self, cells: Cells, measured: Mapping[str, Measured]) -> Scores:
+        """Values and intervals of what `measure` found for these cells."""
+        return Scores(
+            estimates={
+                metric.name: _estimated(measured[metric.name]) for metric in metrics_of(self.corpus)
+            },
+            n_items=len(cells.items),
+            n_responses=len(cells),
+            signature=self.signature,
+        )
+
+    def measure(self, cells: Cells, *, encoded: bool = True) -> dict[str, Measured]:
+        """Every metric as sums over items, for whoever resamples or compares them.
+
+        Args:
+            cells: The evaluated cells.
+            encoded: Without it, the metrics of `ENCODED` are left out and no encoder is needed.
+        """
+        invalid = [float(parsed.error is not None) for parsed in cells.parsed]
+        attributions, target_named = _attributions(cells, self._normalised, "")
+        raw_attributions, _ = _attributions(cells, self._raw, "raw_")
+        return {
+            **faithful_metrics(cells, self._guards, target_named),
+            **label_agreement(cells),
+            **lewidi_distances(cells),
+            **(self._encoded(cells) if encoded else {}),
+            **label_explanation_consistency(cells, self._arguments),
+            **attributions,
+            **raw_attributions,
+            "explanation_consistency": explanation_consistency(cells, self._habits),
+            "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
+        }
+
+    def _encoded(self, cells: Cells) -> dict[str, Measured]:
+        encoder = load_encoder(self.encoder)
+        return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
+
+    def verdicts(self, cells: Cells) -> Verdicts:
+        """What the metrics say of each single response."""
+        attributor, guards = self._normalised, self._guards
+        named = np.array([], dtype=np.int64)
+        probabilities = np.zeros((len(cells), 0))
+        attributed_to = np.full(len(cells), NOBODY)
+        if not isinstance(attributor, Undefined):
+            named = attributor.annotators
+            scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+            probabilities = np.exp(scores)
+            # As in `attributed`: a tie is nobody's.
+            alone = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) == 1
+            attributed_to = np.where(alone, named[scores.argmax(axis=1)], NOBODY)
+        relevant: NDArray[np.bool_] | Undefined
+        copied: NDArray[np.bool_] | Undefined
+        guarded = np.zeros(len(cells), dtype=np.bool_)
+        if isinstance(guards, Undefined):
+            relevant = copied = guards
+        elif len(self.corpus.split(self.split)) < 2:
+            relevant = copied = Undefined("the split has one item, so nothing is off the item")
+        else:
+            guarded = np.isin(cells.annotator, list(guards.own))
+            relevant, excess = excesses(cells, guards)
+            usual = [guards.own[a].copied if a in guards.own else 0.0 for a in cells.annotator]
+            copied = excess[:, 1] + usual > 0.5  # the excess is 1 or 0 less the annotator's rate
+        references = [[response.explanation for response in own] for own in cells.references]
+        return Verdicts(
+            label_agrees=labels_agree(cells),
+            named=named,
+            probabilities=probabilities,
+            attributed_to=attributed_to,
+            relevant=relevant,
+            copied=copied,
+            guarded=guarded,
+            rouge_l=rouge_l(cells.explanations, references),
+        )
+
+    def excess_by_annotator(self, cells: Cells) -> dict[str, dict[str, float]] | Undefined:
+        """What guards find beyond each annotator's own behaviour, as a share of the responses.
+
+        Returns:
+            By guard and annotator; -1..1, and what `irrelevance_excess`, `copy_excess` and
+            `ngram_excess` sum up where it is above 0. Annotators without guards are left out.
+        """
+        guards = self._guards
+        if isinstance(guards, Undefined):
+            return guards
+        if len(self.corpus.split(self.split)) < 2:
+            return Undefined("the split has one item, so nothing is off the item")
+        _, excess = excesses(cells, guards)
+        rows = {a: cells.annotator == a for a in guards.own if (cells.annotator == a).any()}
+        return {
+            name: {
+                self.corpus.annotator_ids[a]: float(excess[own, column].mean())
+                for a, own in rows.items()
+            }
+            for column, name in enumerate(("irrelevance_excess", "copy_excess", "ngram_excess"))
+        }
+
+    def habits(self, cells: Cells) -> list[HabitDivergence]:
+        """Which habits of each annotator the responses have caught; see `feature_divergence`."""
+        return feature_divergence(cells, self._habits)
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What the numbers depend on beside the predictions."""
+        return {
+            "capo_bench": __version__,
+            "metrics": METRICS_VERSION,
+            "corpus": self.corpus.name,
+            "fingerprint": self.corpus.fingerprint,
+            "split": self.split,
+            "synthetic": self.corpus.synthetic,
+            "bertscore": encoder_signature(self.encoder),
+        }
+
+    @cached_property
+    def _normalised(self) -> Attributor | Undefined:
+        return fit_attributor(self.corpus, normalised=True)
+
+    @cached_property
+    def _raw(self) -> Attributor | Undefined:
+        return fit_attributor(self.corpus, normalised=False)
+
+    @cached_property
+    def _guards(self) -> Guards | Undefined:
+        return fit_guards(self.corpus)
+
+    @cached_property
+    def _arguments(self) -> ArgumentClassifier | Undefined:
+        return fit_arguments(self.corpus)
+
+    @cached_property
+    def _habits(self) -> HabitBins:
+        return fit_habits(self.corpus)
+
+
+def _attributions(
+    cells: Cells, attributor: Attributor | Undefined, variant: str
+) -> tuple[dict[str, Measured], NDArray[np.bool_] | Undefined]:
+    """Attribution by group size, and whether each response alone is attributed to its target."""
+    names = {k: f"attribution_{variant}at_{k}" for k in GROUP_SIZES}
+    if isinstance(attributor, Undefined):
+        return dict.fromkeys(names.values(), attributor), attributor
+    scores = attributor.log_probabilities(cells.explanations, cells.inputs)
+    known = attributor.annotators
+    measured = {name: attribution(cells, scores, known, k) for k, name in names.items()}
+    return measured, attributed(cells, scores, known)
+
+
+def _estimated(measured: Measured) -> Estimate | Undefined:
+    if isinstance(measured, Undefined):
+        return measured
+    return conclude(resample(measured))
+
+
+def conclude(resampled: Resampled) -> Estimate | Undefined:
+    """A metric with its uncertainty, from its resampled values."""
+    found = interval(resampled)
+    # NaN is the sums' way of saying so: nothing occurred that the metric could be taken over.
+    if found.value != found.value:
+        return Undefined("nothing was observed that it could be computed from")
+    return found

@@ -1,0 +1,1 @@
+"""All inference: intervals, comparisons, non-inferiority and ranks, always clustered on the item."""

@@ -1,1 +1,0 @@
-"""Studies beside the leaderboards: what happens when one thing about the annotators changes."""
