@@ -18,6 +18,7 @@ from capo_bench.corpus.model import (
 )
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json
 
 from .build import TASK, corpus_of
 
@@ -192,6 +193,6 @@ def test_several_labels_need_a_multilabel_space() -> None:
 def test_trailing_commas_only_between_values(tmp_path: Path) -> None:
     path = tmp_path / "meta.json"
     path.write_text('{"a": "x,}", "b": ["q\\",]", ], }', encoding="utf-8")
-    assert jsonl.read_json(path, trailing_commas=True) == {"a": "x,}", "b": ['q",]']}
+    assert read_json(path, trailing_commas=True) == {"a": "x,}", "b": ['q",]']}
     with pytest.raises(CapoBenchError, match="is not valid JSON"):
-        jsonl.read_json(path)
+        read_json(path)
