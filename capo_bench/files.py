@@ -27,9 +27,11 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise CapoBenchError(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise CapoBenchError(
+            f"cannot be read: {error.strerror}; check the path", file=path
+        ) from error
     except UnicodeDecodeError as error:
-        raise CapoBenchError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        raise CapoBenchError(f"is not UTF-8 text (byte {error.start})", file=path) from error
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -44,7 +46,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line, object_pairs_hook=_no_duplicates)
             except (ValueError, RecursionError) as error:
                 raise CapoBenchError(
-                    f"{path}, line {number}: not valid JSON ({error}); expected one value a line"
+                    f"not valid JSON ({error}); expected one value a line", file=path, line=number
                 ) from error
 
 
@@ -64,7 +66,7 @@ def read_json(path: Path, *, trailing_commas: bool = False) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_no_duplicates)
     except ValueError as error:
-        raise CapoBenchError(f"{path} is not valid JSON: {error}") from error
+        raise CapoBenchError(f"is not valid JSON: {error}", file=path) from error
 
 
 def write_json_lines(path: Path, values: list[Any]) -> None:
@@ -89,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        raise CapoBenchError(f"{path} cannot be written: {error.strerror}") from error
+        raise CapoBenchError(f"cannot be written: {error.strerror}", file=path) from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -111,14 +113,24 @@ def _without_trailing_commas(text: str) -> str:
     )
 
 
-def validated(adapter: TypeAdapter[T], value: Any, where: str, advice: str) -> T:
+def validated(
+    adapter: TypeAdapter[T],
+    value: Any,
+    advice: str,
+    *,
+    file: Path | str,
+    line: int | None = None,
+    id: str | None = None,
+) -> T:
     """A value checked against a type.
 
     Args:
         adapter: The type.
         value: What JSON gave.
-        where: File and line or id, for the message.
         advice: What to do about a fault, for the message.
+        file: Where the value comes from.
+        line: Its line there, from 1.
+        id: Its entry there, such as `item 12`.
 
     Raises:
         CapoBenchError: If the value does not fit; the first fault is named.
@@ -129,17 +141,22 @@ def validated(adapter: TypeAdapter[T], value: Any, where: str, advice: str) -> T
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise CapoBenchError(
-            f"{where}: {field}: {first['msg']} (got {str(first['input'])[:60]!r}); {advice}"
+            f"{field}: {first['msg']} (got {str(first['input'])[:60]!r}); {advice}",
+            file=file,
+            line=line,
+            id=id,
         ) from error
 
 
 @contextmanager
-def naming(source: str | Path) -> Iterator[None]:
-    """Puts a source's name before the message of a `CapoBenchError` raised inside."""
+def naming(source: str | Path, *, line: int | None = None, id: str | None = None) -> Iterator[None]:
+    """Says of a `CapoBenchError` raised inside where the fault is; what it knows itself stays."""
     try:
         yield
     except CapoBenchError as error:
-        raise CapoBenchError(f"{source}: {error}") from error
+        raise CapoBenchError(
+            error.message, file=source, line=error.line or line, id=error.id or id
+        ) from error
 
 
 def validated_line(adapter: TypeAdapter[T], path: Path, number: int, value: Any) -> T:
@@ -149,7 +166,7 @@ def validated_line(adapter: TypeAdapter[T], path: Path, number: int, value: Any)
         CapoBenchError: Naming file and line.
     """
     advice = "the format is printed by `capo-bench data schema`"
-    return validated(adapter, value, f"{path}, line {number}", advice)
+    return validated(adapter, value, advice, file=path, line=number)
 
 
 def cache_folder() -> Path:

@@ -267,7 +267,7 @@ def evaluate(key_file: Path, sheets: Sequence[Path]) -> Agreement:
             key or twice, or an answer that is missing or not one of the choices.
     """
     advice = "it is the file key.json that `capo-bench validate-humans export` wrote"
-    key: Key = validated(TypeAdapter(Key), read_json(key_file), str(key_file), advice)
+    key: Key = validated(TypeAdapter(Key), read_json(key_file), advice, file=key_file)
     rows = {row.row: row for row in key.rows}
     ratings: dict[str, dict[str, dict[str, str]]] = {}
     for path in sheets:

@@ -95,9 +95,9 @@ def test_bad_predictions(call, human, edit, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("score", "missing.jsonl", "--corpus", "mini-nli"), "missing.jsonl cannot be read"),
+        (("score", "missing.jsonl", "--corpus", "mini-nli"), "missing.jsonl: cannot be read"),
         (("data", "describe", "mini-what"), "unknown corpus 'mini-what'"),
-        (("data", "validate", "missing.jsonl"), "missing.jsonl cannot be read"),
+        (("data", "validate", "missing.jsonl"), "missing.jsonl: cannot be read"),
         (("run", "--model", "hf", "--model_args", "pretrained=/no/such/model"), "does not exist"),
         (("validate", "--metadata", "{oops"), "--metadata is not valid JSON"),
         (("validate", "capo_nothing"), "1 of 1 tasks failed"),
@@ -140,4 +140,4 @@ def test_the_installed_command_has_no_traceback(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("capo-bench: no.jsonl cannot be read")
+    assert done.stderr.startswith("capo-bench: no.jsonl: cannot be read")

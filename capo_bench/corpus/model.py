@@ -156,30 +156,37 @@ class Corpus:
             self._check(item, frozenset(ids))
 
     def _check(self, item: Item, annotators: frozenset[str]) -> None:
-        where = f"corpus {self.name}, item {item.id}"
+        corpus, where = f"corpus {self.name}", f"item {item.id}"
         if set(item.text) != set(self.task.fields):
             raise CapoBenchError(
-                f"{where}: the input texts are {sorted(item.text)}, "
-                f"expected {sorted(self.task.fields)}"
+                f"the input texts are {sorted(item.text)}, expected {sorted(self.task.fields)}",
+                file=corpus,
+                id=where,
             )
         unknown = [a for a in (*item.cells, *item.idk) if a not in annotators]
         if unknown:
             raise CapoBenchError(
-                f"{where}: annotator {unknown[0]!r} is not among the corpus's annotators "
-                f"({', '.join(sorted(annotators))}); add them to the header or mend the id"
+                f"annotator {unknown[0]!r} is not among the corpus's annotators "
+                f"({', '.join(sorted(annotators))}); add them to the header or mend the id",
+                file=corpus,
+                id=where,
             )
         for annotator, responses in item.cells.items():
             for response in responses:
                 if response.label not in self.task.labels.labels:
                     raise CapoBenchError(
-                        f"{where}, annotator {annotator}: unknown label {response.label!r}, "
-                        f"expected one of {', '.join(self.task.labels.labels)}"
+                        f"unknown label {response.label!r}, "
+                        f"expected one of {', '.join(self.task.labels.labels)}",
+                        file=corpus,
+                        id=f"{where}, annotator {annotator}",
                     )
             labels = {response.label for response in responses}
             if self.task.labels.kind != "multilabel" and len(labels) > 1:
                 raise CapoBenchError(
-                    f"{where}, annotator {annotator}: {len(labels)} labels {sorted(labels)} in a "
-                    f"{self.task.labels.kind} corpus; keep one, or declare the labels multilabel"
+                    f"{len(labels)} labels {sorted(labels)} in a "
+                    f"{self.task.labels.kind} corpus; keep one, or declare the labels multilabel",
+                    file=corpus,
+                    id=f"{where}, annotator {annotator}",
                 )
 
     @cached_property

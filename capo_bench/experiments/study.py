@@ -171,7 +171,7 @@ def read(folder: Path) -> StudySpec:
         CapoBenchError: If it is missing, no plain YAML, or not in the schema.
     """
     value, _ = read_yaml(folder / STUDY)
-    return validated(_spec, value, str(folder / STUDY), "see leaderboards/studies for examples")
+    return validated(_spec, value, "see leaderboards/studies for examples", file=folder / STUDY)
 
 
 def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:

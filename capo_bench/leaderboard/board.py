@@ -25,7 +25,6 @@ from capo_bench.leaderboard.submission import (
     Card,
     Line,
     Submission,
-    SubmissionError,
     Text,
     find_submissions,
     read_submission,
@@ -197,7 +196,7 @@ def read_board(folder: Path) -> BoardSpec:
     """
     file = folder / BOARD
     value, _ = read_yaml(file)
-    return validated(_spec, value, str(file), "see the boards of the project for examples")
+    return validated(_spec, value, "see the boards of the project for examples", file=file)
 
 
 def build(folder: Path, track: Track = iter) -> Board:
@@ -260,9 +259,9 @@ def _admitted(
     for one in folders:
         try:
             submission = read_submission(one)
-        except SubmissionError as error:
+        except CapoBenchError as error:
             line = f", line {error.line}" if error.line else ""
-            refused[one.name] = f"{error.file.name}{line}: {error.problem}"
+            refused[one.name] = f"{Path(error.file or one).name}{line}: {error.message}"
             continue
         card = check_card(submission, scorer, folder.name)
         errors, found = _sorted([*card, *check_cells(submission, scorer)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -177,21 +176,6 @@ class Submission:
     fingerprint: str
 
 
-class SubmissionError(CapoBenchError):
-    """A submission that cannot be read.
-
-    Attributes:
-        file: The file or folder at fault.
-        line: The line at fault from 1, if it is known.
-    """
-
-    def __init__(self, file: Path, line: int | None, problem: str) -> None:
-        super().__init__(f"{file}{f', line {line}' if line else ''}: {problem}")
-        self.file = file
-        self.line = line
-        self.problem = problem
-
-
 def find_submissions(folder: Path) -> list[Path]:
     """The folder itself if it holds a card, else the folders in it, sorted by name.
 
@@ -213,11 +197,11 @@ def read_submission(folder: Path) -> Submission:
     """Reads a submission's folder.
 
     Raises:
-        SubmissionError: On the first file that is missing, too large, a link or not in the schema.
+        CapoBenchError: On the first file that is missing, too large, a link or not in the schema.
     """
     name = _id(folder)
     if folder.is_symlink() or not folder.is_dir():
-        raise SubmissionError(folder, None, "no folder of its own (a link?); expected a folder")
+        raise CapoBenchError("no folder of its own (a link?); expected a folder", file=folder)
     card = read_card(folder / CARD)
     runs, fingerprint = [], ""
     for run in card.runs:
@@ -226,15 +210,15 @@ def read_submission(folder: Path) -> Submission:
         for number, line in _prediction_lines(file):
             fingerprint = fingerprint or line.fingerprint
             if line.fingerprint != fingerprint:
-                raise SubmissionError(
-                    file,
-                    number,
+                raise CapoBenchError(
                     f"fingerprint {line.fingerprint}, but the lines before have {fingerprint}; "
                     "one submission answers one corpus",
+                    file=file,
+                    line=number,
                 )
             predictions.append(Prediction(line.item, line.annotator, line.response))
         if not predictions:
-            raise SubmissionError(file, None, "holds no predictions; expected one a line")
+            raise CapoBenchError("holds no predictions; expected one a line", file=file)
         runs.append(tuple(predictions))
     return Submission(name, folder, card, tuple(runs), fingerprint)
 
@@ -243,7 +227,7 @@ def read_card(file: Path) -> Card:
     """Reads a card.
 
     Raises:
-        SubmissionError: Naming the first line at fault, and further faults after it.
+        CapoBenchError: Naming the first line at fault, and further faults after it.
     """
     value, node = read_yaml(file)
     try:
@@ -251,10 +235,10 @@ def read_card(file: Path) -> Card:
     except ValidationError as error:
         faults = [_fault(found) for found in error.errors(include_url=False)]
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise SubmissionError(
-            file,
-            _line_of(node, error.errors()[0]["loc"]),
+        raise CapoBenchError(
             f"{'; '.join(faults[:3])}{more}; `capo-bench leaderboard schema` prints what a card has",
+            file=file,
+            line=_line_of(node, error.errors()[0]["loc"]),
         ) from error
 
 
@@ -265,24 +249,23 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
         The value, and the node that it was made from, which knows its lines.
 
     Raises:
-        SubmissionError: If it is missing, larger than a card may be, a link, or something else.
+        CapoBenchError: If it is missing, larger than a card may be, a link, or something else.
     """
     _check_file(file, CARD_BYTES)
-    with _blaming(file):
-        text = read_text(file)
+    text = read_text(file)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         value = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise SubmissionError(
-            file, mark.line + 1 if mark else None, f"{error.problem}; expected plain YAML"
+        raise CapoBenchError(
+            f"{error.problem}; expected plain YAML", file=file, line=mark.line + 1 if mark else None
         ) from error
     # A date that does not exist, a number of 10,000 digits, 10,000 brackets in one another.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = str(error).split("\n")[0]
-        raise SubmissionError(file, None, f"not plain YAML: {problem}") from error
+        raise CapoBenchError(f"not plain YAML: {problem}", file=file) from error
     return value, node
 
 
@@ -321,30 +304,16 @@ def schemas() -> dict[str, Any]:
 def _id(folder: Path) -> str:
     name = folder.absolute().name
     if not re.fullmatch(ID, name):
-        raise SubmissionError(
-            folder, None, f"{name!r} is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'"
+        raise CapoBenchError(
+            f"{name!r} is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'", file=folder
         )
     return name
 
 
 def _prediction_lines(file: Path) -> Iterator[tuple[int, PredictionLine]]:
     _check_file(file, PREDICTIONS_BYTES)
-    with _blaming(file):
-        for number, value in read_json_lines(file):
-            yield number, _line(file, number, value)
-
-
-@contextmanager
-def _blaming(file: Path) -> Iterator[None]:
-    """Turns what a reader says of a file into a fault of the submission."""
-    try:
-        yield
-    except SubmissionError:
-        raise
-    except CapoBenchError as error:
-        said = re.fullmatch(rf"{re.escape(str(file))}(?:, line (\d+))?:? (.*)", str(error))
-        line, problem = (said[1], said[2]) if said else (None, str(error))
-        raise SubmissionError(file, int(line) if line else None, problem) from error
+    for number, value in read_json_lines(file):
+        yield number, _line(file, number, value)
 
 
 def _line(file: Path, number: int | None, value: Any) -> PredictionLine:
@@ -352,10 +321,10 @@ def _line(file: Path, number: int | None, value: Any) -> PredictionLine:
         return PredictionLine.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-        raise SubmissionError(
-            file,
-            number,
+        raise CapoBenchError(
             f"{_fault(found)}; a line has fingerprint, item, annotator and response, no more",
+            file=file,
+            line=number,
         ) from error
 
 
@@ -363,12 +332,12 @@ def _check_file(file: Path, limit: int) -> None:
     try:
         found = file.lstat()
     except OSError as error:
-        raise SubmissionError(file, None, f"cannot be read: {error.strerror}") from error
+        raise CapoBenchError(f"cannot be read: {error.strerror}", file=file) from error
     if not stat.S_ISREG(found.st_mode):
-        raise SubmissionError(file, None, "no regular file (a link?); put the file itself here")
+        raise CapoBenchError("no regular file (a link?); put the file itself here", file=file)
     if found.st_size > limit:
-        raise SubmissionError(
-            file, None, f"has {found.st_size:,} bytes, more than the {limit:,} that are read"
+        raise CapoBenchError(
+            f"has {found.st_size:,} bytes, more than the {limit:,} that are read", file=file
         )
 
 

@@ -25,12 +25,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.findings import Finding, Verified
 from capo_bench.leaderboard.submission import (
     CARD,
     Card,
     Submission,
-    SubmissionError,
     read_submission,
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
@@ -66,8 +66,8 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
     """
     try:
         submission = read_submission(folder)
-    except SubmissionError as error:
-        fault = Finding("error", "schema", error.file, error.line, error.problem)
+    except CapoBenchError as error:
+        fault = Finding("error", "schema", Path(error.file or folder), error.line, error.message)
         return Verified(folder, (fault,))
     findings = [*check_card(submission, scorer, board), *check_cells(submission, scorer)]
     if all(finding.rule not in ("fingerprint", "completeness") for finding in findings):

@@ -111,7 +111,7 @@ def read_baseline(path: Path) -> Baseline:
         CapoBenchError: If it is missing or does not follow the schema.
     """
     advice = "`capo-bench gate --update-baseline` writes one"
-    return validated(_baseline, read_json(path), str(path), advice)
+    return validated(_baseline, read_json(path), advice, file=path)
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

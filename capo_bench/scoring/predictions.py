@@ -9,7 +9,7 @@ from typing import Any
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json_lines, write_json_lines
+from capo_bench.files import naming, read_json_lines, write_json_lines
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.prompts.responses import render_target
 
@@ -36,9 +36,10 @@ class PredictionFile:
         """
         if self.fingerprint != corpus.fingerprint:
             raise CapoBenchError(
-                f"{path} answers the corpus with fingerprint {self.fingerprint}, but {corpus.name} "
+                f"answers the corpus with fingerprint {self.fingerprint}, but {corpus.name} "
                 f"here has {corpus.fingerprint}; choose the corpus, splits and validity filter that "
-                "the run used"
+                "the run used",
+                file=path,
             )
 
 
@@ -56,21 +57,22 @@ def read_predictions(path: Path) -> PredictionFile:
     fingerprints: set[str] = set()
     options: dict[str, Any] = {}
     for number, line in read_json_lines(path):
-        where = f"{path}, line {number}"
-        if not isinstance(line, dict):
-            raise CapoBenchError(f"{where}: expected a JSON object")
-        if "doc" in line:
-            fingerprint, options, found = read_sample(where, line)
-        else:
-            fingerprint, found = _own(where, line)
+        with naming(path, line=number):
+            if not isinstance(line, dict):
+                raise CapoBenchError("expected a JSON object")
+            if "doc" in line:
+                fingerprint, options, found = read_sample(line)
+            else:
+                fingerprint, found = _own(line)
         fingerprints.add(fingerprint)
         predictions.extend(found)
     if not predictions:
-        raise CapoBenchError(f"{path} holds no predictions")
+        raise CapoBenchError("holds no predictions", file=path)
     if len(fingerprints) > 1:
         raise CapoBenchError(
-            f"{path} mixes predictions for {len(fingerprints)} corpora "
-            f"({', '.join(sorted(fingerprints))}); score them apart"
+            f"mixes predictions for {len(fingerprints)} corpora "
+            f"({', '.join(sorted(fingerprints))}); score them apart",
+            file=path,
         )
     return PredictionFile(tuple(predictions), fingerprints.pop(), options)
 
@@ -105,33 +107,29 @@ def write_fingerprinted(path: Path, fingerprint: str, predictions: Sequence[Pred
     )
 
 
-def _own(where: str, line: dict[str, Any]) -> tuple[str, list[Prediction]]:
+def _own(line: dict[str, Any]) -> tuple[str, list[Prediction]]:
     keys = ("fingerprint", "item", "annotator", "response")
     wrong = [key for key in keys if not isinstance(line.get(key), str)]
     if wrong:
         raise CapoBenchError(
-            f"{where}: {wrong[0]!r} is missing or no text; a prediction has {', '.join(keys)}"
+            f"{wrong[0]!r} is missing or no text; a prediction has {', '.join(keys)}"
         )
     return line["fingerprint"], [Prediction(line["item"], line["annotator"], line["response"])]
 
 
-def read_sample(where: str, line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Prediction]]:
+def read_sample(line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Prediction]]:
     """Fingerprint, task options and predictions of one sample that lm-eval logged.
 
-    Args:
-        where: What to call it in a message.
-        line: The sample.
-
     Raises:
-        CapoBenchError: If it is not one of a capo task.
+        CapoBenchError: If it is not one of a capo task; the caller knows of which file.
     """
     document, responses = line["doc"], line.get("filtered_resps")
     keys = ("fingerprint", "item", "annotators")
     if not isinstance(document, dict) or any(key not in document for key in keys):
-        raise CapoBenchError(f"{where}: a sample of another task; expected one of a capo task")
+        raise CapoBenchError("a sample of another task; expected one of a capo task")
     if not isinstance(responses, list) or len(responses) != len(document["annotators"]):
         raise CapoBenchError(
-            f"{where}: expected one response for each of {len(document['annotators'])} annotators"
+            f"expected one response for each of {len(document['annotators'])} annotators"
         )
     predictions = [
         Prediction(document["item"], annotator, response)

@@ -156,5 +156,5 @@ def test_bad_paraphrase_label(tmp_path: Path, label: str) -> None:
 def test_missing_file(tmp_path: Path, name: str) -> None:
     folder = write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN})
     (folder / f"VariErrNLI_{name}.json").unlink()
-    with pytest.raises(CapoBenchError, match=f"VariErrNLI_{name}.json cannot be read"):
+    with pytest.raises(CapoBenchError, match=f"VariErrNLI_{name}.json: cannot be read"):
         read_lewidi_nli(folder)

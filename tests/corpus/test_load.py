@@ -200,7 +200,7 @@ def test_mini_corpora(spec: str) -> None:
     [
         ({"spec": "snli"}, r"unknown corpus 'snli'; expected one of nli, .*\.jsonl"),
         ({"spec": "nli", "splits": "own"}, "unknown splits 'own'; expected capo or native"),
-        ({"spec": "absent.jsonl"}, r"absent\.jsonl cannot be read"),
+        ({"spec": "absent.jsonl"}, r"absent\.jsonl: cannot be read"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], expected: str) -> None:

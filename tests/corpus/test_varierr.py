@@ -99,5 +99,5 @@ def test_bad_file(tmp_path: Path, lines: list[str], expected: list[str]) -> None
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(CapoBenchError, match=r"absent\.json cannot be read: No such file"):
+    with pytest.raises(CapoBenchError, match=r"absent\.json: cannot be read: No such file"):
         read_varierr(tmp_path / "absent.json")

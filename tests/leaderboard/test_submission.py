@@ -10,7 +10,6 @@ import yaml
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.submission import (
     Card,
-    SubmissionError,
     find_submissions,
     read_submission,
     schemas,
@@ -167,18 +166,18 @@ def test_hostile_json(tmp_path, text, message):
     folder = written(tmp_path / "s").folder
     file = folder / "predictions-1.jsonl"
     file.write_text(text)
-    with pytest.raises(SubmissionError, match=message) as found:
+    with pytest.raises(CapoBenchError, match=message) as found:
         read_submission(folder)
     assert found.value.file == file
     assert found.value.line == (1 if text else None)
-    assert str(file) not in found.value.problem
+    assert str(file) not in found.value.message
 
 
 @pytest.mark.parametrize("name", ["card.yaml", "predictions-1.jsonl"])
 def test_bytes_that_are_no_text(tmp_path, name):
     folder = written(tmp_path / "s").folder
     (folder / name).write_bytes(b"\xff\xfe")
-    with pytest.raises(SubmissionError, match=r"is not UTF-8 text \(byte 0\)") as found:
+    with pytest.raises(CapoBenchError, match=r"is not UTF-8 text \(byte 0\)") as found:
         read_submission(folder)
     assert found.value.file == folder / name
 

@@ -191,7 +191,7 @@ def test_a_wrong_baseline_is_one_line(file, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--baseline", "none.json"], "none.json cannot be read"),
+        (["--baseline", "none.json"], "none.json: cannot be read"),
         (["--baseline", "none.json", "--update-baseline"], "a new one needs --task"),
         (["--baseline", "{file}", "--runs", "2"], "--runs is the baseline's to say"),
         (["--baseline", "{file}", "--update-baseline", "--runs", "2"], "without sampling"),

@@ -71,8 +71,8 @@ def _read(folder: Path, name: str, prefix: str, task: TaskSpec) -> Corpus:
     meta = validated(
         _meta,
         read_json(meta_path, trailing_commas=True),
-        str(meta_path),
         "expected an object of texts for each annotator",
+        file=meta_path,
     )
     items = tuple(
         item for split, path in _files(folder, prefix) for item in _items(path, split, task)
@@ -100,21 +100,23 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[SplitName, Path]]:
 
 def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
     advice = "expected the LeWiDi-2025 format"
-    for source_id, value in validated(_records, read_json(path), str(path), advice).items():
-        where = f"{path}, item {source_id}"
-        record = validated(_record, value, where, advice)
+    for source_id, value in validated(_records, read_json(path), advice, file=path).items():
+        item = f"item {source_id}"
+        record = validated(_record, value, advice, file=path, id=item)
         text = {name.lower(): words for name, words in record.text.items()}
         digest = hashlib.sha256("\0".join(text[name] for name in sorted(text)).encode()).hexdigest()
+        with naming(path, id=item):
+            cells = _cells(record)
         yield Item(
             id=f"{source_id}-{digest[:8]}",
             text=text,
-            cells=_cells(record, where),
+            cells=cells,
             split=split,
             source_id=source_id,
         )
 
 
-def _cells(record: _Record, where: str) -> dict[str, tuple[Response, ...]]:
+def _cells(record: _Record) -> dict[str, tuple[Response, ...]]:
     annotators = [name.strip() for name in record.annotators.split(",")]
     given = record.annotations if isinstance(record.annotations, Mapping) else {}
     labels = {
@@ -127,13 +129,13 @@ def _cells(record: _Record, where: str) -> dict[str, tuple[Response, ...]]:
         own = labels.get(annotator, ())
         if times[annotator] != len(own):
             raise CapoBenchError(
-                f"{where}: {annotator} has {len(own)} labels but stands {times[annotator]} times "
+                f"{annotator} has {len(own)} labels but stands {times[annotator]} times "
                 "in `annotators`, expected once for each label; mend the file"
             )
     explanations = record.other_info.explanations if isinstance(record.other_info, _Info) else ()
     if len(explanations) != len(annotators):
         raise CapoBenchError(
-            f"{where}: {len(explanations)} explanations for {len(annotators)} entries of "
+            f"{len(explanations)} explanations for {len(annotators)} entries of "
             "`annotators`, expected one each, in that order; mend the file"
         )
     cells: dict[str, tuple[Response, ...]] = {}

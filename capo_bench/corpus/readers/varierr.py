@@ -71,8 +71,7 @@ def read_varierr(path: Path) -> Corpus:
         CapoBenchError: If the file cannot be read or a line is not a VariErr item; file and line
             are named.
     """
-    rows = ((f"line {number}", value) for number, value in read_json_lines(path))
-    return from_rows(rows, str(path))
+    return from_rows(read_json_lines(path), path)
 
 
 def read_hub() -> list[dict[str, Any]]:
@@ -89,7 +88,7 @@ def read_hub() -> list[dict[str, Any]]:
         _knock(datasets.config.HF_ENDPOINT)
     loaded = datasets.load_dataset(HUB_DATASET, revision=HUB_REVISION, split="train")
     rows: list[dict[str, Any]] = [dict(row) for row in loaded]
-    corpus = from_rows(((f"row {n}", row) for n, row in enumerate(rows, start=1)), HUB_DATASET)
+    corpus = from_rows(enumerate(rows, start=1), HUB_DATASET)
     found = content_sha256(corpus)
     if found != CONTENT_SHA256:
         raise CapoBenchError(
@@ -100,21 +99,23 @@ def read_hub() -> list[dict[str, Any]]:
     return rows
 
 
-def from_rows(rows: Iterable[tuple[str, Any]], source: str) -> Corpus:
+def from_rows(rows: Iterable[tuple[int, Any]], source: str | Path) -> Corpus:
     """Builds the corpus from rows of `varierr.json`.
 
     VariErr's annotators 0 to 3 are called Ann1 to Ann4, as LeWiDi-2025 calls the same persons. Who
     said "I don't know" and gave no label has an empty cell; who gave neither has none.
 
     Args:
-        rows: Each after its place in the source, such as `line 3`.
+        rows: Each after its number in the source, from 1.
         source: Where the rows come from, for messages.
 
     Raises:
         CapoBenchError: If a row lacks a field or has one of a wrong type, or an id occurs twice.
     """
     advice = "expected the fields of varierr.json as its authors publish it"
-    items = [_item(validated(_row, value, f"{source}, {place}", advice)) for place, value in rows]
+    items = [
+        _item(validated(_row, value, advice, file=source, line=number)) for number, value in rows
+    ]
     ids = {annotator for item in items for annotator in (*item.cells, *item.idk)}
     with naming(source):
         return Corpus(
