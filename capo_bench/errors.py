@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -37,3 +38,9 @@ class CapoBenchError(Exception):
         line = None if self.line is None else f"line {self.line}"
         place = ", ".join(str(part) for part in (self.file, line, self.id) if part is not None)
         return f"{place}: {self.message}" if place else self.message
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Names for a message, the first few of many: `a, b, ... and 40 more`."""
+    first = ", ".join(name for _, name in zip(range(most), names, strict=False))
+    return first if len(names) <= most else f"{first} ... and {len(names) - most} more"

@@ -183,13 +183,13 @@ def make_sheet(
         writer: Literal["model", "human"] = "human" if len(key) % 2 else "model"
         reference, parsed = cells.references[cell][0], cells.parsed[cell]
         if writer == "human":
-            target = _said([reference.label], reference.explanation)
+            target = _said(reference.labels, reference.explanation)
         else:
             target = _said(parsed.labels, parsed.explanation)
         others = [
             (other, said)
             for other, responses in item.cells.items()
-            for said in [_said([r.label], r.explanation) for r in responses[:1]]
+            for said in [_said(r.labels, r.explanation) for r in responses[:1]]
             if other != annotator and said != target
         ]
         if not others:

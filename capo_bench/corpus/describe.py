@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from capo_bench.corpus.agreement import Weights, interval, kappa, krippendorff_alpha, masi, nominal
-from capo_bench.corpus.model import SPLITS, Corpus, Item
+from capo_bench.corpus.model import SPLITS, Corpus, Item, cell_labels
 from capo_bench.corpus.splits import groups
 
 SHOWN_PAIRS = 15
@@ -88,6 +88,7 @@ class Description:
         fingerprint: Its fingerprint.
         task: Name of its task.
         label_kind: Kind of its label space.
+        label_values: The number that each label of a scale stands for.
         items: Items.
         cells: Cells with a label.
         responses: Label-explanation pairs.
@@ -110,6 +111,7 @@ class Description:
     fingerprint: str
     task: str
     label_kind: str
+    label_values: Mapping[str, float]
     items: int
     cells: int
     responses: int
@@ -139,6 +141,7 @@ def describe(corpus: Corpus) -> Description:
         fingerprint=corpus.fingerprint,
         task=corpus.task.name,
         label_kind=corpus.task.labels.kind,
+        label_values=dict(corpus.task.labels.value_of),
         items=whole.items,
         cells=whole.cells,
         responses=whole.responses,
@@ -179,11 +182,11 @@ def _annotator(corpus: Corpus, annotator: str) -> AnnotatorSummary:
     cells = [item.cells.get(annotator, ()) for item in corpus.items]
     responses = [response for cell in cells for response in cell]
     texts = [response.explanation for response in responses if response.explanation]
-    labels = Counter(response.label for response in responses)
+    labels = Counter(label for response in responses for label in response.labels)
     return AnnotatorSummary(
         id=annotator,
         labelled=sum(bool(cell) for cell in cells),
-        multi_label=sum(len({response.label for response in cell}) > 1 for cell in cells),
+        multi_label=sum(len(cell_labels(cell)) > 1 for cell in cells),
         idk=sum(annotator in item.idk for item in corpus.items),
         missing=sum(
             not cell and annotator not in item.idk
@@ -198,12 +201,12 @@ def _annotator(corpus: Corpus, annotator: str) -> AnnotatorSummary:
 
 def _pairs(corpus: Corpus) -> tuple[PairAgreement, ...]:
     space = corpus.task.labels
-    weights: Weights | None = "quadratic" if space.kind == "ordinal" else None
+    weights: Weights | None = "quadratic" if space.ordered else None
     column = {label: index for index, label in enumerate(space.labels)}
 
     def only_labels(annotator: str) -> list[int]:
         # -1 where the cell does not hold exactly one label
-        sets = [{r.label for r in item.cells.get(annotator, ())} for item in corpus.items]
+        sets = [cell_labels(item.cells.get(annotator, ())) for item in corpus.items]
         return [column[next(iter(chosen))] if len(chosen) == 1 else -1 for chosen in sets]
 
     answers = {annotator: np.array(only_labels(annotator)) for annotator in corpus.annotator_ids}
@@ -220,14 +223,15 @@ def _pairs(corpus: Corpus) -> tuple[PairAgreement, ...]:
 
 def _alpha(corpus: Corpus) -> tuple[str, float | None]:
     units = [
-        [frozenset(r.label for r in cell) for cell in item.cells.values() if cell]
+        [frozenset(cell_labels(cell)) for cell in item.cells.values() if cell]
         for item in corpus.items
     ]
     if corpus.task.labels.kind == "multilabel":
         return "MASI", _defined(krippendorff_alpha(units, masi))
     if corpus.task.labels.kind == "nominal":
         return "nominal", _defined(krippendorff_alpha(units, nominal))
-    values = [[int(label) for chosen in unit for label in chosen] for unit in units]
+    value_of = corpus.task.labels.value_of
+    values = [[value_of[label] for chosen in unit for label in chosen] for unit in units]
     return "interval", _defined(krippendorff_alpha(values, interval))
 
 
@@ -268,20 +272,18 @@ def _annotator_table(d: Description) -> Table:
 
 def _label_table(d: Description) -> Table:
     labels = list(d.annotators[0].labels)
-    table = _table(
-        "Labels, % of responses", *labels, *(["mean"] if d.label_kind == "ordinal" else [])
-    )
+    table = _table("Labels, % of responses", *labels, *(["mean"] if d.label_values else []))
     for a in d.annotators:
         shares = [f"{100 * n / a.responses:.0f}" if a.responses else "-" for n in a.labels.values()]
-        if d.label_kind == "ordinal" and a.responses:
-            total = sum(int(label) * n for label, n in a.labels.items())
+        if d.label_values and a.responses:
+            total = sum(d.label_values[label] * n for label, n in a.labels.items())
             shares.append(f"{total / a.responses:+.2f}")
         table.add_row(a.id, *shares)
     return table
 
 
 def _agreement_table(d: Description) -> Table:
-    what = "Quadratic-weighted kappa" if d.label_kind == "ordinal" else "Cohen's kappa"
+    what = "Quadratic-weighted kappa" if d.label_values else "Cohen's kappa"
     values = [pair.kappa for pair in d.pairs if pair.kappa is not None]
     if values:
         what += f", {min(values):.2f} to {max(values):.2f}, median {median(values):.2f}"

@@ -9,46 +9,218 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
-from typing import Literal
+from string import Formatter
+from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, JsonValue, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-LabelKind = Literal["nominal", "multilabel", "ordinal"]
+LabelKind = Literal["nominal", "multilabel", "ordinal", "interval"]
+Explanations = Literal["required", "optional", "none"]
+
+MAX_LEVELS = 1001
+"""Most labels of a space, so that 0 to 100 in steps of 0.1 is one."""
 
 _strict = ConfigDict(extra="forbid", str_strip_whitespace=False)
+_EDGES = " \t\n*\"'`“”‘’„«»"
+
+
+def label_key(text: str) -> str:
+    """What tells one label from another: case, edge quotes and stops, and runs of blanks do not."""
+    text = " ".join(unicodedata.normalize("NFC", text).split()).strip(_EDGES)
+    return text.rstrip(".").strip(_EDGES).casefold().replace("\N{MINUS SIGN}", "-")
 
 
 @dataclass(frozen=True, config=_strict)
 class LabelSpace:
     """The labels that annotators choose from.
 
+    Whatever is written with a label of the space is read as that label: a label is one line without
+    comma or edge blank, and no two labels or aliases have the same `label_key`.
+
     Attributes:
-        kind: `nominal` (one label a cell), `multilabel` (any number of labels a cell) or `ordinal`
-            (one label a cell, from a scale).
-        labels: All labels; for `ordinal` in the order of the scale, each an integer as text.
+        kind: `nominal` (one label a cell), `multilabel` (any number of labels a cell), `ordinal`
+            (one label a cell, from named levels in order) or `interval` (a number on a scale).
+        labels: All labels; for `ordinal` in the order of the scale. For `interval` they follow from
+            `range` and `step`.
+        values: `ordinal`: the number that each level stands for, ascending; default: the labels
+            themselves if all are numbers, else 1, 2, 3 ... For `interval` the labels as numbers.
+        aliases: Other spellings that are read as a label, such as `{"yes": "entailment"}`.
+        range: `interval` only: the lowest and the highest number.
+        step: `interval` only: the distance between neighbouring numbers.
     """
 
     kind: LabelKind
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    range: tuple[float, float] | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"a label space needs two or more distinct labels, got {self.labels}")
-        if self.kind == "ordinal":
+        if self.kind == "interval":
+            labels = _grid(self.range, self.step)
+            if self.labels not in ((), labels):
+                raise ValueError("interval labels follow from range and step; leave labels out")
+            object.__setattr__(self, "labels", labels)
+        elif self.range is not None or self.step is not None:
+            raise ValueError(f"range and step are for interval labels, not for {self.kind} ones")
+        if not 2 <= len(self.labels) <= MAX_LEVELS or len(set(self.labels)) != len(self.labels):
+            raise ValueError(
+                f"a label space needs 2 to {MAX_LEVELS} distinct labels, got {listed(self.labels)}"
+            )
+        if unknown := [to for to in self.aliases.values() if to not in self.labels]:
+            raise ValueError(f"an alias stands for {unknown[0]!r}, which is no label")
+        _check_spelling([*self.labels, *self.aliases])
+        if self.kind in ("ordinal", "interval"):
+            object.__setattr__(self, "values", self.values or _values(self.labels))
+            if len(self.values) != len(self.labels) or not all(map(math.isfinite, self.values)):
+                raise ValueError(
+                    f"values need one finite number for each of {len(self.labels)} labels"
+                )
+            if any(low >= high for low, high in zip(self.values, self.values[1:], strict=False)):
+                raise ValueError(f"{self.kind} labels must ascend, got {listed(self.labels)}")
+        elif self.values:
+            raise ValueError(f"values are for ordinal labels, not for {self.kind} ones")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the labels lie on a scale, so that some are closer to each other than others."""
+        return bool(self.values)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """All labels, for look-ups."""
+        return frozenset(self.labels)
+
+    @cached_property
+    def value_of(self) -> Mapping[str, float]:
+        """The number that each label of a scale stands for."""
+        return dict(zip(self.labels, self.values, strict=self.ordered))
+
+    def recognise(self, text: str) -> str | None:
+        """The label that a text names, whatever its case, edge marks or way to write a number."""
+        key = label_key(text)
+        if key in self._by_key:
+            return self._by_key[key]
+        try:
+            return self._by_number.get(round(float(key), 9))
+        except (ValueError, OverflowError):
+            return None
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, str]:
+        return {
+            label_key(name): self.aliases.get(name, name) for name in (*self.aliases, *self.labels)
+        }
+
+    @cached_property
+    def _by_number(self) -> Mapping[float, str]:
+        if not self.ordered or not all(_number(label) is not None for label in self.labels):
+            return {}
+        return {round(value, 9): label for label, value in self.value_of.items()}
+
+
+def _grid(ends: tuple[float, float] | None, step: float | None) -> tuple[str, ...]:
+    if ends is None or step is None or not all(map(math.isfinite, (*ends, step))):
+        raise ValueError(
+            "interval labels need a range [low, high] and a step, such as [0, 100] and 1"
+        )
+    low, high = ends
+    steps = (high - low) / step if step > 0 else -1
+    if not 1 <= round(steps) < MAX_LEVELS or abs(steps - round(steps)) > 1e-6:
+        raise ValueError(
+            f"from {low:g} to {high:g} in steps of {step:g} are no 2 to {MAX_LEVELS} numbers; choose "
+            "a step that divides the range"
+        )
+    return tuple(
+        f"{round(low + index * step, 9) + 0.0:.9f}".rstrip("0").rstrip(".")
+        for index in range(round(steps) + 1)
+    )
+
+
+def _number(label: str) -> float | None:
+    """The number that a label is, if it is one."""
+    try:
+        value = float(label)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _values(labels: Sequence[str]) -> tuple[float, ...]:
+    numbers = [_number(label) for label in labels]
+    found = tuple(number for number in numbers if number is not None)
+    if len(found) < len(labels):
+        return tuple(float(rank) for rank in range(1, len(labels) + 1))
+    for label, number in zip(labels, found, strict=True):
+        plain = f"{number:.9f}".rstrip("0").rstrip(".")
+        if label != plain:
+            raise ValueError(f"ordinal label {label!r} is a number; write it plainly, as {plain!r}")
+    return found
+
+
+def _check_spelling(names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if name != name.strip() or not label_key(name):
+            raise ValueError(
+                f"label {name!r} has a blank at its edge or is empty; a response could not name it"
+            )
+        if "," in name or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+            raise ValueError(
+                f"label {name!r} has a comma or a line break, which separate labels in a "
+                "response; write it otherwise"
+            )
+        other = seen.setdefault(label_key(name), name)
+        if other != name:
+            raise ValueError(
+                f"labels {other!r} and {name!r} differ only in case or edge marks, so that "
+                "a response could mean either"
+            )
+
+
+@dataclass(frozen=True, config=_strict)
+class Wording:
+    """What a prompt says around a task's own words; a corpus may say it otherwise or in its language.
+
+    `{annotator}` stands for the annotator's id and `{labels}` for the list of labels. The two words
+    `Label:` and `Explanation:` of a response are the same in every language. An empty text means the
+    package's own wording.
+
+    Attributes:
+        answer: How to answer, after the task's instruction.
+        examples: Before an annotator's earlier responses.
+        persona: Before what is known of an annotator.
+        ask: The last line, which asks for one annotator's response.
+    """
+
+    answer: str = ""
+    examples: str = ""
+    persona: str = ""
+    ask: str = ""
+
+    def __post_init__(self) -> None:
+        allowed = {"answer": {"labels"}}
+        for name in ("answer", "examples", "persona", "ask"):
+            text = getattr(self, name)
             try:
-                values = [int(label) for label in self.labels]
+                used = {key for _, key, _, _ in Formatter().parse(text) if key is not None}
             except ValueError as error:
-                raise ValueError(f"ordinal labels must be integers, got {self.labels}") from error
-            if values != sorted(values):
-                raise ValueError(f"ordinal labels must ascend, got {self.labels}")
+                raise ValueError(
+                    f"wording {name}: {error}; write a brace as {{{{ or }}}}"
+                ) from error
+            if unknown := used - allowed.get(name, {"annotator"}):
+                raise ValueError(f"wording {name} has the unknown placeholder {min(unknown)!r}")
 
 
 @dataclass(frozen=True, config=_strict)
@@ -62,13 +234,18 @@ class TaskSpec:
             the title that a prompt shows before it.
         labels: The label space.
         group_by: Names of fields; items that share the text of any of them stay in one split.
+        explanations: Whether a response has an explanation: always (`required`), where its annotator
+            gave one (`optional`), or never (`none`: a corpus of labels alone).
+        wording: What a prompt says otherwise than the package would.
     """
 
     name: str
     instruction: str
     fields: Mapping[str, str]
     labels: LabelSpace
-    group_by: tuple[str, ...]
+    group_by: tuple[str, ...] = ()
+    explanations: Explanations = "required"
+    wording: Wording = Wording()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.group_by if name not in self.fields]
@@ -81,22 +258,46 @@ class Judgment:
     """A later verdict on a response: does the explanation make sense for its label?"""
 
     annotator: str
-    makes_sense: bool | None
+    makes_sense: StrictBool | None
 
 
 @dataclass(frozen=True, config=_strict)
 class Response:
-    """One label-explanation pair.
+    """A label, or several, with the explanation given for it.
 
     Attributes:
         label: One of the corpus's labels.
         explanation: The annotator's own words, without edge whitespace; `""` where none was given.
         judgments: Verdicts of a validation round, the author's own among them, if there was one.
+        also: Further labels that the same explanation is for (multi-label corpora).
     """
 
     label: str
     explanation: str = ""
     judgments: tuple[Judgment, ...] = ()
+    also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.explanation.strip():
+            object.__setattr__(self, "explanation", "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its labels."""
+        return (self.label, *self.also)
+
+
+def cell_labels(responses: Iterable[Response]) -> tuple[str, ...]:
+    """The labels that an annotator gave an item, each once, in the order given."""
+    return tuple(dict.fromkeys(label for response in responses for label in response.labels))
+
+
+@dataclass(frozen=True, config=_strict)
+class Turn:
+    """What one speaker says in a dialogue."""
+
+    speaker: str
+    text: str
 
 
 @dataclass(frozen=True, config=_strict)
@@ -105,12 +306,15 @@ class Item:
 
     Attributes:
         id: Unique in the corpus.
-        text: Input texts by field name.
+        text: Input texts by field name; fields of `turns` are added to it, a line a turn.
         cells: For each annotator who was asked, their responses. An empty tuple: asked, but no
             label is known (the label is hidden, or the annotator could not decide).
         idk: Annotators who said that they could not decide.
         split: The split that the item belongs to.
         source_id: The id that the corpus's publishers use; need not be unique.
+        turns: Input texts that are dialogues, by field name.
+        language: Its language, as a BCP 47 tag such as `en`, where it is not the corpus's.
+        meta: What else is known of it, free of form.
     """
 
     id: str
@@ -119,6 +323,20 @@ class Item:
     idk: tuple[str, ...] = ()
     split: SplitName | None = None
     source_id: str | None = None
+    turns: Mapping[str, tuple[Turn, ...]] = field(default_factory=dict)
+    language: str | None = None
+    meta: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        spoken = {
+            name: "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
+            for name, turns in self.turns.items()
+        }
+        for name, text in spoken.items():
+            if self.text.get(name, text) != text:
+                raise ValueError(f"field {name!r} is given as a text and as other turns; keep one")
+        if spoken:
+            object.__setattr__(self, "text", {**self.text, **spoken})
 
 
 @dataclass(frozen=True, config=_strict)
@@ -126,12 +344,24 @@ class Annotator:
     """One annotator and what is known of them (`meta`, free of form)."""
 
     id: str
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_strict)
 class Corpus:
     """Items that a fixed set of annotators labelled and explained.
+
+    Attributes:
+        name: Its name.
+        task: What the annotators were asked.
+        annotators: Who they are.
+        items: What they answered.
+        synthetic: Whether a program wrote it.
+        license: Under which it may be used.
+        citation: How to cite it.
+        language: Of its texts, as a BCP 47 tag; `""` where it is unknown or differs by item.
+        personas: What is known of annotators' persons from elsewhere, by id; beside `Annotator.meta`,
+            and no part of the fingerprint or of a written file.
 
     Raises:
         CapoBenchError: On a duplicate or unknown id, an unknown label, or a missing input text; the
@@ -142,9 +372,11 @@ class Corpus:
     task: TaskSpec
     annotators: tuple[Annotator, ...]
     items: tuple[Item, ...]
-    synthetic: bool = False
+    synthetic: StrictBool = False
     license: str = ""
     citation: str = ""
+    language: str = ""
+    personas: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ids = [annotator.id for annotator in self.annotators]
@@ -152,10 +384,11 @@ class Corpus:
         _unique([item.id for item in self.items], f"corpus {self.name}: item")
         if not self.items:
             raise CapoBenchError(f"corpus {self.name} is empty: it needs at least one item")
+        known = dict.fromkeys(ids)
         for item in self.items:
-            self._check(item, frozenset(ids))
+            self._check(item, known)
 
-    def _check(self, item: Item, annotators: frozenset[str]) -> None:
+    def _check(self, item: Item, annotators: Collection[str]) -> None:
         corpus, where = f"corpus {self.name}", f"item {item.id}"
         if set(item.text) != set(self.task.fields):
             raise CapoBenchError(
@@ -167,20 +400,20 @@ class Corpus:
         if unknown:
             raise CapoBenchError(
                 f"annotator {unknown[0]!r} is not among the corpus's annotators "
-                f"({', '.join(sorted(annotators))}); add them to the header or mend the id",
+                f"({listed(annotators)}); add them to the header or mend the id",
                 file=corpus,
                 id=where,
             )
         for annotator, responses in item.cells.items():
-            for response in responses:
-                if response.label not in self.task.labels.labels:
+            labels = cell_labels(responses)
+            for label in labels:
+                if label not in self.task.labels.known:
                     raise CapoBenchError(
-                        f"unknown label {response.label!r}, "
-                        f"expected one of {', '.join(self.task.labels.labels)}",
+                        f"unknown label {label!r}, "
+                        f"expected one of {listed(self.task.labels.labels)}",
                         file=corpus,
                         id=f"{where}, annotator {annotator}",
                     )
-            labels = {response.label for response in responses}
             if self.task.labels.kind != "multilabel" and len(labels) > 1:
                 raise CapoBenchError(
                     f"{len(labels)} labels {sorted(labels)} in a "
@@ -199,12 +432,28 @@ class Corpus:
         """The items by id."""
         return {item.id: item for item in self.items}
 
+    def about(self, annotator: str) -> Mapping[str, JsonValue]:
+        """What is known of an annotator's person, such as their age; empty where it is nothing."""
+        return {**self._meta.get(annotator, {}), **self.personas.get(annotator, {})}
+
+    @cached_property
+    def _meta(self) -> Mapping[str, Mapping[str, JsonValue]]:
+        return {annotator.id: annotator.meta for annotator in self.annotators}
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any text, label, explanation, annotator or split."""
-        content = TypeAdapter(Corpus).dump_python(self, mode="json")
-        for cosmetic in ("license", "citation"):
-            del content[cosmetic]
+        # What a corpus does not use of later formats is left out, so that a fingerprint stays what it
+        # was when the corpus was first read.
+        content: dict[str, object] = {
+            "name": self.name,
+            "task": _task_content(self.task),
+            "annotators": [{"id": a.id, "meta": dict(a.meta)} for a in self.annotators],
+            "items": items_content(self.items),
+            "synthetic": self.synthetic,
+        }
+        if self.language:
+            content["language"] = self.language
         text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -224,12 +473,24 @@ class Corpus:
         return items
 
     def responses(self, split: str, annotator: str) -> tuple[tuple[Item, Response], ...]:
-        """Every response of one annotator in one split, with its item, in the corpus's order."""
-        return tuple(
-            (item, response)
-            for item in self.split(split)
-            for response in item.cells.get(annotator, ())
-        )
+        """Every response of one annotator in one split, with its item, in the corpus's order.
+
+        Raises:
+            CapoBenchError: If no item belongs to the split.
+        """
+        found = self._responses.get((split, annotator), ())
+        if not found:
+            self.split(split)
+        return found
+
+    @cached_property
+    def _responses(self) -> Mapping[tuple[str, str], tuple[tuple[Item, Response], ...]]:
+        found: dict[tuple[str, str], list[tuple[Item, Response]]] = {}
+        for item in self.items:
+            for annotator, responses in item.cells.items():
+                rows = found.setdefault((item.split or "", annotator), [])
+                rows.extend((item, response) for response in responses)
+        return {key: tuple(rows) for key, rows in found.items()}
 
     def valid_only(self) -> Corpus:
         """The same corpus with self-validated responses only.
@@ -259,6 +520,58 @@ class Corpus:
             for item in self.items
         )
         return replace(self, name=f"{self.name}-valid", items=items)
+
+
+def check_explanations(corpus: Corpus) -> None:
+    """Checks that responses have explanations where the task says so, and none where it says none.
+
+    Raises:
+        CapoBenchError: Naming the first item and annotator of whom this is not true.
+    """
+    kind = corpus.task.explanations
+    for item in corpus.items if kind != "optional" else ():
+        for annotator, responses in item.cells.items():
+            for response in responses:
+                if bool(response.explanation) == (kind == "none"):
+                    found = "an" if response.explanation else "no"
+                    raise CapoBenchError(
+                        f"{found} explanation, but the task says that explanations are {kind!r}; "
+                        "declare them 'optional', or mend the response",
+                        file=f"corpus {corpus.name}",
+                        id=f"item {item.id}, annotator {annotator}",
+                    )
+
+
+def items_content(items: tuple[Item, ...]) -> list[dict[str, Any]]:
+    """The items as plain data, without what format version 1 could not say and they do not say."""
+    content: list[dict[str, Any]] = TypeAdapter(tuple[Item, ...]).dump_python(items, mode="json")
+    for item in content:
+        _leave_out(item, turns={}, language=None, meta={})
+        for cell in item["cells"].values():
+            for response in cell:
+                _leave_out(response, also=[])
+    return content
+
+
+def _task_content(task: TaskSpec) -> dict[str, Any]:
+    """The task as plain data, in the same way."""
+    content: dict[str, Any] = TypeAdapter(TaskSpec).dump_python(task, mode="json")
+    space = content["labels"]
+    if space["kind"] == "interval":
+        del space["labels"], space["values"]
+    else:
+        _leave_out(space, range=None, step=None)
+        implied = list(_values(space["labels"])) if space["kind"] == "ordinal" else []
+        _leave_out(space, values=implied)
+    _leave_out(space, aliases={})
+    _leave_out(content, explanations="required", wording=dict.fromkeys(content["wording"], ""))
+    return content
+
+
+def _leave_out(part: dict[str, Any], **defaults: object) -> None:
+    for key, default in defaults.items():
+        if part[key] == default:
+            del part[key]
 
 
 def _unique(ids: list[str], what: str) -> None:

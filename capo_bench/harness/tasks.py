@@ -105,7 +105,7 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
         """What each of the document's annotators answered first; for the log of samples only."""
         item = self._corpus.by_id[doc["item"]]
         first = [item.cells[annotator][0] for annotator in doc["annotators"]]
-        return [render_target([response.label], response.explanation) for response in first]
+        return [render_target(response.labels, response.explanation) for response in first]
 
     def doc_to_prefix(self, doc: Mapping[str, Any]) -> str:
         """The start of the response, after the chat template's opening if there is one."""

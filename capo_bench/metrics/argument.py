@@ -68,10 +68,11 @@ def fit_arguments(corpus: Corpus) -> ArgumentClassifier | Undefined:
     """
     stance = _stances(corpus.task.labels)
     rows = [
-        (response.explanation, item.text, annotator, stance[response.label])
+        (response.explanation, item.text, annotator, stance[label])
         for annotator in corpus.annotator_ids
         for item, response in corpus.responses("train", annotator)
         if response.explanation
+        for label in response.labels
     ]
     known = Counter(side for *_, side in rows)
     for side in dict.fromkeys(stance.values()):
@@ -112,7 +113,7 @@ def label_explanation_consistency(
     if isinstance(classifier, Undefined):
         return dict.fromkeys(names, classifier)
     human = [
-        (item, [response.label], response.explanation, source)
+        (item, response.labels, response.explanation, source)
         for item, references, source in zip(cells.item, cells.references, cells.inputs, strict=True)
         for response in references
         if response.explanation
@@ -144,11 +145,13 @@ def _agreeing(cells: Cells, classifier: ArgumentClassifier, rows: Sequence[Any])
 
 
 def _stances(space: LabelSpace) -> dict[str, str]:
-    if space.kind != "ordinal":
+    if not space.ordered:
         return {label: label for label in space.labels}
-    middle = (len(space.labels) - 1) / 2
+    middle = (space.values[0] + space.values[-1]) / 2
     sides = ("below the middle", "the middle", "above the middle")
-    return {label: sides[1 + int(np.sign(i - middle))] for i, label in enumerate(space.labels)}
+    return {
+        label: sides[1 + int(np.sign(value - middle))] for label, value in space.value_of.items()
+    }
 
 
 def _masked(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench.corpus.agreement import Weights, kappa
+from capo_bench.corpus.model import cell_labels
 from capo_bench.metrics.cells import Cells
 from capo_bench.stats.resampling import Array, ItemSums, Measured, item_means, ratio, sum_by_item
 
@@ -35,7 +36,7 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
           An unreadable label counts as the end of the scale farther from the human's.
     """
     space = cells.corpus.task.labels
-    human = indicators(space.labels, [{r.label for r in refs} for refs in cells.references])
+    human = indicators(space.labels, [cell_labels(refs) for refs in cells.references])
     predicted = indicators(space.labels, [parsed.labels for parsed in cells.parsed])
     n_items = len(cells.items)
     agree = item_means(labels_agree(cells), cells.item, n_items)
@@ -48,7 +49,7 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
     other = len(space.labels)
     answer = np.where(predicted.sum(axis=1) == 1, predicted.argmax(axis=1), other)
     metrics["label_kappa"] = _kappa(cells, single, human.argmax(axis=1), answer, other + 1)
-    if space.kind == "ordinal":
+    if space.ordered:
         metrics |= _ordinal(cells, human.argmax(axis=1), answer)
     return metrics
 
@@ -57,7 +58,7 @@ def labels_agree(cells: Cells) -> Flags:
     """Whether there is a predicted label and all predicted labels are among the human's."""
     return np.array(
         [
-            bool(parsed.labels) and {r.label for r in references}.issuperset(parsed.labels)
+            bool(parsed.labels) and set(cell_labels(references)).issuperset(parsed.labels)
             for parsed, references in zip(cells.parsed, cells.references, strict=True)
         ]
     )
@@ -112,7 +113,7 @@ def _kappa(
 def _ordinal(
     cells: Cells, human: NDArray[np.int64], answer: NDArray[np.int64]
 ) -> dict[str, Measured]:
-    labels = np.array([int(label) for label in cells.corpus.task.labels.labels])
+    labels = np.array(cells.corpus.task.labels.values)
     n_items = len(cells.items)
     answer = np.where(answer < len(labels), answer, farther_end(human, len(labels)))
     error = np.abs(labels[human] - labels[answer]).astype(float)

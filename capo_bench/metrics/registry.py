@@ -78,7 +78,7 @@ def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
         *_LABELS,
         *(_MULTILABEL if kind == "multilabel" else ()),
         *_AGREEMENT,
-        *(_ORDINAL if kind == "ordinal" else ()),
+        *(_ORDINAL if corpus.task.labels.ordered else ()),
         *(_ERROR_RATE if kind == "multilabel" else ()),
         *(() if kind == "nominal" else _SOFT),
         *_TEXT,
@@ -98,7 +98,7 @@ def bounds(name: str, corpus: Corpus) -> tuple[float, float]:
     if name == "label_explanation_relative":
         return 0, inf
     if name == "label_mae":
-        return 0, int(space.labels[-1]) - int(space.labels[0])
+        return 0, space.values[-1] - space.values[0]
     if name == "lewidi_soft":
         return 0, 2 if space.kind == "multilabel" else width
     return 0, 1

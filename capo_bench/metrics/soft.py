@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from capo_bench.corpus.model import cell_labels
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.labels import Flags, farther_end, indicators
 from capo_bench.stats.resampling import Array, ItemSums, ratio, sum_by_item
@@ -30,9 +31,7 @@ def lewidi_distances(cells: Cells) -> dict[str, ItemSums]:
     space = cells.corpus.task.labels
     if space.kind == "nominal":
         return {}
-    human = indicators(
-        space.labels, [{r.label for r in references} for references in cells.references]
-    )
+    human = indicators(space.labels, [cell_labels(references) for references in cells.references])
     predicted = indicators(space.labels, [parsed.labels for parsed in cells.parsed])
     if space.kind == "multilabel":
         readable = predicted.any(axis=1, keepdims=True)

@@ -31,7 +31,7 @@ def describe_annotator(
     """
     texts = [response.explanation for _, response in history if response.explanation]
     sentences = [f"How annotator {annotator} works, from {len(history)} earlier responses."]
-    sentences.append(_labels(task, [response.label for _, response in history]))
+    sentences.append(_labels(task, [label for _, response in history for label in response.labels]))
     if texts:
         other_texts = [r.explanation for rows in others.values() for _, r in rows if r.explanation]
         sentences.append(_form(texts))
@@ -43,9 +43,9 @@ def _labels(task: TaskSpec, labels: Sequence[str]) -> str:
     counts = Counter(labels)
     common = [label for label, _ in counts.most_common(3)]
     shares = ", ".join(f"{label} ({100 * counts[label] / len(labels):.0f}%)" for label in common)
-    if task.labels.kind != "ordinal":
+    if not task.labels.ordered:
         return f"Most frequent labels: {shares}."
-    values = sorted(int(label) for label in labels)
+    values = sorted(labels, key=task.labels.value_of.__getitem__)
     tenth = len(values) // 10
     return (
         f"Labels: mostly between {values[tenth]} and {values[-1 - tenth]}, in the middle "

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
 from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.prompts.profiles import describe_annotator
 from capo_bench.prompts.responses import CUE, render_target
 
-Setting = Literal["tag", "zero-shot", "icl", "profile"]
+Setting = Literal["tag", "zero-shot", "icl", "profile", "persona"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 MAX_EXAMPLES = 50
 
@@ -36,7 +36,8 @@ class Prompter:
         * `tag`: the item and the annotator's id, for models tuned on this form;
         * `zero-shot`: with instructions;
         * `icl`: with the annotator's own training responses as examples;
-        * `profile`: with a description of the annotator computed from their training responses.
+        * `profile`: with a description of the annotator computed from their training responses;
+        * `persona`: with what the corpus knows of the annotator's person, such as age or education.
 
     Args:
         corpus: The corpus. Of its labels and explanations only the train split is read.
@@ -47,8 +48,9 @@ class Prompter:
         count_tokens: Counts the tokens of a text.
 
     Raises:
-        CapoBenchError: On an unknown setting, a number of examples out of range, or an annotator
-            without training responses in a setting that needs them (once their prompt is wanted).
+        CapoBenchError: On an unknown setting, a number of examples out of range, `persona` for a
+            corpus that knows nothing of any annotator, or an annotator without training responses
+            in a setting that needs them (once their prompt is wanted).
     """
 
     def __init__(
@@ -66,6 +68,11 @@ class Prompter:
             )
         if not 1 <= examples <= MAX_EXAMPLES:
             raise CapoBenchError(f"icl takes 1 to {MAX_EXAMPLES} examples, got {examples}")
+        if setting == "persona" and not any(map(corpus.about, corpus.annotator_ids)):
+            raise CapoBenchError(
+                f"corpus {corpus.name} knows nothing of its annotators but their ids, so there is no "
+                "`persona`; use `zero-shot`, or give the annotators a `meta`"
+            )
         self._corpus = corpus
         self._setting = setting
         self._examples = examples
@@ -93,13 +100,16 @@ class Prompter:
         if annotator not in self._corpus.annotator_ids:
             raise CapoBenchError(
                 f"corpus {self._corpus.name} has no annotator {annotator!r}; "
-                f"it has {', '.join(self._corpus.annotator_ids)}"
+                f"it has {listed(self._corpus.annotator_ids)}"
             )
         if self._setting == "tag":
             return f"Annotator {annotator}:\n"
-        ask = f"For the item above, annotator {annotator} answers:\n"
+        ask = f"{_worded(self._corpus.task.wording.ask or _ASK, annotator)}\n"
         if self._setting == "zero-shot":
             return ask
+        if self._setting == "persona":
+            persona = self._persona(annotator)
+            return f"{persona}\n\n{ask}" if persona else ask
         history = self._corpus.responses("train", annotator)
         if not history:
             raise CapoBenchError(
@@ -116,15 +126,23 @@ class Prompter:
             return f"{profile}\n\n{ask}"
         return f"{self._render_examples(annotator)}\n\n{ask}"
 
+    def _persona(self, annotator: str) -> str:
+        """What is known of the annotator, a line each; `""` where it is nothing."""
+        known = self._corpus.about(annotator)
+        if not known:
+            return ""
+        head = _worded(self._corpus.task.wording.persona or _PERSONA, annotator)
+        return "\n".join([head, *(f"{what}: {value}" for what, value in known.items())])
+
     def _render_examples(self, annotator: str) -> str:
         history = in_hash_order(self._corpus.responses("train", annotator))
-        shown = [f"Annotator {annotator} answered other items like this:"]
+        shown = [_worded(self._corpus.task.wording.examples or _EXAMPLES, annotator)]
         left = self._example_tokens
         for item, response in history[: self._examples]:
             text = "\n".join(
                 (
                     render_input(self._corpus.task, item.text),
-                    render_target([response.label], response.explanation),
+                    render_target(response.labels, response.explanation),
                 )
             )
             left -= self._count_tokens(text)
@@ -141,7 +159,7 @@ def earlier_responses(corpus: Corpus, annotator: str) -> list[str]:
         CapoBenchError: If there are none.
     """
     own = [
-        render_target([response.label], response.explanation)
+        render_target(response.labels, response.explanation)
         for _, response in in_hash_order(corpus.responses("train", annotator))
         if response.explanation
     ]
@@ -181,12 +199,31 @@ def prompt_hash(prompts: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+_ASK = "For the item above, annotator {annotator} answers:"
+_EXAMPLES = "Annotator {annotator} answered other items like this:"
+_PERSONA = "What is known of annotator {annotator}:"
+_ANSWERS = {
+    "required": "Give the label first ({labels}), then the explanation in one or two sentences.",
+    "optional": "Give the label first ({labels}), then, if you like, an explanation in a sentence.",
+    "none": "Answer with the label alone ({labels}).",
+}
+
+
+def _worded(template: str, annotator: str) -> str:
+    return template.format(annotator=annotator)
+
+
 def _instructions(task: TaskSpec) -> str:
-    labels = task.labels.labels
-    several = ", or several of them separated by commas"
+    space = task.labels
+    which = f"one of {', '.join(space.labels)}"
+    if space.kind == "multilabel":
+        which += ", or several of them separated by commas"
+    if space.kind == "interval":
+        step = float(space.labels[1]) - float(space.labels[0])
+        which = f"a number from {space.labels[0]} to {space.labels[-1]} in steps of {step:g}"
+    answer = (task.wording.answer or _ANSWERS[task.explanations]).format(labels=which)
     # The form shows a label, the middle one, and not a placeholder: small models copy placeholders.
-    return (
-        f"{task.instruction} Give the label first (one of {', '.join(labels)}"
-        f"{several if task.labels.kind == 'multilabel' else ''}), then the explanation in one or two "
-        f"sentences.\nForm of the answer:\n{CUE} {labels[len(labels) // 2]}\nExplanation: ..."
-    )
+    form = [f"{CUE} {space.labels[len(space.labels) // 2]}"]
+    if task.explanations != "none":
+        form.append("Explanation: ...")
+    return "\n".join([f"{task.instruction} {answer}", "Form of the answer:", *form])

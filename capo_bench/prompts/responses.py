@@ -42,10 +42,11 @@ def render_target(labels: Collection[str], explanation: str) -> str:
 
     Args:
         labels: One label, or several for a multi-label task.
-        explanation: The explanation; line breaks in it become blanks.
+        explanation: The explanation; line breaks in it become blanks. Without one, the label is all.
     """
     one_line = explanation.replace("\n", " ").strip()
-    return f"Label: {', '.join(labels)}\nExplanation: {one_line}"
+    said = f"Label: {', '.join(labels)}"
+    return f"{said}\nExplanation: {one_line}" if one_line else said
 
 
 def parse(task: TaskSpec, text: str) -> Parsed:
@@ -60,21 +61,14 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     assert match is not None  # every part of the pattern may be empty
     explanation = _BLANK_LINE.split((match["explanation"] or "").lstrip(), maxsplit=1)[0]
     explanation = " ".join(line.strip() for line in explanation.split("\n")).strip()
-    named = [_label(task, part) for part in match["labels"].split(",")]
+    named = [task.labels.recognise(part) for part in match["labels"].split(",")]
     if None in named:
         return Parsed((), explanation, f"unknown label {match['labels'].strip()[:40]!r}")
     if len(set(named)) > 1 and task.labels.kind != "multilabel":
         return Parsed((), explanation, "more than one label")
     labels = tuple(label for label in task.labels.labels if label in named)
-    return Parsed(labels, explanation, None if explanation else "no explanation")
-
-
-def _label(task: TaskSpec, text: str) -> str | None:
-    text = text.strip().strip("*\"'`").rstrip(".").strip("*\"'`").strip().casefold()
-    if task.labels.kind == "ordinal":
-        text = text.replace("\N{MINUS SIGN}", "-").removeprefix("+")
-    known = {label.casefold(): label for label in task.labels.labels}
-    return known.get(text)
+    lacking = task.explanations == "required" and not explanation
+    return Parsed(labels, explanation, "no explanation" if lacking else None)
 
 
 def stop_sequences(task: TaskSpec) -> list[str]:

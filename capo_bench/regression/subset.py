@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from capo_bench.corpus.model import Item, TaskSpec
+from capo_bench.corpus.model import Item, TaskSpec, cell_labels
 
 
 def stratified(task: TaskSpec, items: Sequence[Item], size: int) -> list[int]:
@@ -37,9 +37,7 @@ def stratified(task: TaskSpec, items: Sequence[Item], size: int) -> list[int]:
 
 def _stratum(task: TaskSpec, item: Item) -> tuple[str, int]:
     """Majority label, the first of equals in the task's order, and number of annotators."""
-    labels = [
-        label for responses in item.cells.values() for label in {found.label for found in responses}
-    ]
+    labels = [label for responses in item.cells.values() for label in cell_labels(responses)]
     votes = Counter(labels)
     first = max(task.labels.labels, key=lambda label: votes[label])
     return first, sum(bool(responses) for responses in item.cells.values())

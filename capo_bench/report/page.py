@@ -253,7 +253,7 @@ def _responses(report: Report) -> dict[str, Any]:
         row = {
             "item": int(cells.item[index]),
             "annotator": target,
-            "human": [[r.label, r.explanation] for r in cells.references[index]],
+            "human": [[", ".join(r.labels), r.explanation] for r in cells.references[index]],
             "labels": list(parsed.labels),
             "explanation": parsed.explanation,
             "error": parsed.error,

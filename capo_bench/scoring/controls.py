@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec
+from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec, cell_labels
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
@@ -135,7 +135,7 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
         return Random(f"{seed}/{row}/{item.id}/{annotator}")
 
     own = item.cells[annotator]
-    own_labels = list(dict.fromkeys(response.label for response in own))
+    own_labels = cell_labels(own)
     other = known.other(item, annotator, rng("other"))
     agreeing = known.agreeing(item, annotator, rng("agreeing"))
     near_item, near = known.nearest(item, annotator)
@@ -150,7 +150,7 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
     first, second = (half[: -(-len(half) // 2)] for half in (halves[0], halves[1][::-1]))
 
     def whole(response: Response) -> str:
-        return render_target([response.label], response.explanation)
+        return render_target(response.labels, response.explanation)
 
     def guessed(explanation: str) -> str:
         return render_target([known.majority(item, annotator)], explanation)
@@ -230,17 +230,17 @@ class _Impostor:
 
     def majority(self, item: Item, annotator: str) -> str:
         """The others' most frequent label, or median; where there are none, the target's usual."""
-        labels = [response.label for response in self.others(item, annotator)]
+        labels = [label for response in self.others(item, annotator) for label in response.labels]
         space = self.corpus.task.labels
         if not labels:
             return self.usual_label(annotator)
-        if space.kind == "ordinal":
-            return sorted(labels, key=space.labels.index)[(len(labels) - 1) // 2]
+        if space.ordered:
+            return sorted(labels, key=space.value_of.__getitem__)[(len(labels) - 1) // 2]
         return max(space.labels, key=labels.count)
 
     def usual_label(self, annotator: str) -> str:
         """The target's most frequent training label."""
-        labels = [response.label for _, response in self.train[annotator]]
+        labels = [label for _, response in self.train[annotator] for label in response.labels]
         return max(self.corpus.task.labels.labels, key=labels.count)
 
     @cached_property
@@ -313,7 +313,7 @@ class _Impostor:
     def agreeing(self, item: Item, annotator: str, rng: Random) -> Response:
         """A random response of another annotator that has the majority label, else any of theirs."""
         label = self.majority(item, annotator)
-        agreeing = [r for r in self.others(item, annotator) if r.label == label]
+        agreeing = [r for r in self.others(item, annotator) if label in r.labels]
         return rng.choice(agreeing) if agreeing else self.other(item, annotator, rng)
 
     def elsewhere(self, item: Item, annotator: str, rng: Random) -> Response:

@@ -80,7 +80,7 @@ def read_predictions(path: Path) -> PredictionFile:
 def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
     """What the annotators themselves answered, the first response of each labelled cell."""
     return [
-        Prediction(item.id, annotator, render_target([first.label], first.explanation))
+        Prediction(item.id, annotator, render_target(first.labels, first.explanation))
         for item, annotator in evaluated_cells(corpus, split)
         for first in item.cells[annotator][:1]
     ]

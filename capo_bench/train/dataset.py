@@ -308,12 +308,12 @@ def _draft(
 ) -> _Draft:
     # Distinct texts with their label and authors.
     authors: dict[str, set[str]] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, frozenset[str]] = {}
     for annotator, responses in cells.items():
         for response in responses:
-            text = render_target([response.label], response.explanation)
+            text = render_target(response.labels, response.explanation)
             authors.setdefault(text, set()).add(annotator)
-            labels[text] = response.label
+            labels[text] = frozenset(response.labels)
     texts = list(authors)
     own: dict[str, dict[int, list[int]]] = {}
     for annotator in contexts:

@@ -12,6 +12,7 @@ TASK = TaskSpec(
     fields={"letter": "Letter", "reply": "Reply"},
     labels=LabelSpace("multilabel", ("warm", "cool")),
     group_by=("letter",),
+    explanations="optional",
 )
 
 

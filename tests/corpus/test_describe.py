@@ -202,5 +202,8 @@ def test_command_convert(tmp_path: Path) -> None:
 
 def test_command_schema() -> None:
     schemas = json.loads(run("schema"))
-    assert schemas["header"]["properties"]["format"]["const"] == "capo-bench-corpus/1"
+    assert schemas["header"]["properties"]["format"]["enum"] == [
+        "capo-bench-corpus/1",
+        "capo-bench-corpus/2",
+    ]
     assert {"id", "text", "cells"} == set(schemas["item"]["required"])

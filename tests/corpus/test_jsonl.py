@@ -15,6 +15,7 @@ from capo_bench.corpus.model import (
     LabelSpace,
     Response,
     TaskSpec,
+    Turn,
 )
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
@@ -22,7 +23,8 @@ from capo_bench.files import read_json
 
 from .build import TASK, corpus_of
 
-text = st.text(max_size=12)
+# Half a surrogate pair is no text that a file could hold.
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ANNOTATORS = ("Ida", "Ola", "Per")
 
 responses = st.lists(
@@ -48,8 +50,15 @@ item_parts = st.fixed_dictionaries(
         "idk": st.lists(st.sampled_from(ANNOTATORS), unique=True).map(tuple),
         "split": st.sampled_from([None, "train", "validation", "test"]),
         "source_id": st.none() | text,
+        "turns": st.sampled_from([{}, {"reply": (Turn("A", "Tea?"), Turn("B", "Please."))}]),
+        "language": st.sampled_from([None, "de"]),
+        "meta": st.dictionaries(text, st.none() | st.booleans() | text | st.integers(), max_size=2),
     }
 )
+
+
+def spoken(turns: dict[str, tuple[Turn, ...]]) -> dict[str, str]:
+    return dict.fromkeys(turns, "A: Tea?\nB: Please.")
 
 
 @st.composite
@@ -61,10 +70,14 @@ def corpora(draw: st.DrawFn) -> Corpus:
         annotators=tuple(
             Annotator(name, draw(st.dictionaries(text, text, max_size=2))) for name in ANNOTATORS
         ),
-        items=tuple(Item(id=f"i{n}", **part) for n, part in enumerate(parts)),
+        items=tuple(
+            Item(id=f"i{n}", **{**part, "text": {**part["text"], **spoken(part["turns"])}})
+            for n, part in enumerate(parts)
+        ),
         synthetic=draw(st.booleans()),
         license=draw(text),
         citation=draw(text),
+        language=draw(st.sampled_from(["", "en"])),
     )
 
 
@@ -97,7 +110,12 @@ def test_format_as_documented(tmp_path: Path) -> None:
     assert jsonl.read(path) == Corpus(
         name="tea",
         task=TaskSpec(
-            "tea", "Good?", {"note": "Note"}, LabelSpace("ordinal", ("0", "1", "2")), ("note",)
+            "tea",
+            "Good?",
+            {"note": "Note"},
+            LabelSpace("ordinal", ("0", "1", "2")),
+            ("note",),
+            explanations="none",
         ),
         annotators=(Annotator("Ida"),),
         items=(Item("1", {"note": "Too hot"}, {"Ida": (Response("2"),)}),),
@@ -133,14 +151,14 @@ def replaced(old: str, new: str, number: int) -> Any:
         (lambda lines: [*lines, lines[2]], ["item 'i1' occurs twice"]),
         (replaced('"format"', '"form"', 1), ["line 1"]),
         (
-            replaced("corpus/1", "corpus/2", 1),
-            ["line 1", "capo-bench-corpus/1", "'capo-bench-corpus/2'"],
+            replaced("corpus/2", "corpus/3", 1),
+            ["line 1", "capo-bench-corpus/2", "'capo-bench-corpus/3'"],
         ),
         (replaced('["letter"]', '["subject"]', 1), ["line 1", "task", "subject"]),
         (replaced('["warm", "cool"]', '["warm", "warm"]', 1), ["line 1", "distinct labels"]),
         (replaced('"id": "i0"', '"id": "i0", "id": "i9"', 2), ["line 2", "'id' occurs twice"]),
         (replaced('"id": "i0"', '"id": "i0", "color": 1', 2), ["line 2", "color"]),
-        (replaced('"split": null', '"split": "dev"', 2), ["line 2", "split", "'dev'"]),
+        (replaced('"id": "i0"', '"id": "i0", "split": "dev"', 2), ["line 2", "split", "'dev'"]),
         (
             replaced('"label": "warm"', '"label": "tepid"', 3),
             ["item i1, annotator Ida: unknown label 'tepid', expected one of warm, cool"],
@@ -150,7 +168,7 @@ def replaced(old: str, new: str, number: int) -> Any:
             ["item i1: annotator 'Eva' is not among the corpus's annotators (Ida)"],
         ),
         (replaced('"reply"', '"answer"', 3), ["item i1: the input texts are ['answer', 'letter']"]),
-        (replaced('"idk": []', '"idk": ["Eva"]', 3), ["item i1: annotator 'Eva'"]),
+        (replaced('"id": "i1"', '"id": "i1", "idk": ["Eva"]', 3), ["item i1: annotator 'Eva'"]),
     ],
 )
 def test_bad_file(tmp_path: Path, lines: list[str], change: Any, expected: list[str]) -> None:

@@ -10,6 +10,7 @@ which one beside a label, and 9 cells with neither.
 from __future__ import annotations
 
 import hashlib
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.corpus.model import Annotator, Corpus, Item, Judgment, Response
+from capo_bench.corpus.model import Annotator, Corpus, Item, Judgment, Response, items_content
 from capo_bench.corpus.tasks import NLI
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import naming, read_json_lines, validated
@@ -61,7 +62,6 @@ class _Row:
 
 
 _row = TypeAdapter(_Row)
-_items = TypeAdapter(tuple[Item, ...])
 
 
 def read_varierr(path: Path) -> Corpus:
@@ -130,7 +130,9 @@ def from_rows(rows: Iterable[tuple[int, Any]], source: str | Path) -> Corpus:
 
 def content_sha256(corpus: Corpus) -> str:
     """64 hex digits of the items alone: no prompt text or name changes them."""
-    return hashlib.sha256(_items.dump_json(corpus.items)).hexdigest()
+    content = items_content(corpus.items)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _item(row: _Row) -> Item:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from capo_bench.corpus.model import Annotator, Corpus, Item, Response, TaskSpec
+from capo_bench.corpus.model import Annotator, Corpus, Item, Response, TaskSpec, cell_labels
 from capo_bench.corpus.splits import with_splits
 from capo_bench.corpus.synthetic.material import (
     Language,
@@ -182,7 +182,7 @@ class MiniWorld:
         shares = [
             sum(
                 self.label_probabilities(item.id)[annotator][label]
-                for label in {response.label for response in item.cells[annotator]}
+                for label in cell_labels(item.cells[annotator])
             )
             for item in self.corpus.split(split)
             if item.cells.get(annotator)
