@@ -12,7 +12,7 @@ from capo_bench.analysis.figures import attribution_figure, distances_figure, dr
 from capo_bench.analysis.stability import Analysis, _shuffle, analyse, divergence, tables
 from capo_bench.cli.app import app
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
-from capo_bench.corpus.synthetic.mini import mini_nli
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import join
@@ -39,7 +39,7 @@ def build(writers: dict[str, str], train: int = 16, test: int = 6) -> Corpus:
 
 @pytest.fixture(scope="module")
 def mini() -> Analysis:
-    return analyse(mini_nli())
+    return analyse(synthesize("mini-nli").corpus)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_curve_says_where_it_ends_and_why():
 
 
 def test_the_curve_is_the_attribution_of_the_human_explanations(mini):
-    corpus = mini_nli()
+    corpus = synthesize("mini-nli").corpus
     cells = join(corpus, "test", human_predictions(corpus, "test"))
     for variant, options in {
         "raw": {"normalised": False},
@@ -154,7 +154,7 @@ def test_the_weights_name_what_an_annotator_says():
 
 
 def test_annotators_who_are_alike_differ_by_chance_only():
-    found = analyse(mini_nli(distinctness=0.0))
+    found = analyse(synthesize("mini-nli", distinctness=0.0).corpus)
     gaps = [f.divergence.value - f.chance for f in found.features if f.chance > 0]
     assert len(gaps) > 15
     assert abs(np.mean(gaps)) < 0.01

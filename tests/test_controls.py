@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
-from capo_bench.corpus.synthetic.mini import mini_nli, mini_paraphrase
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import attributed, fit_attributor
@@ -163,7 +163,7 @@ def test_the_others_median_on_a_scale():
 
 
 def test_every_row_answers_every_cell_in_order():
-    corpus = mini_nli(items=40)
+    corpus = synthesize("mini-nli", items=40).corpus
     asked = [
         (item.id, a)
         for item in corpus.split("test")
@@ -175,7 +175,7 @@ def test_every_row_answers_every_cell_in_order():
 
 
 def test_deterministic_and_seeded():
-    corpus = mini_nli(items=60)
+    corpus = synthesize("mini-nli", items=60).corpus
     once, again, other = (control_predictions(corpus, seed=seed) for seed in (0, 0, 1))
     assert once == again
     random = {"other-annotator", "wrong-item", "random-train", "spliced-train", "stuffed"}
@@ -186,7 +186,7 @@ def test_deterministic_and_seeded():
 
 @pytest.mark.parametrize("target", ["Ann1", "Ann3"])
 def test_no_impostor_reads_the_targets_test_responses(target):
-    corpus = mini_nli(items=60)
+    corpus = synthesize("mini-nli", items=60).corpus
 
     def forged(cell: tuple[Response, ...]) -> tuple[Response, ...]:
         turned = {
@@ -282,9 +282,9 @@ def check_order(corpus: Corpus) -> None:
         assert estimate(above).low <= 0.01, name
 
 
-@pytest.mark.parametrize("mini", [mini_nli, mini_paraphrase])
+@pytest.mark.parametrize("mini", ["mini-nli", "mini-paraphrase"])
 def test_the_headline_orders_the_rows_of_the_bundled_corpora(mini):
-    check_order(mini())
+    check_order(synthesize(mini).corpus)
 
 
 @pytest.mark.parametrize("spec", ["nli", "paraphrase"])
@@ -299,7 +299,7 @@ def test_the_headline_orders_the_rows_of_the_real_corpora(spec):
 
 
 def test_the_more_a_submission_is_the_human_the_higher_the_headline():
-    corpus = mini_nli(items=200)
+    corpus = synthesize("mini-nli", items=200).corpus
     rows = control_predictions(corpus)
     mixed = {
         str(share): [
@@ -329,7 +329,7 @@ def two_rows(monkeypatch):
 
 
 def test_rows_are_held_against_the_human_row(two_rows):
-    corpus = mini_paraphrase(items=60)
+    corpus = synthesize("mini-paraphrase", items=60).corpus
     rows = list(
         score_controls(Scorer(corpus, "test", "minilm"), controls.control_predictions(corpus))
     )
@@ -353,4 +353,4 @@ def test_the_command_prints_json_and_writes_predictions(two_rows, tmp_path):
     assert found["empty"]["below_human"]["low"] > 0.3
     written = read_predictions(tmp_path / "rows" / "human.jsonl")
     assert written.fingerprint == found["human"]["signature"]["fingerprint"]
-    assert written.predictions == control_predictions(mini_nli())["human"]
+    assert written.predictions == control_predictions(synthesize("mini-nli").corpus)["human"]

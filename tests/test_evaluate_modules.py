@@ -7,7 +7,7 @@ import evaluate
 import pytest
 
 import capo_bench
-from capo_bench.corpus.synthetic.mini import mini_nli
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.consistency import explanation_consistency, fit_habits
@@ -22,7 +22,7 @@ NAMES = ("annotator_attribution", "explanation_consistency", "label_agreement")
 @pytest.fixture(scope="module")
 def answers() -> list[Prediction]:
     """Each annotator's item is answered in the words of who comes next."""
-    corpus = mini_nli()
+    corpus = synthesize("mini-nli").corpus
     human = {(p.item, p.annotator): p.response for p in human_predictions(corpus, "test")}
     swapped = []
     for item, annotator in human:
@@ -53,7 +53,9 @@ def compute(name: str, answers: list[Prediction], **given):
 
 def test_attribution_is_the_scorers(answers):
     found = compute("annotator_attribution", answers)
-    measured = Scorer(mini_nli(), "test", "minilm").measure(join(mini_nli(), "test", answers))
+    measured = Scorer(synthesize("mini-nli").corpus, "test", "minilm").measure(
+        join(synthesize("mini-nli").corpus, "test", answers)
+    )
     for name in ("attribution_at_1", "attribution_at_3"):
         expected = estimate(measured[name])
         assert (found[name], found[f"{name}_low"]) == (expected.value, expected.low)
@@ -64,8 +66,8 @@ def test_attribution_is_the_scorers(answers):
 
 
 def test_consistency_and_labels_are_the_packages(answers):
-    cells = join(mini_nli(), "test", answers)
-    expected = estimate(explanation_consistency(cells, fit_habits(mini_nli())))
+    cells = join(synthesize("mini-nli").corpus, "test", answers)
+    expected = estimate(explanation_consistency(cells, fit_habits(synthesize("mini-nli").corpus)))
     found = compute("explanation_consistency", answers)
     assert found["explanation_consistency"] == expected.value
     assert found["explanation_consistency_high"] == expected.high

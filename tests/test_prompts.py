@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capo_bench.corpus.model import Response
-from capo_bench.corpus.synthetic.mini import mini_nli, mini_paraphrase
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import SETTINGS, Prompter, prompt_hash
@@ -66,9 +66,9 @@ def test_what_does_not_parse_says_why_and_is_not_guessed(task, text, error):
     assert parsed.labels == () or error == "no explanation"
 
 
-@pytest.fixture(scope="module", params=[mini_nli, mini_paraphrase])
+@pytest.fixture(scope="module", params=["mini-nli", "mini-paraphrase"])
 def corpus(request):
-    return request.param()
+    return synthesize(request.param).corpus
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -186,7 +186,7 @@ def test_tables_come_from_predictions_alone(study):
 def test_predictions_for_another_corpus_are_refused(study):
     file = study / "predictions" / "wrong-item.jsonl"
     file.write_text(file.read_text().replace(load("mini-nli").fingerprint, "0" * 16))
-    with pytest.raises(CapoBenchError, match=r"wrong-item\.jsonl answers the corpus with fing"):
+    with pytest.raises(CapoBenchError, match=r"wrong-item\.jsonl: answers the corpus with fing"):
         folders.build(study)
 
 

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from capo_bench.corpus.synthetic.mini import nli_world, paraphrase_world
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics.attribution import attribution, fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.consistency import explanation_consistency, feature_divergence, fit_habits
@@ -17,13 +17,13 @@ from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import difference, holm, permutation_p
 from capo_bench.stats.resampling import ItemSums, Undefined, estimate
 
-WORLDS = pytest.mark.parametrize("make", [nli_world, paraphrase_world])
+WORLDS = pytest.mark.parametrize("make", ["mini-nli", "mini-paraphrase"])
 DIALS = (0.0, 0.3, 0.6, 1.0)
 
 
 @lru_cache
 def world_of(make, dial, items):
-    return make(dial, items=items)
+    return synthesize(make, dial, items=items)
 
 
 def drawn(world, seed, shift=0):
@@ -89,7 +89,7 @@ def test_attribution_comes_close_to_the_bayes_limit_and_not_above(make, dial):
 
 @WORLDS
 def test_attribution_of_distinct_people_nearly_reaches_the_bayes_limit(make):
-    world = make(items=1000)
+    world = synthesize(make, items=1000)
     (one, three, ten), limit = attribution_of(world), world.bayes_attribution(draws=50)
     assert limit > 0.9
     assert limit - 0.08 < one.value < limit
@@ -100,7 +100,7 @@ def test_attribution_of_distinct_people_nearly_reaches_the_bayes_limit(make):
 # --- explanation consistency ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[nli_world, paraphrase_world])
+@pytest.fixture(scope="module", params=["mini-nli", "mini-paraphrase"])
 def distinct(request):
     world = world_of(request.param, 1.0, 400)
     return world, fit_habits(world.corpus)
@@ -202,7 +202,7 @@ def test_no_metric_tells_annotators_apart_where_all_are_alike(make):
 
 
 def test_identity_metrics_tell_annotators_apart_where_they_are_distinct():
-    found = compared(world_of(nli_world, 1.0, 100))
+    found = compared(world_of("mini-nli", 1.0, 100))
     for name in (
         "faithful_rate",
         "attribution_at_1",

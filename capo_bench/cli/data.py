@@ -60,11 +60,29 @@ def convert(
     valid_only: ValidOnly = False,
 ) -> None:
     """Write a corpus as a file in the project's own format."""
-    if out.suffix != ".jsonl":
-        raise CapoBenchError(f"{out} does not end in .jsonl, by which a corpus file is known")
+    _check_name(out)
     corpus = load(spec, splits=splits, path=path, valid_only=valid_only)
     jsonl.write(corpus, out)
     typer.echo(f"{out}: wrote {_summary(describe(corpus))}")
+
+
+@app.command()
+def synthesize(
+    output: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
+    items: Annotated[int, typer.Option(help="Items, in splits of 64, 12 and 24 per cent.")] = 500,
+    annotators: Annotated[int, typer.Option(help="Annotators; the first four never change.")] = 4,
+    distinctness: Annotated[
+        float, typer.Option(help="0 (annotators alike) to 1 (each has habits of their own).")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another one gives other items and responses.")] = 0,
+) -> None:
+    """Write a synthetic NLI corpus whose test split holds out combinations."""
+    from capo_bench.corpus.synthetic import world
+
+    _check_name(output)
+    made = world.synthesize("places", distinctness, seed, items, annotators=annotators)
+    jsonl.write(made.corpus, output)
+    typer.echo(f"{output}: wrote {_summary(describe(made.corpus))}")
 
 
 @app.command()
@@ -87,6 +105,11 @@ def validate(
 def schema() -> None:
     """Print the JSON Schemas of the project's own format: the header line and the item lines."""
     typer.echo(json.dumps(jsonl.json_schema(), indent=2))
+
+
+def _check_name(file: Path) -> None:
+    if file.suffix != ".jsonl":
+        raise CapoBenchError(f"{file} does not end in .jsonl, by which a corpus file is known")
 
 
 def _summary(d: Description) -> str:

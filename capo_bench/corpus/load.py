@@ -144,9 +144,9 @@ def _load(spec: str, splits: Splits, file: Path | None, valid_only: bool) -> Cor
 def _read(spec: str, file: Path | None) -> Corpus:
     if file is not None:
         return _SOURCES[spec].read(file) if spec in _SOURCES else jsonl.read(file)
-    from capo_bench.corpus.synthetic import mini
+    from capo_bench.corpus.synthetic.world import synthesize
 
-    return mini.mini_nli() if spec == "mini-nli" else mini.mini_paraphrase()
+    return synthesize(spec).corpus
 
 
 def _find(spec: str, path: Path | None) -> Path:

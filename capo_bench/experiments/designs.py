@@ -13,7 +13,7 @@ from pathlib import Path
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
-from capo_bench.corpus.synthetic.mini import nli_world, paraphrase_world
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.experiments.ladder import Options, Preset, Rung, rungs
 from capo_bench.prompts.prompter import Setting
 
@@ -183,12 +183,12 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
 
 def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """Few annotators and many, who have answered unequally often, on synthetic items."""
-    world = nli_world if load(corpus).task.name == "nli" else paraphrase_world
+    world = f"mini-{load(corpus).task.name}"
     corpora: dict[str, Corpus] = {}
     rows = []
     for count in size.annotators:
         coverage = unequal_shares(count) if count > RESPONSES_AN_ITEM else (1.0,) * count
-        made = world(items=size.crowd_items, annotators=count, coverage=coverage).corpus
+        made = synthesize(world, items=size.crowd_items, annotators=count, coverage=coverage).corpus
         file = f"crowd-{count}.jsonl"
         corpora[file] = replace(made, name=f"crowd-{count}")
         place = str(folder / file)

@@ -25,7 +25,7 @@ from rich.table import Table
 from capo_bench.corpus.load import load
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.splits import with_splits
-from capo_bench.corpus.synthetic.mini import MiniWorld, nli_world, paraphrase_world
+from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.leaderboard import board_tables, page
 from capo_bench.leaderboard.board import build, find_boards
 from capo_bench.leaderboard.submission import Card, write_submission
@@ -52,7 +52,7 @@ CARD = {
 }
 
 
-def make_board(root: Path, name: str, world: MiniWorld) -> None:
+def make_board(root: Path, name: str, world: World) -> None:
     """A board with its own corpus: 300 items to learn from, about 400 responses to answer."""
     corpus = with_splits(world.corpus, {"train": 300, "validation": 36, "test": 104})
     folder = root / name
@@ -62,7 +62,7 @@ def make_board(root: Path, name: str, world: MiniWorld) -> None:
     )
 
 
-def submit(root: Path, name: str, world: MiniWorld, number: int) -> None:
+def submit(root: Path, name: str, world: World, number: int) -> None:
     """A fresh draw of the annotators for every cell of the split, the label wrong now and then."""
     corpus = load(str(root / name / "corpus.jsonl"))
     rng = Random(number)
@@ -92,7 +92,10 @@ def built(root: Path) -> float:
 def main() -> None:
     """Prints one row a size."""
     sizes = [int(size) for size in sys.argv[1:]] or [10, 30, 100]
-    worlds = {"nli": nli_world(items=440), "paraphrase": paraphrase_world(items=440)}
+    worlds = {
+        "nli": synthesize("mini-nli", items=440),
+        "paraphrase": synthesize("mini-paraphrase", items=440),
+    }
     table = Table(title="Seconds of leaderboard build, two tasks", title_justify="left")
     heads = ("submissions a task", "controls only", "all", "a submission", "again", "one more")
     for head in heads:

@@ -28,7 +28,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.splits import with_splits
-from capo_bench.corpus.synthetic.mini import MiniWorld, nli_world
+from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.bertscore import bertscore, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
@@ -48,7 +48,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def predictions(world: MiniWorld, corpus: Corpus, seed: int) -> tuple[Prediction, ...]:
+def predictions(world: World, corpus: Corpus, seed: int) -> tuple[Prediction, ...]:
     """A fresh draw for every test cell."""
     rng = Random(seed)
     drawn = []
@@ -92,7 +92,7 @@ def one_at_a_time(cells: Cells, attributor: Any, count: int = 40) -> float:
     return timed(run)[0] / count
 
 
-def measure(world: MiniWorld, corpus: Corpus) -> dict[str, float]:
+def measure(world: World, corpus: Corpus) -> dict[str, float]:
     """Seconds of every part of scoring."""
     drawn, later = predictions(world, corpus, 1), predictions(world, corpus, 2)
     cells = join(corpus, "test", drawn)
@@ -123,7 +123,7 @@ def measure(world: MiniWorld, corpus: Corpus) -> dict[str, float]:
 def main() -> None:
     """Prints both tables."""
     console = Console(width=110)
-    world = nli_world(items=1340)
+    world = synthesize("mini-nli", items=1340)
     parts: dict[int, dict[str, float]] = {}
     for test in (104, 1040):
         sizes = {"train": 300, "validation": 1040 - test, "test": test}

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from capo_bench.corpus.synthetic.mini import mini_nli
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics.attribution import MIN_EXPLANATIONS, attribution, fit_attributor
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.stats.resampling import Undefined
@@ -52,7 +52,7 @@ def test_too_few_responses_for_a_group_is_said():
 
 @pytest.fixture(scope="module")
 def mini():
-    return mini_nli()
+    return synthesize("mini-nli").corpus
 
 
 @pytest.mark.parametrize("normalised", [True, False])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from capo_bench.corpus.synthetic.mini import mini_nli
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics import consistency
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.prompts.responses import render_target
@@ -17,7 +17,7 @@ from .build import answer, corpus
 
 @pytest.fixture(scope="module")
 def mini():
-    base = mini_nli(items=300)
+    base = synthesize("mini-nli", items=300).corpus
     return base, consistency.fit_habits(base)
 
 
@@ -86,7 +86,7 @@ def test_swapped_annotators_score_zero(mini):
 
 
 def test_indistinguishable_annotators_leave_it_undefined():
-    base = mini_nli(0.0, items=300)
+    base = synthesize("mini-nli", 0.0, items=300).corpus
     found = scored((base, consistency.fit_habits(base)), lambda a: a)
     assert isinstance(found, Undefined)
     assert "cannot be told apart" in found.reason

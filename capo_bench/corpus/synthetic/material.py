@@ -1,8 +1,8 @@
 """What the synthetic corpora are made of: scenes, personas, and the wording of explanations.
 
-The words themselves are data, `mini_nli.toml` and `mini_paraphrase.toml`, which say at their head how
-they are built. `render` turns a tuple of choices into an explanation and `readings` finds every tuple
-that renders to a given explanation, so that its probability can be summed exactly.
+The words themselves are data, `mini_nli.toml`, `mini_paraphrase.toml` and `places.toml`, which say at
+their head how they are built. `render` turns a tuple of choices into an explanation and `readings`
+finds every tuple that renders to a given explanation, so that its probability can be summed exactly.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import product
 from random import Random
 from typing import Any, TypeVar
 
+from capo_bench.corpus.model import SplitName
 from capo_bench.errors import CapoBenchError
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Scene:
         meaning: Paraphrase: how alike the questions are, about -5 to 5; 0 for NLI.
         second: Probability that one label is not enough for an annotator.
         idk: Probability that an annotator cannot decide.
+        split: The split that it belongs to; `None` where the texts decide.
     """
 
     id: str
@@ -91,6 +93,7 @@ class Scene:
     meaning: float
     second: float
     idk: float
+    split: SplitName | None = None
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,19 @@ class Material:
 
 
 def load(stem: str) -> Material:
-    """Reads `<stem>.toml` from the package."""
-    source = files("capo_bench.corpus.synthetic").joinpath(f"{stem}.toml")
-    tables = tomllib.loads(source.read_text(encoding="utf-8"))
+    """Reads `<stem>.toml` from the package, and the file whose language and personas it shares."""
+    tables = _read(stem)
+    if "language" in tables:
+        shared = _read(tables["language"])
+        tables = {
+            **shared,
+            **tables,
+            "kinds": shared["kinds"] | tables["kinds"],
+            "rates": {
+                **shared["rates"],
+                **{rate: shared["rates"][rate] | more for rate, more in tables["rates"].items()},
+            },
+        }
     choices = {choice: tuple(options) for choice, options in tables["choices"].items()}
     language = Language(
         choices=choices,
@@ -144,6 +157,11 @@ def load(stem: str) -> Material:
         missing=tables["rates"]["missing"],
         tables=tables,
     )
+
+
+def _read(stem: str) -> dict[str, Any]:
+    source = files("capo_bench.corpus.synthetic").joinpath(f"{stem}.toml")
+    return tomllib.loads(source.read_text(encoding="utf-8"))
 
 
 def crowd(material: Material, count: int, seed: int) -> tuple[Persona, ...]:
@@ -186,7 +204,7 @@ def scenes(material: Material, count: int, seed: int) -> tuple[Scene, ...]:
     rng = Random(f"{material.name}/{seed}/items")
     frames = material.tables["frame"]
     part = "statement" if "kinds" in material.tables else "pair"
-    turns = _shuffled(
+    turns = shuffled(
         rng, [(i, j) for i, frame in enumerate(frames) for j in range(len(frame[part]))]
     )
     fillings = [math.prod(len(fillers) for fillers in frame["slots"].values()) for frame in frames]
@@ -257,6 +275,17 @@ def pick(rng: Random, weights: Sequence[float]) -> int:
     return max(index for index, weight in enumerate(weights) if weight > 0)  # rounding
 
 
+def shuffled(rng: Random, values: Sequence[T]) -> list[T]:
+    """The values in random order."""
+    keyed = [(rng.random(), index) for index in range(len(values))]
+    return [values[index] for _, index in sorted(keyed)]
+
+
+def capitalised(text: str) -> str:
+    """The text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
 @lru_cache(maxsize=1 << 16)
 def _body(
     language: Language,
@@ -280,7 +309,7 @@ def _coda(
     if coda == "none":
         return ""
     sentence = _worded(language.codas[kind][coda], scene, short_forms, quotes)
-    return f". {_capitalised(sentence)}"
+    return f". {capitalised(sentence)}"
 
 
 def _worded(pattern: str, scene: Scene, short_forms: str, quotes: str) -> str:
@@ -292,11 +321,7 @@ def _worded(pattern: str, scene: Scene, short_forms: str, quotes: str) -> str:
 
 
 def _cased(text: str, casing: str) -> str:
-    return text.lower() if casing == "lower" else _capitalised(text)
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return text.lower() if casing == "lower" else capitalised(text)
 
 
 def _scene(
@@ -314,7 +339,7 @@ def _scene(
             id=identifier,
             text={
                 "context": _context(frame["context"], slots),
-                "statement": _capitalised(words["statement"]) + ".",
+                "statement": capitalised(words["statement"]) + ".",
             },
             words={"claim": words["statement"]} | words,
             log_odds=material.tables["kinds"][kind],
@@ -324,7 +349,7 @@ def _scene(
         )
     return Scene(
         id=identifier,
-        text={"question1": _capitalised(words["q1"]), "question2": _capitalised(words["q2"])},
+        text={"question1": capitalised(words["q1"]), "question2": capitalised(words["q2"])},
         words=words,
         log_odds={},
         meaning=entry["meaning"] + _JITTER * (rng.random() + rng.random() - 1),
@@ -345,11 +370,6 @@ def _fresh(rng: Random, sizes: Sequence[int], taken: set[tuple[int, ...]]) -> tu
         filling = tuple(pick(rng, [1] * size) for size in sizes)
         if filling not in taken:
             return filling
-
-
-def _shuffled(rng: Random, values: Sequence[T]) -> list[T]:
-    keyed = [(rng.random(), index) for index in range(len(values))]
-    return [values[index] for _, index in sorted(keyed)]
 
 
 def _normalised(weights: Sequence[float]) -> tuple[float, ...]:

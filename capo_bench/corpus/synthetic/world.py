@@ -1,10 +1,12 @@
-"""Two synthetic corpora whose annotators' response probabilities are known.
+"""Synthetic corpora whose annotators' response probabilities are known.
 
-The words are data (`mini_nli.toml`, `mini_paraphrase.toml`, written for this project); this module
-combines them. A *scene* is an item together with the words that explain its labels. An annotator's
-response is a label, drawn from a distribution that depends on the scene and the annotator, and an
-explanation, a tuple of independent choices (style, wording, opening, second sentence, short forms,
-quotation marks, casing, final stop), each drawn from a distribution that depends on the annotator.
+`mini-nli` and `mini-paraphrase` are small and come with the package; `places` is NLI that scales to
+thousands of items with combinations held out (`places.py`). The words are data, written for this
+project (`*.toml`); this module combines them. A *scene* is an item together with the words that
+explain its labels. An annotator's response is a label, drawn from a distribution that depends on the
+scene and the annotator, and an explanation, a tuple of independent choices (style, wording, opening,
+second sentence, short forms, quotation marks, casing, final stop), each drawn from a distribution
+that depends on the annotator.
 A few NLI cells hold a second response, whose label is drawn from what the first one left.
 
 Every distribution is `(1 - d) * shared + d * own` with the distinctness d in [0, 1] as the dial: at 0
@@ -17,7 +19,7 @@ Only `random.Random.random` is drawn from, which Python keeps stable across vers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -28,16 +30,15 @@ import numpy.typing as npt
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response, TaskSpec, cell_labels
 from capo_bench.corpus.splits import with_splits
+from capo_bench.corpus.synthetic import material, places
 from capo_bench.corpus.synthetic.material import (
     Language,
+    Material,
     Persona,
     Scene,
-    crowd,
-    load,
     pick,
     readings,
     render,
-    scenes,
 )
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
@@ -45,10 +46,16 @@ from capo_bench.errors import CapoBenchError
 Floats = npt.NDArray[np.float64]
 
 _MIN_ITEMS = 5
+WORLDS: Mapping[str, tuple[TaskSpec, Callable[[Material, int, int], tuple[Scene, ...]]]] = {
+    "mini-nli": (NLI, material.scenes),
+    "mini-paraphrase": (PARAPHRASE, material.scenes),
+    "places": (NLI, places.scenes),
+}
+"""By name: what the annotators are asked, and what makes the items."""
 
 
 @dataclass(frozen=True, eq=False)
-class MiniWorld:
+class World:
     """A synthetic corpus with the truth about it.
 
     Attributes:
@@ -91,7 +98,7 @@ class MiniWorld:
                 cells[persona.id] = () if lost or undecided else self._cell(scene, persona.id, rng)
                 if undecided and not lost:
                     idk.append(persona.id)
-            items.append(Item(id=scene.id, text=scene.text, cells=cells, idk=tuple(idk)))
+            items.append(Item(scene.id, scene.text, cells, tuple(idk), scene.split))
         corpus = Corpus(
             name=self.name,
             task=self.task,
@@ -103,6 +110,8 @@ class MiniWorld:
             synthetic=True,
             license="Apache-2.0",
         )
+        if self.scenes[0].split:
+            return corpus
         train, validation = round(0.64 * len(items)), round(0.12 * len(items))
         test = len(items) - train - validation
         return with_splits(corpus, {"train": train, "validation": validation, "test": test})
@@ -275,80 +284,36 @@ class MiniWorld:
         }
 
 
-def mini_nli(
+def synthesize(
+    name: str = "mini-nli",
     distinctness: float = 1.0,
     seed: int = 0,
     items: int = 100,
     *,
     annotators: int = 4,
     coverage: float | Sequence[float] = 1.0,
-) -> Corpus:
-    """The synthetic NLI corpus; the arguments are those of `nli_world`."""
-    return nli_world(distinctness, seed, items, annotators=annotators, coverage=coverage).corpus
-
-
-def mini_paraphrase(
-    distinctness: float = 1.0,
-    seed: int = 0,
-    items: int = 100,
-    *,
-    annotators: int = 4,
-    coverage: float | Sequence[float] = 1.0,
-) -> Corpus:
-    """The synthetic paraphrase corpus; the arguments are those of `nli_world`."""
-    return paraphrase_world(
-        distinctness, seed, items, annotators=annotators, coverage=coverage
-    ).corpus
-
-
-def nli_world(
-    distinctness: float = 1.0,
-    seed: int = 0,
-    items: int = 100,
-    *,
-    annotators: int = 4,
-    coverage: float | Sequence[float] = 1.0,
-) -> MiniWorld:
-    """The synthetic NLI corpus and the truth about it.
+) -> World:
+    """A synthetic corpus and the truth about it.
 
     Args:
+        name: One of `WORLDS`.
         distinctness: 0 (all annotators alike) to 1 (each follows their own habits).
         seed: Another seed gives other items and responses; the first four annotators stay who they
             are, further ones change.
-        items: Number of items, 5 or more.
+        items: Number of items: 5 or more, of `places` 25 or more.
         annotators: Number of annotators. The first four are described in the material, further ones
             are drawn at random.
         coverage: Probability that an annotator answers an item, for all or for each annotator.
 
     Raises:
-        CapoBenchError: On an argument out of range, or more items than the material can make.
+        CapoBenchError: On an unknown name, an argument out of range, or more items than the material
+            can make.
     """
-    return _world("mini_nli", NLI, distinctness, seed, items, annotators, coverage)
-
-
-def paraphrase_world(
-    distinctness: float = 1.0,
-    seed: int = 0,
-    items: int = 100,
-    *,
-    annotators: int = 4,
-    coverage: float | Sequence[float] = 1.0,
-) -> MiniWorld:
-    """The synthetic paraphrase corpus and the truth about it; arguments as for `nli_world`."""
-    return _world("mini_paraphrase", PARAPHRASE, distinctness, seed, items, annotators, coverage)
-
-
-def _world(
-    stem: str,
-    task: TaskSpec,
-    distinctness: float,
-    seed: int,
-    items: int,
-    annotators: int,
-    coverage: float | Sequence[float],
-) -> MiniWorld:
     shares = tuple(coverage) if isinstance(coverage, Sequence) else (coverage,) * annotators
-    name = stem.replace("_", "-")
+    if name not in WORLDS:
+        raise CapoBenchError(
+            f"unknown synthetic corpus {name!r}; expected one of {', '.join(WORLDS)}"
+        )
     if not 0 <= distinctness <= 1:
         raise CapoBenchError(f"{name}: distinctness is {distinctness}, expected 0 to 1")
     if items < _MIN_ITEMS:
@@ -360,17 +325,18 @@ def _world(
         )
     if not all(0 < share <= 1 for share in shares):
         raise CapoBenchError(f"{name}: coverage is {coverage}, expected above 0 and at most 1")
-    material = load(stem)
-    return MiniWorld(
+    task, scenes = WORLDS[name]
+    words = material.load(name.replace("-", "_"))
+    return World(
         name=name,
         task=task,
-        language=material.language,
-        described=material.personas,
-        personas=crowd(material, annotators, seed),
-        scenes=scenes(material, items, seed),
+        language=words.language,
+        described=words.personas,
+        personas=material.crowd(words, annotators, seed),
+        scenes=scenes(words, items, seed),
         distinctness=distinctness,
         coverage=shares,
-        missing=material.missing,
+        missing=words.missing,
         seed=seed,
     )
 
