@@ -1,25 +1,51 @@
 """The text of a response: how it is rendered and how it is read.
 
-`parse` is the inverse of `render_target` and never guesses.
+`parse` is the inverse of `render_target` and never guesses. It reads in two stages: *strict*, the
+form that prompts ask for, and *readable*, whatever else states exactly one label and an explanation
+(`capo_bench.prompts.reading`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from capo_bench.corpus.model import TaskSpec
+from capo_bench.prompts.reading import (
+    CONFLICT,
+    NOTHING,
+    SEVERAL,
+    UNFINISHED,
+    UNKNOWN,
+    Answer,
+    answered,
+    find_answer,
+    first_answer,
+    states_other,
+    strip_marks,
+    strip_markup,
+    strip_thoughts,
+    tidy,
+)
 
 CUE = "Label:"
-"""What every response starts with. Evaluation puts it in the model's mouth, so that a model that
-was not tuned knows where to start; a response may repeat it or go on from there."""
+"""What every response starts with. Where a model can go on from it, evaluation puts it in the
+model's mouth, so that a model that was not tuned knows where to start; a response may repeat it."""
+
+EMPTY = "no text"
+
+MANY_INVALID = 0.05
+"""Above this share of invalid responses, people are told why (`complaints`)."""
 
 _RESPONSE = re.compile(
     r"\s*(?:\**label\**\s*:)?\**(?P<labels>[^\n]*)(?:\n\s*\**explanation\**\s*:\**(?P<explanation>.*))?",
     flags=re.IGNORECASE | re.DOTALL,
 )
-_BLANK_LINE = re.compile(r"\n\s*\n")
+
+Reading = Literal["strict", "readable"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +55,17 @@ class Parsed:
     Attributes:
         labels: The labels, in the order of the label space; empty if none could be read.
         explanation: The explanation, without edge whitespace; `""` if none could be read.
-        error: Why the response is invalid, or `None` if it is valid.
+        error: Why the response is invalid, one of a few reasons, or `None` if it is valid.
+        reading: The stage that read it: `strict` if it has the form that was asked for, `readable`
+            if it says the same in another one; `None` if it is invalid.
+        unknown_mark: A special token at its end that belongs to no tokenizer known here; it is cut.
     """
 
     labels: tuple[str, ...]
     explanation: str
     error: str | None
+    reading: Reading | None = None
+    unknown_mark: str | None = None
 
 
 def render_target(labels: Collection[str], explanation: str) -> str:
@@ -45,32 +76,102 @@ def render_target(labels: Collection[str], explanation: str) -> str:
         explanation: The explanation; line breaks in it become blanks. Without one, the label is all.
     """
     one_line = explanation.replace("\n", " ").strip()
-    said = f"Label: {', '.join(labels)}"
+    said = f"{CUE} {', '.join(labels)}"
     return f"{said}\nExplanation: {one_line}" if one_line else said
 
 
 def parse(task: TaskSpec, text: str) -> Parsed:
     """Reads label and explanation from a model's text, or says why it cannot.
 
-    Accepted beside the exact form: no `Label:` (the cue that the model went on from), blanks and
-    line breaks before it, any case, markdown bold, and
-    quotes or a full stop around a label. Whatever follows a blank line is ignored. A label that is
-    not one of the task's, or more than one label where the task allows one, makes it invalid.
+    Thoughts are cut up to the last mark of their end, marks of turns and fences come off. What then
+    has the form of `render_target` is *strict*: `Label:` may be missing (the cue that the model went
+    on from), any case, bold, quotes or a full stop around a label are accepted, and whatever follows
+    a blank line is ignored. Anything else is *readable* if it states exactly one label (or set of
+    labels, where the task allows several) and an explanation. Whatever follows the first answer as
+    a further item or annotator is ignored, but a text that states another label besides is invalid.
     """
-    match = _RESPONSE.match(text)
-    assert match is not None  # every part of the pattern may be empty
-    explanation = _BLANK_LINE.split((match["explanation"] or "").lstrip(), maxsplit=1)[0]
-    explanation = " ".join(line.strip() for line in explanation.split("\n")).strip()
-    named = [task.labels.recognise(part) for part in match["labels"].split(",")]
-    if None in named:
-        return Parsed((), explanation, f"unknown label {match['labels'].strip()[:40]!r}")
-    if len(set(named)) > 1 and task.labels.kind != "multilabel":
-        return Parsed((), explanation, "more than one label")
-    labels = tuple(label for label in task.labels.labels if label in named)
-    lacking = task.explanations == "required" and not explanation
-    return Parsed(labels, explanation, "no explanation" if lacking else None)
+    if not text.strip():
+        return Parsed((), "", EMPTY)
+    thoughtless = strip_thoughts(text)
+    if thoughtless is None:
+        return Parsed((), "", UNFINISHED)
+    if not thoughtless.strip():
+        return Parsed((), "", NOTHING)
+    unmarked, unknown_mark = strip_marks(thoughtless)
+    answer = first_answer(task, strip_markup(unmarked))
+    found = _strict(task, answer)
+    as_asked = found.error is None and answer.rstrip() == first_answer(task, text).rstrip()
+    if found.error not in (None, CONFLICT):
+        found = find_answer(task, answer)
+    reading: Reading = "strict" if as_asked else "readable"
+    return Parsed(
+        found.labels,
+        found.explanation,
+        found.error,
+        reading if found.error is None else None,
+        unknown_mark,
+    )
+
+
+def complaints(task: TaskSpec, responses: Iterable[str]) -> list[str]:
+    """Why responses are invalid, with counts and one example each; empty while few are.
+
+    Args:
+        task: The task that they answer.
+        responses: The raw texts.
+
+    Returns:
+        One line a reason, the most frequent first, if more than `MANY_INVALID` of the responses are
+        invalid; and one line for special tokens that were cut without being known.
+    """
+    examples: dict[str, str] = {}
+    reasons: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    total = 0
+    for text in responses:
+        total += 1
+        parsed = parse(task, text)
+        if parsed.error is not None:
+            reasons[parsed.error] += 1
+            examples.setdefault(parsed.error, text)
+        if parsed.unknown_mark is not None:
+            marks[parsed.unknown_mark] += 1
+    lines = []
+    if reasons.total() > MANY_INVALID * total:
+        lines = [
+            f"{count} of {total} responses are invalid, {reason}, such as {_short(examples[reason])}"
+            for reason, count in reasons.most_common()
+        ]
+    if marks:
+        lines.append(
+            f"{marks.total()} of {total} responses end with an unknown special token, such as "
+            f"{next(iter(marks))}; it was cut"
+        )
+    return lines
 
 
 def stop_sequences(task: TaskSpec) -> list[str]:
-    """Where to stop a model that goes on with further items or answers after its response."""
+    """Where to stop a model that goes on with further items or answers after its response.
+
+    Only for models that go on from `CUE`: thoughts and greetings may contain any of these.
+    """
     return [f"\n{next(iter(task.fields.values()))}:", f"\n{CUE}", "\nAnnotator "]
+
+
+def _strict(task: TaskSpec, text: str) -> Answer:
+    match = _RESPONSE.match(text)
+    assert match is not None  # every part of the pattern may be empty
+    named = [task.labels.recognise(part) for part in match["labels"].split(",")]
+    if None in named:
+        return Answer((), "", UNKNOWN)
+    if len(set(named)) > 1 and task.labels.kind != "multilabel":
+        return Answer((), "", SEVERAL)
+    labels = tuple(label for label in task.labels.labels if label in named)
+    if states_other(task, text, labels):
+        return Answer((), "", CONFLICT)
+    return answered(task, labels, tidy(match["explanation"] or ""))
+
+
+def _short(text: str) -> str:
+    one_line = " ".join(text.split())
+    return repr(one_line if len(one_line) <= 100 else f"{one_line[:60]} ... {one_line[-35:]}")

@@ -1,0 +1,526 @@
+"""Reads an answer out of what chat models write around it, and never guesses.
+
+The second stage of `capo_bench.prompts.responses.parse`. An answer is accepted only if the text
+states exactly one label (for multi-label tasks: one set of them) and an explanation can be found:
+
+* after a key such as `Label:`, `**Answer** -`, `My label is`, `## Label`, in any order with
+  `Explanation:`, `Reason:` and the like, on one line or several, in lists, tables, tags or JSON;
+* or the text begins with the label, followed by the explanation.
+
+A label is read only as a whole: `not entailment`, `entailment or neutral`, `2.5` and `3-4` are no
+labels, and where a text states different labels in different places none of them is taken.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from capo_bench.corpus.model import TaskSpec
+
+
+class Answer(NamedTuple):
+    """What a text answers.
+
+    Attributes:
+        labels: In the order of the label space; empty if none could be read.
+        explanation: `""` if none could be read.
+        error: Why it is no valid answer, or `None`.
+    """
+
+    labels: tuple[str, ...]
+    explanation: str
+    error: str | None = None
+
+
+def answered(task: TaskSpec, labels: tuple[str, ...], explanation: str) -> Answer:
+    """A label that was read, with its explanation as far as the task has them."""
+    if task.explanations == "none":
+        return Answer(labels, "")
+    lacking = task.explanations == "required" and not explanation
+    return Answer(labels, explanation, NO_EXPLANATION if lacking else None)
+
+
+NO_LABEL = "no label is stated"
+UNKNOWN = "unknown label"
+SEVERAL = "more than one label"
+CONFLICT = "different labels in different places"
+NO_EXPLANATION = "no explanation"
+UNFINISHED = "the thought never ends"
+NOTHING = "nothing but a thought"
+
+_THOUGHT = r"think|thinking|thought|thoughts|seed:think"
+_THOUGHT_START = re.compile(
+    rf"<(?:{_THOUGHT})>|\[THINK\]|<\|begin_of_thought\|>|◁think▷|<\|channel\|>analysis",
+    re.IGNORECASE,
+)
+_THOUGHT_END = re.compile(
+    rf"</(?:{_THOUGHT})>|\[/THINK\]|<\|end_of_thought\|>|◁/think▷|assistantfinal"
+    r"|<\|channel\|>final<\|message\|>|<channel\|>",
+    re.IGNORECASE,
+)
+# Where the tokenizers of well-known models begin and end a turn or a text.
+_TURN_START = re.compile(
+    r"(?:\s|<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>"
+    r"|<\|end_header_id\|>|<\|assistant\|>|<\|start\|>|<\|message\|>|<｜Assistant｜>|<\|turn>|\[/INST\]"
+    r"|<\|start_of_role\|>|<\|end_of_role\|>|<\|CHATBOT_TOKEN\|>|<\|START_OF_TURN_TOKEN\|>"
+    r"|(?:assistant|model)(?:\s*\n|:)|(?<=[|>])(?:assistant|model))*"
+)
+_TURN_END = re.compile(
+    r"</s>|<eos>|<eot>|<EOD>|<pad>|<unk>|\[EOS\]|\[PAD\]|\[/?INST\]|<end_of_turn>|<start_of_turn>"
+    r"|<turn\|>|<[|｜](?:im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|return|endofturn"
+    r"|end▁of▁sentence|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|end_of_role|start_of_role|eos|pad|user"
+    r"|User|assistant|Assistant|system|observation|start_header_id|finetune_right_pad_id"
+    r"|endofprompt|fim_pad|call|start)[|｜]>"
+)
+_UNKNOWN_MARK = re.compile(
+    r"\s*(<[|｜][^<>\s]{1,60}[|｜]>|</?[a-zA-Z]+(?:_[a-zA-Z]+)+>|\[/[A-Z_]{2,}\])\s*$"
+)
+
+_MARKUP = re.compile(r"</?(?:b|strong|i|em|p|code|pre|span|div|ul|ol|li)\s*/?>", re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$\n?|(?:```|~~~)[ \t]*$", re.MULTILINE)
+_ZERO_WIDTH = str.maketrans(dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060"))
+
+_LABEL_NAME = (
+    r"(?:(?:the|my|your|final|predicted|chosen|correct|best|overall|assigned|given|annotation"
+    r"|annotator(?:['’]s)?|annotator\s+\S+?['’]s)[ \t_]+)*"
+    r"(?:label\(s\)|labels?|answers?|judge?ment|verdict|rating|score|classification|decision"
+    r"|prediction|category|choice)(?:[ \t]+for[ \t]+[^:\n]{1,40}?)?"
+)
+_WHY_NAME = (
+    r"(?:(?:the|my|your|brief|short|annotator(?:['’]s)?|annotator\s+\S+?['’]s)[ \t_]+)*"
+    r"(?:explanations?|reasons?|reasoning|rationale|justification|why)"
+)
+_BULLETS = r"[ \t>#*_`•·▪●◦✅👉+|–—-]*(?:\(?\d{1,2}[.)][ \t]+)?[*_`\"'“ \t]*"
+_GLOSS = r"[*_`\"'” \t]*(?:\([^()\n]*\))?[*_`\"'” \t]*"
+_STATES = r"(?:[:：=|][*_`]*|->|→|[–—]|-(?=\s)|is(?:[ \t]*:|\b(?!\s+not\b)))"
+_KEY = re.compile(
+    rf"^{_BULLETS}(?:(?P<label>{_LABEL_NAME})|(?P<why>{_WHY_NAME}))"
+    rf"(?:{_GLOSS}{_STATES}|[*_` \t]*$)[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INNER_LABEL = re.compile(r"[*_]*\bLabel[*_]*[ \t]*[:：][*_]*[ \t]*")
+_INNER_WHY = re.compile(
+    r"[\s.,;|(*_/–—-]*\b(?:Explanation|explanation|Reason|Reasoning|Rationale|Justification)"
+    r"[*_]*[ \t]*(?:[:：][*_]*|[–—]|-(?=\s))[ \t]*"
+)
+_TAGS = re.compile(
+    rf"<(?P<name>{_LABEL_NAME}|{_WHY_NAME})>\s*(?P<value>.*?)\s*</(?P=name)>",
+    re.IGNORECASE | re.DOTALL,
+)
+_OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
+_BLANK_LINE = re.compile(r"\n\s*\n")
+_LEAD_IN = re.compile(
+    r"(?:(?:well|so|ok(?:ay)?|sure|thus|therefore|hence),?\s+)?"
+    r"(?:(?:i(?:\s+would|['’]d|\s+will|['’]ll)?\s+(?:say|choose|pick|select|answer|think|believe"
+    r"|go\s+with|label\s+(?:this|it)(?:\s+as)?|rate\s+(?:this|it)(?:\s+as|\s+an?)?)(?:\s+that)?)\s+)?"
+    r"(?:(?:it|this|that|the\s+label|the\s+answer|my\s+label|my\s+answer)"
+    r"(?:['’]s|\s+is|\s+would\s+be)\s+)?",
+    re.IGNORECASE,
+)
+_SEPARATOR = re.compile(
+    r"(?P<why>,?\s+(?=(?:because|since)\b)|,?\s+(?=as\s+(?:it|the|there|this|no|nothing|neither)\b))"
+    r"|\s+[–—-]+\s+|[–—]|[.:;,|][*_\"'”’]*\s+|\s*\|\s*|\s*\n\s*",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(r"[\s(*_]*(?:or|but|and|not|maybe|perhaps|possibly|to|/|-?\d)(?:\b|\s)", re.I)
+_EDGES = " \t\n*_`\"'“”‘’„«»‹›$|"
+_PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
+_MINUS = re.compile(r"^(?:[−–—‐‑﹣－]\s*|minus\s+|negative\s+)(?=\S)", re.IGNORECASE)
+_WORDS = "zero one two three four five six seven eight nine ten".split()
+
+
+def strip_thoughts(text: str) -> str | None:
+    """The text after the last thought; `None` if the last one never ends."""
+    ends = [match.end() for match in _THOUGHT_END.finditer(text)]
+    text = text[ends[-1] :] if ends else text
+    begin = _THOUGHT_START.search(text)
+    if begin is None:
+        return text
+    # An answer that stood before a second, cut thought is still one.
+    return text[: begin.start()] if text[: begin.start()].strip() else None
+
+
+def strip_marks(text: str) -> tuple[str, str | None]:
+    """The text without the marks of its turn, and a mark at its end that no known model has."""
+    start = _TURN_START.match(text)
+    if start is not None and start.group().strip():
+        text = text[start.end() :]
+    end = _TURN_END.search(text)
+    if end is not None:
+        text = text[: end.start()]
+    unknown = _UNKNOWN_MARK.search(text)
+    return (text, None) if unknown is None else (text[: unknown.start()], unknown.group(1))
+
+
+def strip_markup(text: str) -> str:
+    """The text without fences, HTML's plain formatting and invisible characters."""
+    text = text.translate(_ZERO_WIDTH).replace("\r\n", "\n").replace("\N{NO-BREAK SPACE}", " ")
+    return _FENCE.sub("", _MARKUP.sub("", re.sub(r"<br\s*/?>", "\n", text, flags=re.IGNORECASE)))
+
+
+def first_answer(task: TaskSpec, text: str) -> str:
+    """The text up to where it goes on with another item or annotator."""
+    first = next((m for m in _KEY.finditer(text) if m["label"]), None)
+    start = first.end() if first is not None else len(text) - len(text.lstrip())
+    title = re.escape(next(iter(task.fields.values())))
+    end = re.compile(rf"\n[*_#\s]*(?:{title}[*_]*:|Annotator \S+?:)").search(text, start)
+    return text if end is None else text[: end.start()]
+
+
+def find_answer(task: TaskSpec, text: str) -> Answer:
+    """The answer that a text states.
+
+    Args:
+        task: The task.
+        text: Without thoughts, marks and markup.
+    """
+    found, rest = _json_answer(task, text)
+    if found is None:
+        return _keyed(task, _tabled(_tagged(text)))
+    if found.labels and states_other(task, rest, found.labels):
+        return Answer((), "", CONFLICT)
+    return found
+
+
+def states_other(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
+    """Whether a text states a label that is not the one that was read."""
+    keys = [m for m in _KEY.finditer(text) if m["label"]]
+    for key in (*keys, *_INNER_LABEL.finditer(text)):
+        value = text[key.end() :].lstrip(" \t\n").split("\n", maxsplit=1)[0]
+        found = _leading(task, value)
+        if found is not None and found[0] != labels:
+            return True
+        if found is None and _named(task, value.split(".")[0]) - set(labels):
+            return True
+    return False
+
+
+def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
+    """The labels that a short text consists of, in the label space's order, or why there are none."""
+    for candidate in _undressed(text):
+        one = _label(task, candidate)
+        if one is not None:
+            return (one,)
+    for candidate in _undressed(text):
+        bare = _LEAD_IN.sub("", candidate, count=1).strip()
+        without_gloss = _without_gloss(task, bare)
+        for part in (bare, without_gloss):
+            one = None if part is None else _label(task, part)
+            if one is not None:
+                return (one,)
+        parts = re.split(r"\s*(?:[,;&+\n]|\band\b)\s*", bare)
+        found = [_label(task, part) for part in parts if part.strip(_EDGES)]
+        labels = [label for label in found if label is not None]
+        if found and len(labels) == len(found):
+            if len(set(labels)) > 1 and task.labels.kind != "multilabel":
+                return SEVERAL
+            return tuple(label for label in task.labels.labels if label in labels)
+    return SEVERAL if len(_named(task, text)) > 1 else UNKNOWN
+
+
+def tidy(text: str) -> str:
+    """An explanation on one line, up to a blank one, without edge whitespace."""
+    paragraph = _BLANK_LINE.split(text.lstrip(), maxsplit=1)[0]
+    one_line = " ".join(line.strip() for line in paragraph.split("\n")).strip()
+    if one_line.count("**") == 1:  # the end of emphasis that began before the key
+        one_line = one_line.removesuffix("**")
+    return "" if one_line in {"...", "…"} else one_line  # the form's placeholder, copied
+
+
+def _undressed(text: str) -> Iterator[str]:
+    """A text and what remains of it as quotes, emphasis, brackets and full stops come off."""
+    previous = None
+    while text != previous:
+        previous = text
+        yield text
+        text = text.strip(_EDGES)
+        text = re.sub(r"^\\(?:boxed|text|mathrm|textbf)\{(.*)\}$", r"\1", text)
+        if text[:1] in _PAIRS and text[-1:] == _PAIRS[text[0]]:
+            text = text[1:-1]
+        text = text.rstrip(".,;:!").strip(_EDGES)
+
+
+def _label(task: TaskSpec, text: str) -> str | None:
+    for candidate in _undressed(text):
+        found = task.labels.recognise(candidate)
+        if found is None and _numeric(task):
+            found = task.labels.recognise(_number(candidate, task.labels.labels[-1]))
+        if found is not None:
+            return found
+    return None
+
+
+def _numeric(task: TaskSpec) -> bool:
+    return task.labels.ordered and re.fullmatch(r"-?[\d.]+", task.labels.labels[0]) is not None
+
+
+def _number(text: str, highest: str) -> str:
+    """A number as digits: `+3`, `3/5`, `3 out of 5`, `–3`, `minus three`."""
+    text = re.sub(rf"\s*(?:/|out\s+of)\s*\+?{re.escape(highest)}$", "", text.casefold().strip())
+    sign = "-" if _MINUS.match(text) or text.startswith("-") else ""
+    text = _MINUS.sub("", text).removeprefix("-").removeprefix("+").strip()
+    text = str(_WORDS.index(text)) if text in _WORDS else text
+    return f"{sign}{text}" if re.fullmatch(r"\d+(?:\.\d+)?", text) else ""
+
+
+def _without_gloss(task: TaskSpec, text: str) -> str | None:
+    """`neutral` of `neutral (it could be either)`, unless the gloss may mean another label."""
+    match = re.fullmatch(r"(.+?)\s*\(([^()]*)\)", text, flags=re.DOTALL)
+    if match is None:
+        return None
+    own = _label(task, match[1])
+    on_scale = re.match(r"\s*(?:out of|on an?|on the|scale)\b", match[2], flags=re.IGNORECASE)
+    return match[1] if own and (on_scale or not _named(task, match[2]) - {own}) else None
+
+
+def _named(task: TaskSpec, text: str) -> set[str]:
+    """The labels whose words occur in a text, whatever is said of them."""
+    if _numeric(task):
+        numbers = re.findall(r"(?<![\w.])[-−–]?\d+(?:\.\d+)?(?!\.?\d|\w)", text)
+        found = {task.labels.recognise(re.sub("[−–]", "-", number)) for number in numbers}
+        return {label for label in found if label is not None}
+    return {
+        task.labels.aliases.get(name, name)
+        for name in (*task.labels.labels, *task.labels.aliases)
+        if re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", text.casefold())
+    }
+
+
+def _leading(task: TaskSpec, text: str) -> tuple[tuple[str, ...], str, bool] | None:
+    """The labels that a text begins with, what follows them, and whether that gives the reason."""
+    found = read_labels(task, text)
+    if isinstance(found, tuple):
+        return found, "", False
+    for separator in _SEPARATOR.finditer(text):
+        found = read_labels(task, text[: separator.start()])
+        if isinstance(found, tuple):
+            rest = text[separator.end() :]
+            gives_reason = separator["why"] is not None
+            if _HEDGE.match(rest) or (not gives_reason and _named(task, rest) - set(found)):
+                return None
+            return found, rest, gives_reason
+    return None
+
+
+def _keyed(task: TaskSpec, text: str) -> Answer:
+    keys = list(_KEY.finditer(text))
+    if not any(key["label"] for key in keys):
+        inner = _INNER_LABEL.search(text)
+        if inner is not None and _introduces(text[: inner.start()]):
+            return _keyed(task, text[inner.start() :].lstrip("*_"))
+        return _unkeyed(task, text)
+    ends = [key.start() for key in keys[1:]] + [len(text)]
+    opening = _leading(task, text[: keys[0].start()].strip().split("\n", maxsplit=1)[0])
+    stated: list[tuple[tuple[str, ...], str]] = [opening[:2]] if opening else []
+    error = None
+    before, after = "", ""
+    for key, end in zip(keys, ends, strict=True):
+        value = text[key.end() : end]
+        if key["why"]:
+            if stated or error:
+                after = after or tidy(value)
+            else:
+                before = before or tidy(value)
+            continue
+        nested = _INNER_LABEL.match(value.lstrip())
+        value = value.lstrip()[nested.end() :] if nested else value
+        if not value.strip():
+            continue
+        value, inline = _split_why(value)
+        after = after or tidy(inline)
+        found = _value(task, value)
+        if isinstance(found, str):
+            error = error or found
+        else:
+            stated.append(found)
+    explanation = _undecorated(after or before)
+    if error is not None or not stated:
+        return Answer((), explanation, error or NO_LABEL)
+    labels, _ = stated[0]
+    if any(own != labels for own, _ in stated) or states_other(task, text, labels):
+        return Answer((), "", CONFLICT)
+    if not explanation:
+        explanation = next((_undecorated(tidy(rest)) for _, rest in stated if rest.strip()), "")
+        explanation = "" if _OTHER_KEY.match(explanation) else explanation
+    return answered(task, labels, explanation)
+
+
+def _introduces(text: str) -> bool:
+    """Whether an inner `Label:` may follow a text: it ends a sentence and denies nothing."""
+    denied = re.search(
+        r"\b(?:not|never|neither|nor|wrong|incorrect|instead)\b|n['’]t\b", text, re.I
+    )
+    return denied is None and text.rstrip(" *_")[-1:] in {".", ":", "!", "\n", ",", ""}
+
+
+def _split_why(value: str) -> tuple[str, str]:
+    match = _INNER_WHY.search(value)
+    return (value, "") if match is None else (value[: match.start()], value[match.end() :])
+
+
+def _value(task: TaskSpec, value: str) -> tuple[tuple[str, ...], str] | str:
+    """The labels of what stands after a key, and the text that follows them."""
+    lines = [line for line in value.strip().split("\n") if line.strip()]
+    found = _leading(task, lines[0].strip()) if lines else None
+    if found is None:
+        # One label a line, as in a list, or a set over several lines.
+        whole = read_labels(task, re.sub(r"^[ \t*•-]+(?=[^\d\s])", "", value.strip(), flags=re.M))
+        return whole if isinstance(whole, str) else (whole, "")
+    labels, rest, _ = found
+    listed = list(labels)
+    for place, line in enumerate(lines[1:], start=1):
+        more = read_labels(task, re.sub(r"^[ \t*•-]+(?=[^\d\s])", "", line))
+        if rest or isinstance(more, str):
+            return _in_order(task, listed), "\n".join((rest, *lines[place:])).strip()
+        if task.labels.kind != "multilabel" and tuple(more) != labels:
+            return SEVERAL
+        listed += more
+    return _in_order(task, listed), rest
+
+
+def _in_order(task: TaskSpec, labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(label for label in task.labels.labels if label in labels)
+
+
+def _unkeyed(task: TaskSpec, text: str) -> Answer:
+    """An answer that begins with its label: on a line of its own, or before a stop or a reason."""
+    head, _, tail = text.strip().partition("\n")
+    head, inline = _split_why(head)
+    key = _KEY.search(tail)
+    keyed = ""
+    if inline:
+        keyed = tidy(f"{inline}\n{tail}")
+    elif key is not None and key["why"]:
+        keyed = tidy(tail[key.end() :])
+    found = _leading(task, re.sub(r"^[#>\s]+", "", head))
+    # An enumeration's number is no label.
+    numbered = _numeric(task) and re.match(r"[+-]?\d+[.)]\s", head.strip())
+    if found is None or (numbered and found[1]):
+        several = read_labels(task, head)
+        return Answer((), _undecorated(keyed), several if several == SEVERAL else NO_LABEL)
+    labels, rest, gives_reason = found
+    if states_other(task, text, labels):
+        return Answer((), "", CONFLICT)
+    if keyed:
+        return answered(task, labels, _undecorated(keyed))
+    explanation = tidy(f"{rest}\n{tail}" if rest else tail)
+    if _OTHER_KEY.match(explanation):
+        return answered(task, labels, "")
+    if not gives_reason and _named(task, explanation) - set(labels):
+        return Answer((), "", CONFLICT)
+    return answered(task, labels, _undecorated(explanation))
+
+
+def _undecorated(text: str) -> str:
+    """An explanation without list marks, a table's edge and emphasis around the whole of it."""
+    text = re.sub(r"^[•·▪●◦]\s*|^[*-]\s+|\s*\|$", "", text.strip())
+    for mark in ("**", "__", "*", "_", "`"):
+        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+            text = text[len(mark) : -len(mark)].strip()
+    return text
+
+
+def _tagged(text: str) -> str:
+    """Elements such as `<label>neutral</label>` as lines with a key."""
+    return _TAGS.sub(lambda m: f"\n{m['name']}: {m['value']}\n\n", text)
+
+
+def _tabled(text: str) -> str:
+    """A table with a column of labels and one of explanations as lines with keys."""
+    lines = text.split("\n")
+    rows = [[cell.strip(" *_`") for cell in line.strip().strip("|").split("|")] for line in lines]
+    for place, (head, rule) in enumerate(pairwise(rows)):
+        if len(head) > 1 and all(re.fullmatch(r":?-+:?", cell) for cell in rule):
+            body = rows[place + 2 :]
+            keys = [
+                "Label"
+                if re.fullmatch(_LABEL_NAME, cell, re.IGNORECASE)
+                else "Explanation"
+                if re.fullmatch(_WHY_NAME, cell, re.IGNORECASE)
+                else None
+                for cell in head
+            ]
+            if "Label" not in keys:
+                return text
+            made = [
+                f"{key}: {cell}"
+                for row in body
+                if len(row) == len(head)
+                for key, cell in zip(keys, row, strict=True)
+                if key
+            ]
+            return "\n".join([*lines[:place], *made])
+    return text
+
+
+def _json_answer(task: TaskSpec, text: str) -> tuple[Answer | None, str]:
+    """The answer of the JSON objects in a text, and the text without them."""
+    objects: list[dict[str, Any]] = []
+    rest, place = "", 0
+    while (start := text.find("{", place)) >= 0:
+        value, end = _decoded(text, start)
+        rest += text[place:start]
+        if isinstance(value, dict):
+            objects += _answers_in(value)
+        else:
+            rest += text[start:end]
+        place = end
+    rest += text[place:]
+    if not objects:
+        return None, text
+    found = {_from_object(task, answer) for answer in objects}
+    if len(found) == 1:
+        return found.pop(), rest
+    return Answer((), "", CONFLICT), rest
+
+
+def _decoded(text: str, start: int) -> tuple[Any, int]:
+    """The object that begins at a brace, as JSON or as Python writes it, and where it ends."""
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
+        return value, end
+    except (ValueError, RecursionError):
+        pass
+    close = text.find("}", start)
+    if close < 0:
+        return None, start + 1
+    try:
+        return ast.literal_eval(text[start : close + 1]), close + 1
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None, start + 1
+
+
+def _answers_in(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [answer for entry in value for answer in _answers_in(entry)]
+    if not isinstance(value, dict):
+        return []
+    if any(_is_name(_LABEL_NAME, key) and not isinstance(v, dict) for key, v in value.items()):
+        return [value]
+    return [answer for entry in value.values() for answer in _answers_in(entry)]
+
+
+def _is_name(names: str, key: Any) -> bool:
+    return re.fullmatch(names, str(key).replace("_", " ").strip(), re.IGNORECASE) is not None
+
+
+def _from_object(task: TaskSpec, answer: dict[str, Any]) -> Answer:
+    stated = [
+        ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in answer.items()
+        if _is_name(_LABEL_NAME, key) and not isinstance(value, dict)
+    ]
+    why = [v for key, v in answer.items() if _is_name(_WHY_NAME, key) and isinstance(v, str)]
+    explanation = tidy(why[0]) if why else ""
+    values = {read_labels(task, value) for value in stated}
+    if len(values) > 1:
+        return Answer((), explanation, CONFLICT)
+    labels = values.pop()
+    if isinstance(labels, str):
+        return Answer((), explanation, labels)
+    return answered(task, labels, explanation)
