@@ -344,3 +344,32 @@ def test_complaints_count_reasons_and_show_one_example_each():
         "2 of 20 responses are invalid, unknown label, such as 'Label: maybe Explanation: a'",
         "1 of 20 responses are invalid, no text, such as ''",
     ]
+
+
+YES_NO = LabelSpace("nominal", ("ironic", "not ironic"), aliases={"1": "ironic", "0": "not ironic"})
+PERCENT = LabelSpace("interval", range=(0, 100), step=5)
+LEVELS = LabelSpace("ordinal", ("disagree", "neither", "agree"))
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "labels"),
+    [
+        (YES_NO, "Label: not ironic", ("not ironic",)),
+        (YES_NO, "not ironic", ("not ironic",)),
+        (YES_NO, "**Label:** 1", ("ironic",)),
+        (YES_NO, '{"label": 0}', ("not ironic",)),
+        (YES_NO, "Label: ironic\n\nThe reply says the opposite.", ("ironic",)),
+        (YES_NO, "Label: ironic or not ironic", ()),
+        (YES_NO, "It is not easy to say.", ()),
+        (PERCENT, "Label: 85/100", ("85",)),
+        (PERCENT, "Label: 85.0", ("85",)),
+        (PERCENT, "Label: 83", ()),
+        (PERCENT, "Label: 80 to 85", ()),
+        (LEVELS, "<think>agree</think>\n- Label: **Disagree**.", ("disagree",)),
+        (LEVELS, "Label: agree or neither", ()),
+    ],
+)
+def test_corpora_of_labels_alone_need_no_explanation(space, text, labels):
+    task = TaskSpec("t", "Which?", {"text": "Text"}, space, explanations="none")
+    parsed = parse(task, text)
+    assert (parsed.labels, parsed.explanation, parsed.error is None) == (labels, "", bool(labels))
