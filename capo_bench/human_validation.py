@@ -28,7 +28,7 @@ from pydantic.dataclasses import dataclass as checked
 from capo_bench.corpus.agreement import kappa
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json, read_text, validated, write_text
+from capo_bench.files import read_json, read_text, validated, write_all
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Cells
 from capo_bench.prompts.prompter import earlier_responses, render_input
@@ -249,8 +249,7 @@ def export(folder: Path, sheet: Sequence[Mapping[str, str]], key: Key) -> list[P
         INTERFACE: _INTERFACE,
         KEY: json.dumps(asdict(key), ensure_ascii=False, indent=2) + "\n",
     }
-    for name, content in files.items():
-        write_text(folder / name, content)
+    write_all({folder / name: content for name, content in files.items()})
     return [folder / name for name in files]
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.analysis.stability import Analysis
-from capo_bench.errors import CapoBenchError
+from capo_bench.files import writing
 from capo_bench.render.figures import GREY, LINES, STYLE, arms, bare, curve
 from capo_bench.stats.resampling import Array, Estimate, Undefined
 
@@ -43,17 +43,14 @@ def draw(analysis: Analysis, folder: Path) -> list[Path]:
         "habits": habits_figure,
     }
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with rc_context(STYLE):
-            for name, build in figures.items():
-                figure = build(analysis)
-                for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-                    path = folder / f"{name}{suffix}"
-                    figure.savefig(path, metadata=metadata)
-                    written.append(path)
-    except OSError as error:
-        raise CapoBenchError(f"{folder} cannot be written: {error.strerror}") from error
+    with rc_context(STYLE):
+        for name, build in figures.items():
+            figure = build(analysis)
+            for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                path = folder / f"{name}.{form}"
+                with writing(path) as partial:
+                    figure.savefig(partial, format=form, metadata=metadata)
+                written.append(path)
     return written
 
 

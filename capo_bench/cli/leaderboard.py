@@ -183,7 +183,7 @@ def build(
     """
     from rich.progress import track
 
-    from capo_bench.files import write_text
+    from capo_bench.files import write_all
     from capo_bench.leaderboard import board_tables, contrasts, page
     from capo_bench.leaderboard.board import build as build_board
     from capo_bench.leaderboard.board import find_boards
@@ -191,18 +191,19 @@ def build(
 
     progress = Console(stderr=True)
     boards = []
+    files: dict[Path, str] = {}
     for one in find_boards(folder):
         shown = partial(track, description=f"{one.name}: scoring", console=progress)
         board = build_board(one, shown)
-        board_tables.write(board)
-        write_text(board.folder / "map.svg", page.draw(board))
+        files |= board_tables.files(board) | {board.folder / "map.svg": page.draw(board)}
         if board.spec.contrasts:
-            contrasts.write(board, contrasts.contrasts(board))
+            files |= contrasts.files(board, contrasts.contrasts(board))
         boards.append(board)
         print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:
             print(f"  refused {name!r}: {reason!r}")
-    page.write(boards, folder / "index.html")
+    files[folder / "index.html"] = page.html(boards, {})
+    write_all(files)
     print(folder / "index.html")
     if reports:
         links = write_reports(boards, partial(track, description="reports", console=progress))

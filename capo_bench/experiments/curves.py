@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capo_bench.errors import CapoBenchError
+from capo_bench.files import writing
 from capo_bench.render.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats.resampling import Estimate, Undefined
 
@@ -55,11 +55,8 @@ def draw(
         figure.suptitle(title, x=0.01, ha="left")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(file, metadata={"Date": None})
-        except OSError as error:
-            raise CapoBenchError(f"{file} cannot be written: {error.strerror}") from error
+        with writing(file) as partial:
+            figure.savefig(partial, format=file.suffix[1:], metadata={"Date": None})
 
 
 def _panel(

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.render.html import decimal, escape_markdown, interval, number
 from capo_bench.report.build import HEADLINE
@@ -41,17 +40,11 @@ KINDS = {"system": "", "control": "control", "human": "the annotators themselves
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
-def write(board: Board) -> list[Path]:
-    """Writes `table.md`, `table.csv` and `table.json` into the board's folder.
-
-    Raises:
-        CapoBenchError: If the folder cannot be written.
-    """
+def files(board: Board) -> dict[Path, str]:
+    """What `table.md`, `table.csv` and `table.json` in the board's folder are to hold."""
     data = json.dumps(as_json(board), ensure_ascii=False, indent=1) + "\n"
-    files = {"table.md": markdown(board), "table.csv": as_csv(board), "table.json": data}
-    for name, text in files.items():
-        write_text(board.folder / name, text)
-    return [board.folder / name for name in files]
+    texts = {"table.md": markdown(board), "table.csv": as_csv(board), "table.json": data}
+    return {board.folder / name: text for name, text in texts.items()}
 
 
 def markdown(board: Board) -> str:

@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_text
 from capo_bench.leaderboard.board import BOARD, Board
 from capo_bench.render.html import escape_markdown
 from capo_bench.stats.comparing import holm
@@ -90,8 +90,8 @@ def contrasts(board: Board) -> tuple[Contrast, ...]:
     return tuple(replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
 
 
-def write(board: Board, found: Sequence[Contrast]) -> None:
-    """Writes `contrasts.md` and `contrasts.json` into the board's folder."""
+def files(board: Board, found: Sequence[Contrast]) -> dict[Path, str]:
+    """What `contrasts.md` and `contrasts.json` in the board's folder are to hold."""
     data = [
         {
             "ours": one.ours,
@@ -106,8 +106,10 @@ def write(board: Board, found: Sequence[Contrast]) -> None:
         }
         for one in found
     ]
-    write_text(board.folder / "contrasts.json", json.dumps(data, indent=1) + "\n")
-    write_text(board.folder / "contrasts.md", markdown(board, found))
+    return {
+        board.folder / "contrasts.json": json.dumps(data, indent=1) + "\n",
+        board.folder / "contrasts.md": markdown(board, found),
+    }
 
 
 def markdown(board: Board, found: Sequence[Contrast]) -> str:

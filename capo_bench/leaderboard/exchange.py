@@ -11,7 +11,7 @@ from typing import Any
 from capo_bench import __version__
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_text
+from capo_bench.files import write_all
 from capo_bench.leaderboard.submission import Card, Submission
 from capo_bench.metrics.cells import Cells, join
 from capo_bench.metrics.registry import Metric, bounds, metrics_of
@@ -141,17 +141,17 @@ def write_lewidi(submission: Submission, scorer: Scorer, folder: Path) -> tuple[
             f"its own items, from a board with the corpus {' or '.join(_LEWIDI)}"
         )
     stem = f"{_LEWIDI[corpus.name]}_{_LEWIDI_SPLIT[scorer.split]}"
-    files, unread = [], 0
+    files: dict[Path, str] = {}
+    unread = 0
     for run, predictions in zip(submission.card.runs, submission.predictions, strict=True):
         cells = join(corpus, scorer.split, predictions)
         unread += sum(not parsed.labels for parsed in cells.parsed)
         below = folder if len(submission.predictions) == 1 else folder / str(run.seed)
         perspectives, soft = _lewidi_lines(cells)
         for kind, lines in (("pe", perspectives), ("soft", soft)):
-            file = below / f"{stem}_{kind}.tsv"
-            write_text(file, "".join(f"{line}\n" for line in lines))
-            files.append(file)
-    return files, unread
+            files[below / f"{stem}_{kind}.tsv"] = "".join(f"{line}\n" for line in lines)
+    write_all(files)
+    return list(files), unread
 
 
 def _lewidi_lines(cells: Cells) -> tuple[list[str], list[str]]:

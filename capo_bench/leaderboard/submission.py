@@ -8,7 +8,6 @@ takes nothing on trust but plain data that fit the schema; what the data claim i
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json_lines, read_text, write_text
+from capo_bench.files import read_json_lines, read_text, write_text, writing
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.predictions import write_fingerprinted
 
@@ -251,8 +250,7 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
     Raises:
         CapoBenchError: If it is missing, larger than a card may be, a link, or something else.
     """
-    _check_file(file, CARD_BYTES)
-    text = read_text(file)
+    text = read_text(file, CARD_BYTES)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -287,12 +285,14 @@ def write_submission(
     _id(folder)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise CapoBenchError(f"{folder} is in use already; choose a new folder, or remove it")
-    for run, lines in zip(card.runs, predictions, strict=True):
-        for line in lines:
-            _line(folder / run.file, None, {"fingerprint": fingerprint, **asdict(line)})
-        write_fingerprinted(folder / run.file, fingerprint, lines)
     data = card.model_dump(mode="json", exclude_none=True)
-    write_text(folder / CARD, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
+    with writing(folder, folder=True) as partial:
+        for run, lines in zip(card.runs, predictions, strict=True):
+            for line in lines:
+                _line(folder / run.file, None, {"fingerprint": fingerprint, **asdict(line)})
+            write_fingerprinted(partial / run.file, fingerprint, lines)
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+        write_text(partial / CARD, text)
     return read_submission(folder)
 
 
@@ -311,8 +311,7 @@ def _id(folder: Path) -> str:
 
 
 def _prediction_lines(file: Path) -> Iterator[tuple[int, PredictionLine]]:
-    _check_file(file, PREDICTIONS_BYTES)
-    for number, value in read_json_lines(file):
+    for number, value in read_json_lines(file, PREDICTIONS_BYTES):
         yield number, _line(file, number, value)
 
 
@@ -326,19 +325,6 @@ def _line(file: Path, number: int | None, value: Any) -> PredictionLine:
             file=file,
             line=number,
         ) from error
-
-
-def _check_file(file: Path, limit: int) -> None:
-    try:
-        found = file.lstat()
-    except OSError as error:
-        raise CapoBenchError(f"cannot be read: {error.strerror}", file=file) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise CapoBenchError("no regular file (a link?); put the file itself here", file=file)
-    if found.st_size > limit:
-        raise CapoBenchError(
-            f"has {found.st_size:,} bytes, more than the {limit:,} that are read", file=file
-        )
 
 
 def _fault(found: Any) -> str:

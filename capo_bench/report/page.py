@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.files import write_text
+from capo_bench.files import write_all
 from capo_bench.metrics.consistency import HabitDivergence
 from capo_bench.metrics.registry import GROUP_SIZES, Metric
 from capo_bench.render import html as pages
@@ -45,8 +45,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         CapoBenchError: If the folder cannot be written.
     """
     files = {folder / "report.html": html(report), folder / "report.md": markdown(report)}
-    for path, text in files.items():
-        write_text(path, text)
+    write_all(files)
     return list(files)
 
 

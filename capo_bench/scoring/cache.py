@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder, partial_of, read_json, write_text
+from capo_bench.files import cache_folder, read_json, write_bytes, write_text
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.registry import bounds, metrics_of
 from capo_bench.scoring.scorer import Scorer, Scores, conclude
@@ -167,10 +167,4 @@ def _keep(file: Path, measurements: Measurements) -> None:
         for name, one in contenders.items()
         for part in ("draws", "without")
     }
-    partial = partial_of(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={"measurements": json.dumps(meta)})
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise CapoBenchError(f"{file} cannot be written: {error}; free space there") from error
+    write_bytes(file, save(tensors, metadata={"measurements": json.dumps(meta)}))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import partial_of
+from capo_bench.files import write_bytes
 from capo_bench.train.dataset import Group
 
 _CHUNK = 64  # groups a file; an interrupted pass resumes at the last whole file
@@ -104,10 +104,4 @@ def _load(file: Path, size: int) -> Tensor:
 
 
 def _save(file: Path, values: Tensor) -> None:
-    partial = partial_of(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"logprobs": values}, partial)
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise CapoBenchError(f"{file} cannot be written: {error}; free space there") from error
+    write_bytes(file, save({"logprobs": values}))

@@ -26,6 +26,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.splits import with_splits
 from capo_bench.corpus.synthetic.world import World, synthesize
+from capo_bench.files import write_all
 from capo_bench.leaderboard import board_tables, page
 from capo_bench.leaderboard.board import build, find_boards
 from capo_bench.leaderboard.submission import Card, write_submission
@@ -84,7 +85,7 @@ def built(root: Path) -> float:
     start = time.process_time()
     boards = [build(folder) for folder in find_boards(root)]
     for board in boards:
-        board_tables.write(board)
+        write_all(board_tables.files(board))
     page.write(boards, root / "index.html")
     return time.process_time() - start
 

@@ -186,7 +186,7 @@ def test_bad_file(tmp_path: Path, lines: list[str], change: Any, expected: list[
 def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(CapoBenchError, match="cannot be read: No such file"):
         jsonl.read(tmp_path / "absent.jsonl")
-    with pytest.raises(CapoBenchError, match="cannot be read: Is a directory"):
+    with pytest.raises(CapoBenchError, match="no regular file but a folder"):
         jsonl.read(tmp_path)
     (tmp_path / "latin.jsonl").write_bytes(b'{"name": "caf\xe9"}')
     with pytest.raises(CapoBenchError, match=r"not UTF-8 text \(byte 13\)"):

@@ -6,9 +6,10 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import write_all
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard.board import build
-from capo_bench.leaderboard.contrasts import SHOWN, contrasts, markdown, write
+from capo_bench.leaderboard.contrasts import SHOWN, contrasts, files, markdown
 from tests.leaderboard.boards import board_folder, mixed, rows, submit
 
 
@@ -62,7 +63,7 @@ def test_holm_is_over_all_metrics_of_all_contrasts(found):
 
 
 def test_written_for_people_and_for_machines(board, found):
-    write(board, contrasts(board))
+    write_all(files(board, contrasts(board)))
     first = (board.folder / "contrasts.md").read_text()
     data = json.loads((board.folder / "contrasts.json").read_text())
     assert len(data) == len(found)

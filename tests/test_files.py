@@ -1,0 +1,207 @@
+"""The one gate for files that come in and the one writer of files that go out."""
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from capo_bench import files
+from capo_bench.errors import CapoBenchError
+from capo_bench.files import (
+    DEPTH,
+    locked,
+    opened,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_text,
+    write_all,
+    write_text,
+    writing,
+)
+
+
+def refusal(call, *arguments, **named):
+    with pytest.raises(CapoBenchError) as caught:
+        call(*arguments, **named)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_links_pipes_and_folders_are_refused_and_a_pipe_does_not_hang(tmp_path):
+    (tmp_path / "real").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "dangling", "pipe", "."):
+        assert "no regular file" in refusal(read_text, tmp_path / name)
+    assert "No such file" in refusal(read_text, tmp_path / "missing")
+    assert refusal(read_text, tmp_path / "nul\0l")
+
+
+def test_what_was_opened_is_what_is_read_whatever_takes_its_name_meanwhile(tmp_path):
+    file, secret = tmp_path / "card", tmp_path / "secret"
+    file.write_text("mine")
+    secret.write_text("secret")
+    with opened(file) as stream:
+        file.unlink()
+        file.symlink_to(secret)
+        assert stream.read() == b"mine"
+
+
+def test_a_file_is_read_up_to_its_limit_and_no_further(tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(b"12345")
+    assert read_bytes(file, 5) == b"12345"
+    assert refusal(read_bytes, file, 4) == f"{file}: has 5 bytes, more than the 4 that are read"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "f").write_bytes(b"\xef\xbb\xbf{}\n{}")
+    assert read_text(tmp_path / "f") == "{}\n{}"
+    assert list(read_json_lines(tmp_path / "f")) == [(1, {}), (2, {})]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"PK\x03\x04", "zip"),
+        ("[]".encode("utf-16"), "UTF-16"),
+        ("[]".encode("utf-16-le"), "null bytes"),
+        (b"ok\n\xff", "line 2: is not UTF-8 text (byte 3)"),
+    ],
+)
+def test_what_is_no_utf_8_text_is_called_what_it_is(tmp_path, content, named):
+    (tmp_path / "f").write_bytes(content)
+    assert named in refusal(read_text, tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('[{"a": 1}]', "line 1: an array"),
+        ('\n [\n{"a": 1}\n]', "line 1: an array"),
+        ('{}\n{"a": 1, "a": 2}', "line 2: not valid JSON (the key 'a' occurs twice"),
+        ('{}\n{"a": {"b": ["x", "\\ud83d"]}}', r"line 2: not valid JSON (a.b[1]: half of a surro"),
+        ('{"\\udc00": 1}', r"half of a surrogate pair, \udc00"),
+        ('{"a":' * (DEPTH + 1) + "1" + "}" * (DEPTH + 1), "nested more than"),
+        ('{"a":' + "[" * 100_000, "nested more than"),
+        ('{"a": ' + "9" * 5000 + "}", "4300"),
+    ],
+)
+def test_a_faulty_line_is_refused_by_its_number_and_field(tmp_path, content, named):
+    (tmp_path / "f").write_text(content)
+    said = refusal(list, read_json_lines(tmp_path / "f"))
+    assert said.startswith(str(tmp_path / "f"))
+    assert named in said
+
+
+def test_depth_up_to_the_limit_and_whole_surrogate_pairs_are_read(tmp_path):
+    assert parse_json("[" * DEPTH + "1" + "]" * DEPTH)
+    assert parse_json('"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+    (tmp_path / "f").write_text('{"a": [1,],}')
+    assert read_json(tmp_path / "f", trailing_commas=True) == {"a": [1]}
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "below" / "f"
+    write_text(file, "old")
+    with suppress(KeyError), writing(file) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert file.read_text() == "old"
+    assert os.listdir(file.parent) == ["f"]
+
+
+def test_a_folder_appears_whole_or_not_at_all_and_replaces_none_that_is_in_use(tmp_path):
+    with suppress(KeyError), writing(tmp_path / "d", folder=True) as partial:
+        (partial / "a").write_text("1")
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+    with writing(tmp_path / "d", folder=True) as partial:
+        (partial / "a").write_text("1")
+    assert os.listdir(tmp_path / "d") == ["a"]
+    with pytest.raises(CapoBenchError), writing(tmp_path / "d", folder=True):
+        pass
+    assert os.listdir(tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_disk_is_one_line_and_leaves_what_was_there(tmp_path, code):
+    write_all({tmp_path / "a": "old", tmp_path / "b": "old"})
+
+    def full():
+        with writing(tmp_path / "a") as partial:
+            partial.write_text("new")
+            raise OSError(code, os.strerror(code))
+
+    assert refusal(full) == f"{tmp_path / 'a'}: cannot be written: {os.strerror(code)}"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch):
+    names = [tmp_path / name for name in "abc"]
+    write_all(dict.fromkeys(names, "old"))
+    write = files.Path.write_text
+
+    def fills_up(path, text, **how):
+        if ".c." in path.name:
+            raise OSError(errno.ENOSPC, "full")
+        return write(path, text, **how)
+
+    monkeypatch.setattr(files.Path, "write_text", fills_up)
+    assert "full" in refusal(write_all, dict.fromkeys(names, "new"))
+    assert {name.read_text() for name in names} == {"old"}
+    monkeypatch.undo()
+    write_all(dict.fromkeys(names, "new"))
+    assert {name.read_text() for name in names} == {"new"}
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def child(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+    hangs = (
+        "import sys, time, pathlib\n"
+        "from capo_bench.files import writing\n"
+        "with writing(pathlib.Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+    )
+    process = child(hangs, tmp_path / "a")
+    process.stdout.readline()
+    files._sweep.cache_clear()
+    write_text(tmp_path / "b", "1")
+    assert len(os.listdir(tmp_path)) == 2  # it lives: its part is left alone
+    process.kill()
+    process.communicate()
+    files._sweep.cache_clear()
+    write_text(tmp_path / "c", "1")
+    assert sorted(os.listdir(tmp_path)) == ["b", "c"]
+
+
+def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path):
+    holds = (
+        "import sys, time, pathlib\n"
+        "from capo_bench.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n"
+        "    print('ready', flush=True); time.sleep(60)\n"
+    )
+    process = child(holds, tmp_path / "out")
+    process.stdout.readline()
+    said = refusal(locked(tmp_path / "out").__enter__)
+    assert "is being written by another process" in said
+    process.kill()
+    process.communicate()
+    with locked(tmp_path / "out"):
+        pass
