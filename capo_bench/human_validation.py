@@ -13,7 +13,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
@@ -298,7 +298,8 @@ def _shares(rated: Sequence[tuple[KeyRow, Mapping[str, str]]]) -> dict[str, Esti
     def share(hits: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Estimate | Undefined:
         if not counted.any():
             return Undefined("no such row was rated")
-        return estimate(item_means(hits[counted], items[counted], len(index)))
+        found = item_means(hits[counted], items[counted], len(index))
+        return estimate(replace(found, bounds=(0, 1)))
 
     return {
         "model recognised": share(chosen == place, model),

@@ -3,6 +3,7 @@
 All simulations are seeded and small: what they find is the same on every run.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,8 +17,10 @@ from statsmodels.stats.power import TTestPower
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics import attribution as attribution_module
 from capo_bench.metrics.attribution import attribution
+from capo_bench.stats import resampling
 from capo_bench.stats.comparing import (
     difference,
+    estimate_difference,
     holm,
     minimum_detectable_effect,
     permutation_p,
@@ -33,6 +36,7 @@ from capo_bench.stats.resampling import (
     estimate,
     interval,
     item_means,
+    jackknife,
     ratio,
     resample,
 )
@@ -43,6 +47,14 @@ def clustered(rng, n_items, a=1.5, b=1.5):
     size = rng.choice([1, 2, 3, 4, 4, 4, 4, 8], size=n_items)
     right = rng.binomial(size, rng.beta(a, b, size=n_items))
     return ItemSums(np.column_stack([right, size]).astype(float), ratio)
+
+
+def share(metric):
+    return replace(metric, bounds=(0, 1))
+
+
+def shares(right, of=4):
+    return ItemSums(np.column_stack([right, np.full(len(right), of)]).astype(float), ratio, (0, 1))
 
 
 def f_measure(sums):
@@ -139,7 +151,7 @@ def test_the_interval_of_attribution_in_groups_covers_the_truth(monkeypatch, k, 
     summed = sum(scores(50_000) for _ in range(k))
     truth = np.mean(summed.argmax(axis=2) == np.arange(4))
     found = [
-        estimate(attribution(cells, scores(n).reshape(-1, 4), np.arange(4), k), draws=300)
+        estimate(share(attribution(cells, scores(n).reshape(-1, 4), np.arange(4), k)), draws=300)
         for _ in range(250)
     ]
     assert np.mean([one.value for one in found]) == pytest.approx(truth, abs=0.02)
@@ -150,10 +162,85 @@ def test_the_interval_of_attribution_in_groups_covers_the_truth(monkeypatch, k, 
     assert actual * 0.9 < np.mean([one.stderr for one in found]) < actual * 2
 
 
-def test_the_interval_of_a_share_in_groups_without_variation_has_no_width():
+def test_the_interval_of_a_share_without_variation_is_the_exact_one_of_so_many_items():
+    # All 8 of 8: the lower limit of Clopper and Pearson.
+    exact = scipy_stats.binomtest(8, 8).proportion_ci(0.95, method="exact")
     cells = answer(corpus([{"A": [("neutral", "x")]}] * 8), [{"A": ""}] * 8)
-    found = estimate(attribution(cells, np.log([[0.9, 0.1]] * 8), np.array([0, 1]), 3))
-    assert (found.value, found.stderr, found.low, found.high) == (1, 0, 1, 1)
+    found = estimate(share(attribution(cells, np.log([[0.9, 0.1]] * 8), np.array([0, 1]), 3)))
+    assert (found.value, found.low, found.high) == (1, pytest.approx(exact.low), 1)
+    assert found.stderr == pytest.approx((1 - exact.low) / scipy_stats.t.ppf(0.975, 7))
+
+
+def test_a_share_near_a_bound_reaches_as_far_as_one_at_it():
+    at_zero, one_right = (shares([right] + [0] * 99) for right in (0, 1))
+    exact = scipy_stats.binomtest(0, 100).proportion_ci(0.95, method="exact").high
+    assert estimate(at_zero).high == pytest.approx(exact)
+    assert estimate(one_right).high == pytest.approx(exact)
+    # Items without a response say nothing.
+    silent = replace(at_zero, sums=np.vstack([at_zero.sums, np.zeros((50, 2))]))
+    assert estimate(silent).high == pytest.approx(exact)
+
+
+def test_two_systems_at_the_floor_have_a_difference_with_width():
+    unseen = scipy_stats.binomtest(0, 50).proportion_ci(0.95, method="exact").high
+    floor = shares([0] * 50)
+    found = interval(resample(floor).minus(resample(floor)))
+    assert (found.value, found.low, found.high) == pytest.approx((0, -unseen, unseen))
+    # One at the floor and one at the ceiling: both may be what they are not, and are still apart.
+    found = interval(resample(shares([4] * 50)).minus(resample(floor)))
+    assert (found.low, found.high) == (pytest.approx(1 - np.sqrt(2) * unseen), 1)
+    assert estimate_difference(floor, floor).high == pytest.approx(unseen)
+
+
+def test_a_metric_without_variation_between_its_bounds_may_move_to_either():
+    # A kappa of 0 on all draws, as of one and the same label for everything.
+    kappa = ItemSums(np.ones((40, 2)), lambda sums: np.zeros(sums.shape[:-1]), (-1, 1))
+    unseen = 1 - 0.025 ** (1 / 40)
+    found = estimate(kappa)
+    assert (found.low, found.high) == (pytest.approx(-unseen), pytest.approx(unseen))
+    found = estimate(replace(kappa, bounds=(-np.inf, np.inf)))
+    assert found.value == 0
+    assert np.isnan([found.stderr, found.low, found.high]).all()
+
+
+def test_noise_is_one_more_independent_variance():
+    rng = np.random.default_rng(2)
+    metric = clustered(rng, 60)
+    plain, noisy = estimate(metric), estimate(replace(metric, noise=0.05))
+    assert noisy.stderr == pytest.approx(np.hypot(plain.stderr, 0.05))
+    reach = 0.05 * scipy_stats.norm.ppf(0.975)
+    assert noisy.value - noisy.low == pytest.approx(np.hypot(plain.value - plain.low, reach))
+    assert noisy.high - noisy.value == pytest.approx(np.hypot(plain.high - plain.value, reach))
+    other = clustered(rng, 60)
+    apart = estimate_difference(metric, other)
+    noisy = estimate_difference(replace(metric, noise=0.03), replace(other, noise=0.04))
+    assert noisy.stderr == pytest.approx(np.hypot(apart.stderr, 0.05))
+    several = runs_mean([replace(metric, noise=0.03), replace(metric, noise=0.04)])
+    assert several.noise == pytest.approx(0.025)
+
+
+def test_an_interval_never_misses_its_own_value():
+    """Distinct kinds among the items: every draw has fewer than the data."""
+    kinds = ItemSums(np.eye(30), lambda sums: (sums > 0).mean(axis=-1))
+    found = resample(kinds)
+    assert found.draws.max() < found.value
+    ends = interval(found)
+    assert ends.low <= ends.value <= ends.high
+    jack = jackknife(kinds)
+    assert (ends.stderr, ends.low, ends.high) == (
+        pytest.approx(jack.stderr),
+        pytest.approx(jack.low),
+        pytest.approx(jack.high),
+    )
+
+
+@pytest.mark.parametrize("shown", [0.3, 0.01])
+def test_sums_with_many_zeros_are_drawn_as_those_without(shown):
+    rng = np.random.default_rng(3)
+    sums = rng.random((40, 300)) * (rng.random((40, 300)) < shown)
+    metric = ItemSums(sums, lambda found: found @ np.arange(300.0))
+    counts = resampling._resamples(40, 50, 0)
+    np.testing.assert_allclose(bootstrap(metric, draws=50), counts @ sums @ np.arange(300.0))
 
 
 def test_one_item_has_a_value_and_no_uncertainty():
@@ -164,8 +251,9 @@ def test_one_item_has_a_value_and_no_uncertainty():
 
 def test_draws_in_which_the_metric_is_undefined_are_left_out():
     # Only the first item counts: draws without it have nothing to divide by.
-    found = estimate(ItemSums(np.array([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]]), ratio))
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    found = estimate(ItemSums(np.array([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]]), ratio, (0, 1)))
+    # One item tells next to nothing: its like may be all but 1/40 of what there is.
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.0125, 0.9875))
 
 
 # --- comparisons ---------------------------------------------------------------------------------
@@ -174,10 +262,8 @@ def test_draws_in_which_the_metric_is_undefined_are_left_out():
 def test_two_runs_are_drawn_together():
     ours = clustered(np.random.default_rng(1), 60)
     better = ItemSums(ours.sums + np.array([0.1, 0]) * ours.sums[:, 1:], ratio)
-    found = estimate(difference(better, ours))
-    assert found.value == pytest.approx(0.1)
-    assert found.stderr == pytest.approx(0, abs=1e-12)
-    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    drawn = bootstrap(difference(better, ours))
+    np.testing.assert_allclose(drawn, 0.1)
 
 
 def test_permutation_agrees_with_enumeration_of_all_swaps():

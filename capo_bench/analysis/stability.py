@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -195,7 +195,11 @@ def _curve(cells: Cells, variant: str, fitted: Attributor | Undefined) -> list[C
     points = []
     for k in GROUP_SIZES:
         measured = attribution(cells, scores, fitted.annotators, k)
-        share = measured if isinstance(measured, Undefined) else estimate(measured)
+        share = (
+            measured
+            if isinstance(measured, Undefined)
+            else estimate(replace(measured, bounds=(0, 1)))
+        )
         points.append(CurvePoint(variant, k, share))
     return points
 

@@ -7,12 +7,14 @@ describe it; what they share is here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
+    from capo_bench.corpus.model import Corpus
     from capo_bench.metrics.cells import Cells
     from capo_bench.stats.resampling import Measured
 
@@ -69,11 +71,12 @@ def cells_of(
     return join(loaded, split, given)
 
 
-def flat(measured: Mapping[str, Measured]) -> dict[str, float | str | None]:
+def flat(measured: Mapping[str, Measured], corpus: Corpus) -> dict[str, float | str | None]:
     """Results as `evaluate` wants them: `name`, `name_stderr`, `name_low` and `name_high`.
 
     A metric that the corpus or the responses do not define is `None`, with `name_undefined` for why.
     """
+    from capo_bench.metrics.registry import bounds
     from capo_bench.stats.resampling import Undefined, estimate
 
     results: dict[str, float | str | None] = {}
@@ -81,7 +84,7 @@ def flat(measured: Mapping[str, Measured]) -> dict[str, float | str | None]:
         if isinstance(sums, Undefined):
             results |= {name: None, f"{name}_undefined": sums.reason}
         else:
-            found = estimate(sums)
+            found = estimate(replace(sums, bounds=bounds(name, corpus)))
             results[name] = found.value
             results |= {
                 f"{name}_{part}": getattr(found, part) for part in ("stderr", "low", "high")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
@@ -253,11 +253,12 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
                 if verdict["source"] == source
             ]
             values, blocks = zip(*judged, strict=True)
-            return item_means(values, np.array(blocks, dtype=np.int64), len(documents))
+            found = item_means(values, np.array(blocks, dtype=np.int64), len(documents))
+            return replace(found, bounds=(0, 1))
 
         picks = np.array([document["picks"] for document in documents])
         self._scores = {source: estimate(shares(source)) for source in self._sources}
-        self._scores[BIAS] = estimate(ItemSums(picks, position_bias))
+        self._scores[BIAS] = estimate(ItemSums(picks, position_bias, bounds=(0, 1)))
         return sum(len(document["verdicts"]) for document in documents)
 
     def _read(self, name: str, field: str, documents: list[Any]) -> float | str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
 from capo_bench.corpus.model import Corpus
+from capo_bench.stats.resampling import Measured, Undefined
 
 GROUP_SIZES = (1, 3, 10)
 
@@ -85,6 +86,13 @@ def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
         *_IDENTITY,
         *_GUARDS,
     )
+
+
+def bounded(name: str, measured: Measured, corpus: Corpus) -> Measured:
+    """A metric that knows its bounds, which its interval at them depends on."""
+    if isinstance(measured, Undefined):
+        return measured
+    return replace(measured, bounds=bounds(name, corpus))
 
 
 def bounds(name: str, corpus: Corpus) -> tuple[float, float]:

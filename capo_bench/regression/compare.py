@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
 
+from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.registry import ENCODED, Metric, bounds, metrics_of
-from capo_bench.regression.result import Flip, Judged, Result, Verdict
+from capo_bench.regression.result import Decline, Flip, Judged, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import holm, runs_mean, runs_variance, welch_df, with_runs
@@ -27,7 +28,6 @@ from capo_bench.stats.resampling import (
     Estimate,
     ItemSums,
     Measured,
-    Resampled,
     Undefined,
     interval,
     resample,
@@ -93,11 +93,13 @@ def compare(
     sides = [
         [join(scorer.corpus, scorer.split, run) for run in side.runs] for side in (base, candidate)
     ]
+    metrics, declines = _judge(scorer, sides, max_drops, _same(base, candidate))
     flips, gained = _flips(scorer, base.runs[0], candidate.runs[0])
     return Result(
         base=base.name,
         candidate=candidate.name,
-        metrics=tuple(_judge(scorer, sides, max_drops, _same(base, candidate))),
+        metrics=metrics,
+        declines=declines,
         flips=flips,
         gained=gained,
         n_items=len(sides[0][0].items),
@@ -134,27 +136,34 @@ def _judge(
     sides: Sequence[Sequence[Cells]],
     max_drops: Mapping[str, float] | None,
     same: bool,
-) -> list[Judged]:
+) -> tuple[tuple[Judged, ...], tuple[Decline, ...]]:
+    """The gated metrics, and what declined of the others."""
     gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
     encoded = bool(set(gated) & set(ENCODED))
     base, candidate = ([scorer.measure(cells, encoded=encoded) for cells in side] for side in sides)
     n_items = len(sides[0][0].items)
     drafts: list[_Draft | Judged] = []
+    others: list[Decline] = []
     for metric in metrics_of(scorer.corpus):
+        ours = [run[metric.name] for run in candidate if metric.name in run]
+        theirs = [run[metric.name] for run in base if metric.name in run]
         if metric.name in gated:
-            ours = [run[metric.name] for run in candidate]
-            theirs = [run[metric.name] for run in base]
-            low, high = bounds(metric.name, scorer.corpus)
-            drafts.append(_draft(metric, gated[metric.name], theirs, ours, same, high - low))
+            floor = _floor(metric, scorer.corpus)
+            drafts.append(_draft(metric, gated[metric.name], floor, theirs, ours, same))
+        elif not same and (found := _decline(metric, theirs, ours)):
+            others.append(found)
     tested = [draft for draft in drafts if isinstance(draft, _Draft)]
     within = iter(holm([draft.p_within for draft in tested]))
     worse = iter(holm([draft.p_worse for draft in tested]))
-    return [
+    judged = tuple(
         draft.judge(next(within), next(worse), n_items, len(tested))
         if isinstance(draft, _Draft)
         else draft
         for draft in drafts
-    ]
+    )
+    adjusted = holm([one.p for one in others])
+    declined = (replace(one, p=p) for one, p in zip(others, adjusted, strict=True))
+    return judged, tuple(one for one in declined if one.p <= ALPHA)
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,7 @@ class _Draft:
 
     metric: Metric
     max_drop: float
+    at_floor: bool
     base: float
     candidate: float
     difference: Estimate
@@ -173,7 +183,7 @@ class _Draft:
 
     def judge(self, p_within: float, p_worse: float, n_items: int, tests: int) -> Judged:
         verdict: Verdict = "inconclusive"
-        if p_within <= ALPHA:
+        if p_within <= ALPHA and not self.at_floor:
             verdict = "pass"
         elif p_worse <= ALPHA:
             verdict = "regressed"
@@ -185,6 +195,7 @@ class _Draft:
             base=self.base,
             candidate=self.candidate,
             difference=self.difference,
+            at_floor=self.at_floor,
             p_within=p_within,
             p_worse=p_worse,
             detectable=detectable_drop(
@@ -199,37 +210,43 @@ class _Draft:
 def _draft(
     metric: Metric,
     max_drop: float,
+    floor: float,
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     same: bool,
-    widest: float,
 ) -> _Draft | Judged:
     reasons = [run.reason for run in (*base, *candidate) if isinstance(run, Undefined)]
     ours = [run for run in candidate if isinstance(run, ItemSums)]
     theirs = [run for run in base if isinstance(run, ItemSums)]
-    untold: Verdict = "pass" if same else "inconclusive"
     if reasons:
+        untold: Verdict = "pass" if same else "inconclusive"
         return Judged(metric, max_drop, untold, undefined=reasons[0])
-    sign = 1 if metric.higher_is_better else -1
     one, other = resample(runs_mean(ours)), resample(runs_mean(theirs))
     apart = one.minus(other)
     values = [[run.value() for run in ours], [run.value() for run in theirs]]
+    at_floor = abs(other.value - floor) <= max_drop + 1e-9
+    if same and isfinite(apart.value) and not at_floor:
+        nothing = Estimate(0.0, 0.0, 0.0, 0.0)
+        return Judged(
+            metric, max_drop, "pass", other.value, one.value, nothing, p_within=0.0, p_worse=1.0
+        )
     n = len(apart.without)
-    difference = with_runs(interval(apart), n, values).within(-widest, widest)
+    difference = with_runs(interval(apart), n, values).within(*apart.bounds)
     if not isfinite(difference.stderr):
         why = "it takes two items or more, and responses that it can be computed from"
-        return Judged(metric, max_drop, untold, other.value, one.value, undefined=why)
-    gain = Resampled(sign * apart.value, sign * apart.draws, sign * apart.without)
+        return Judged(metric, max_drop, "inconclusive", other.value, one.value, undefined=why)
+    gain = apart if metric.higher_is_better else apart.turned()
     runs = [(runs_variance(side), len(side) - 1) for side in values if len(side) > 1]
     from_runs = sum(variance for variance, _ in runs)
     from_items = max(difference.stderr**2 - from_runs, 0.0)
     degrees = float(welch_df([from_items, *(v for v, _ in runs)], [n - 1, *(df for _, df in runs)]))
     p_within = tail_p(gain, -max_drop, values)
-    if _is_share(metric) and not same:
+    if _is_share(metric):
         p_within = max(p_within, unseen_p(max_drop, n))
     return _Draft(
         metric=metric,
         max_drop=max_drop,
+        at_floor=at_floor,
         base=other.value,
         candidate=one.value,
         difference=difference,
@@ -238,6 +255,32 @@ def _draft(
         p_within=p_within,
         p_worse=worse_p(ours, theirs, gain, values),
     )
+
+
+def _decline(
+    metric: Metric, base: Sequence[Measured], candidate: Sequence[Measured]
+) -> Decline | None:
+    """A metric that is not gated, with the p-value of no drop before Holm; `None` if it is untold."""
+    ours = [run for run in candidate if isinstance(run, ItemSums)]
+    theirs = [run for run in base if isinstance(run, ItemSums)]
+    if not ours or len(ours) < len(candidate) or len(theirs) < len(base):
+        return None
+    one, other = resample(runs_mean(ours)), resample(runs_mean(theirs))
+    apart = one.minus(other)
+    values = [[run.value() for run in ours], [run.value() for run in theirs]]
+    difference = with_runs(interval(apart), len(apart.without), values).within(*apart.bounds)
+    p = tail_p(apart.turned() if metric.higher_is_better else apart, 0.0, values)
+    return Decline(metric, other.value, one.value, difference, p) if isfinite(p) else None
+
+
+def _floor(metric: Metric, corpus: Corpus) -> float:
+    """Where a system has nothing to lose: chance, where it is known, else the worst value."""
+    low, high = bounds(metric.name, corpus)
+    if not metric.higher_is_better:
+        return high
+    if metric.name.startswith("attribution_"):
+        return 1 / len(corpus.annotator_ids)
+    return max(low, 0.0)  # what may be negative is 0 by chance
 
 
 def _is_share(metric: Metric) -> bool:

@@ -63,6 +63,9 @@ def as_json(result: Result) -> str:
         "facts": result.facts,
         "unknown": result.unknown,
         "metrics": metrics,
+        "not_gated_and_worse": [
+            {**asdict(decline), "metric": decline.metric.name} for decline in result.declines
+        ],
         "gained": result.gained,
         "flips": [asdict(flip) for flip in result.flips],
     }
@@ -80,7 +83,7 @@ def renderable(result: Result) -> RenderableType:
     """The same for a rich console."""
     colour = {"pass": "green", "inconclusive": "yellow"}
     parts: list[RenderableType] = [
-        Text(_TITLES[result.verdict], style=f"bold {colour.get(result.verdict, 'red')}"),
+        Text(_title(result), style=f"bold {colour.get(result.verdict, 'red')}"),
         Text("\n".join(map(_plain, _lines(result)))),
     ]
     if result.metrics:
@@ -115,7 +118,7 @@ def renderable(result: Result) -> RenderableType:
 def as_github(result: Result) -> str:
     """Markdown for a job's summary (`$GITHUB_STEP_SUMMARY`) or a comment."""
     sign = {"pass": "✅", "regressed": "❌", "inconclusive": "⚠️", "incomparable": "⛔"}
-    parts = [f"### {sign[result.verdict]} {_TITLES[result.verdict]}", ""]
+    parts = [f"### {sign[result.verdict]} {_title(result)}", ""]
     parts += [f"{_markdown(line)}  " for line in _lines(result)]
     if result.metrics:
         parts += ["", _pipes("metric", *_HEADINGS), _pipes("---", *["--:"] * len(_HEADINGS))]
@@ -180,6 +183,8 @@ def explain(judged: Judged, n_items: int) -> str:
         "regressed": f"it became worse, and a {margin} or more is not ruled out",
         "inconclusive": f"neither a {margin} is ruled out nor any change for the worse shown",
     }[judged.verdict]
+    if judged.at_floor and judged.verdict == "inconclusive":
+        return f"{name}: {judged.base:.3f} -> {judged.candidate:.3f}; {_nothing_to_lose(judged)}."
     text = (
         f"{name}: {judged.base:.3f} -> {judged.candidate:.3f}, difference {apart.value:+.3f} "
         f"({apart.low:+.3f} to {apart.high:+.3f}); {said} "
@@ -190,6 +195,8 @@ def explain(judged: Judged, n_items: int) -> str:
 
 def power(judged: Judged, n_items: int) -> str:
     """What so many items can show, and how many it would take."""
+    if judged.at_floor:
+        return f"{_nothing_to_lose(judged)}."
     if not isfinite(judged.detectable):
         return f"{n_items} items have no power for it."
     text = f"{n_items} items can tell changes of {judged.detectable:.3f} or more (power .8)"
@@ -198,6 +205,13 @@ def power(judged: Judged, n_items: int) -> str:
     if judged.items_needed is None:
         return f"{text}; the runs vary too much for {judged.max_drop:g}: make more runs."
     return f"{text}; {judged.max_drop:g} takes about {judged.items_needed} items."
+
+
+def _nothing_to_lose(judged: Judged) -> str:
+    return (
+        f"the baseline is within the margin of {judged.max_drop:g} of the floor and has nothing to "
+        "lose, so that no drop says nothing; gate another metric, or a better baseline"
+    )
 
 
 _HEADINGS = (
@@ -239,6 +253,13 @@ def _p(value: float) -> str:
     return "<.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _title(result: Result) -> str:
+    title = _TITLES[result.verdict]
+    if result.verdict == "pass" and result.declines:
+        title += f"; but worse, and not gated: {', '.join(d.metric.name for d in result.declines)}"
+    return title
+
+
 def _lines(result: Result) -> list[str]:
     """Who was compared, and on what."""
     lines = [f"baseline: {result.base}", f"candidate: {result.candidate}"]
@@ -261,6 +282,11 @@ def _notes(result: Result) -> list[str]:
     notes = [
         "p: of a drop by the margin or more; p worse: of no drop (one-sided, Holm). "
         "Intervals are clustered on the item. power: the smallest change that is told at .8."
+    ]
+    notes += [
+        f"Not gated, and worse: {one.metric.name} {one.base:.3f} -> {one.candidate:.3f} "
+        f"({one.difference.low:+.3f} to {one.difference.high:+.3f}; p {_p(one.p)})."
+        for one in result.declines
     ]
     return notes + [
         explain(judged, result.n_items) if judged.undefined else

@@ -2,14 +2,18 @@
 
 | verdict | of a metric | overall |
 |---|---|---|
-| `pass` | a drop of `max_drop` or more is ruled out | all metrics pass |
+| `pass` | a drop of `max_drop` or more is ruled out, and would have shown | all metrics pass |
 | `regressed` | not so, and a drop has been shown | some metric regressed |
 | `inconclusive` | neither | neither: the items cannot tell |
 | `incomparable` | | the two did not answer the same; nothing is computed |
 
 "Ruled out" and "shown" mean p <= .05 one-sided after Holm (`capo_bench.stats.noninferiority`).
 A drop that is shown to be there, and to be smaller than `max_drop`, passes: the margin allows it.
-Where every response of every run is the same on both sides there is nothing to test: all pass.
+A baseline within `max_drop` of the floor has nothing to lose: that nothing was lost says nothing, and
+no metric passes there (assay sensitivity; ICH E10, section 1.5). Elsewhere, where every response of
+every run is the same on both sides, there is nothing to test, and all pass.
+
+What is not gated decides no verdict, but what of it became worse for sure is told (`Decline`).
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ class Judged:
         base: The baseline's value, the mean over its runs; `nan` where undefined.
         candidate: The candidate's.
         difference: Candidate minus baseline, paired by item, over items and runs.
+        at_floor: Whether the baseline is within `max_drop` of the metric's floor.
         p_within: P-value, after Holm, of the hypothesis that it dropped by `max_drop` or more.
         p_worse: P-value, after Holm, of the hypothesis that it did not drop.
         detectable: The smallest drop that so many items can rule out or show with power .8.
@@ -59,11 +64,32 @@ class Judged:
     base: float = nan
     candidate: float = nan
     difference: Estimate = field(default=Estimate(nan, nan, nan, nan))
+    at_floor: bool = False
     p_within: float = nan
     p_worse: float = nan
     detectable: float = nan
     items_needed: int | None = None
     undefined: str = ""
+
+
+@dataclass(frozen=True)
+class Decline:
+    """A metric that nobody gated and that became worse.
+
+    Attributes:
+        metric: The metric.
+        base: The baseline's value, the mean over its runs.
+        candidate: The candidate's.
+        difference: Candidate minus baseline, as in `Judged`.
+        p: P-value, after Holm over all metrics that are not gated, of the hypothesis that it did not
+            drop; .05 at most.
+    """
+
+    metric: Metric
+    base: float
+    candidate: float
+    difference: Estimate
+    p: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,7 @@ class Result:
         base: Name of the baseline.
         candidate: Name of the candidate.
         metrics: The gated metrics; none where the two are incomparable.
+        declines: What became worse of the others that were measured.
         flips: Cells that became worse, in the order of the corpus.
         gained: How many cells became right in `label` and `attribution`, by name.
         n_items: Items that both answered.
@@ -106,6 +133,7 @@ class Result:
     base: str
     candidate: str
     metrics: tuple[Judged, ...] = ()
+    declines: tuple[Decline, ...] = ()
     flips: tuple[Flip, ...] = ()
     gained: Mapping[str, int] | None = None
     n_items: int = 0

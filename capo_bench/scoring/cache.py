@@ -24,7 +24,8 @@ from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined
 
 Runs = Sequence[Sequence[Prediction]]
 
-_FORMAT = 2  # of the files; raised whenever they mean something else
+_FORMAT = 3  # of the files; raised whenever they mean something else
+_NUMBERS = ("value", "noise", "unseen", "slack")
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ def load(scorer: Scorer, runs: Runs) -> Measurements | None:
             contenders = {
                 name: Contender(
                     Resampled(
-                        value, kept.get_tensor(f"{name}.draws"), kept.get_tensor(f"{name}.without")
+                        draws=kept.get_tensor(f"{name}.draws"),
+                        without=kept.get_tensor(f"{name}.without"),
+                        bounds=bounds(name, scorer.corpus),
+                        slack=tuple(one.pop("slack")),
+                        **one,
                     ),
                     tuple(runs),
-                    bounds(name, scorer.corpus),
                 )
-                for name, (value, runs) in meta.pop("contenders").items()
+                for name, (one, runs) in meta.pop("contenders").items()
             }
         estimates = {
             name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
@@ -102,14 +106,13 @@ def measure(scorer: Scorer, runs: Runs) -> Measurements:
     for name in (metric.name for metric in metrics_of(scorer.corpus)):
         each = [one[name] for one in found]
         mean = _mean(each)
-        limits = bounds(name, scorer.corpus)
-        one = Contender(_resampled(mean), tuple(map(_value, each)), limits)
+        one = Contender(_resampled(mean), tuple(map(_value, each)))
         contenders[name] = one
         estimated = mean if isinstance(mean, Undefined) else conclude(one.found)
         estimates[name] = (
             estimated
             if isinstance(estimated, Undefined)
-            else with_runs(estimated, len(cells[0].items), [one.runs]).within(*limits)
+            else with_runs(estimated, len(cells[0].items), [one.runs]).within(*one.found.bounds)
         )
     scores = Scores(estimates, len(cells[0].items), len(cells[0]), scorer.signature)
     measurements = Measurements(scores, contenders)
@@ -160,7 +163,10 @@ def _keep(file: Path, measurements: Measurements) -> None:
     contenders = measurements.contenders
     meta: dict[str, Any] = {
         **measurements.scores.as_json(),
-        "contenders": {name: (one.found.value, one.runs) for name, one in contenders.items()},
+        "contenders": {
+            name: ({part: getattr(one.found, part) for part in _NUMBERS}, one.runs)
+            for name, one in contenders.items()
+        },
     }
     tensors = {
         f"{name}.{part}": getattr(one.found, part)

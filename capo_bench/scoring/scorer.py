@@ -35,7 +35,7 @@ from capo_bench.metrics.contrast import contrast_metrics
 from capo_bench.metrics.faithful import faithful_metrics
 from capo_bench.metrics.guards import Guards, excesses, fit_guards
 from capo_bench.metrics.labels import label_agreement, labels_agree
-from capo_bench.metrics.registry import GROUP_SIZES, metrics_of
+from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
 from capo_bench.metrics.soft import lewidi_distances
 from capo_bench.metrics.text import content_metrics, rouge_l
 from capo_bench.stats.resampling import (
@@ -155,7 +155,7 @@ class Scorer:
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
-        return {
+        measured: dict[str, Measured] = {
             **faithful_metrics(cells, self._guards, target_named),
             **label_agreement(cells),
             **lewidi_distances(cells),
@@ -166,6 +166,7 @@ class Scorer:
             "explanation_consistency": explanation_consistency(cells, self._habits),
             "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
         }
+        return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
 
     def _encoded(self, cells: Cells) -> dict[str, Measured]:
         encoder = load_encoder(self.encoder)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from capo_bench.stats.resampling import (
@@ -22,7 +22,9 @@ from capo_bench.stats.resampling import (
     Undefined,
     check_paired,
     combined,
-    estimate,
+    interval,
+    resample,
+    weighted_sums,
 )
 
 POWER = 0.8
@@ -39,6 +41,8 @@ def difference(ours: ItemSums, theirs: ItemSums) -> ItemSums:
     return ItemSums(
         np.hstack([ours.sums, theirs.sums]),
         lambda sums: ours.combine(sums[..., :width]) - theirs.combine(sums[..., width:]),
+        (ours.bounds[0] - theirs.bounds[1], ours.bounds[1] - theirs.bounds[0]),
+        float(np.hypot(ours.noise, theirs.noise)),
     )
 
 
@@ -57,7 +61,8 @@ def runs_mean(runs: Sequence[ItemSums]) -> ItemSums:
         values = [run.combine(part) for run, part in zip(runs, parts, strict=True)]
         return np.asarray(np.mean(values, axis=0))
 
-    return ItemSums(np.hstack([run.sums for run in runs]), combine)
+    noise = float(np.sqrt(sum(run.noise**2 for run in runs))) / len(runs)
+    return ItemSums(np.hstack([run.sums for run in runs]), combine, runs[0].bounds, noise)
 
 
 def runs_variance(values: Sequence[float]) -> float:
@@ -116,7 +121,8 @@ def estimate_difference(ours: Measured, theirs: Measured) -> Estimate | Undefine
         return ours
     if isinstance(theirs, Undefined):
         return theirs
-    return estimate(difference(ours, theirs))
+    check_paired(len(ours.sums), len(theirs.sums))
+    return interval(resample(ours).minus(resample(theirs)))
 
 
 def permutation_p(ours: ItemSums, theirs: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> float:
@@ -135,9 +141,9 @@ def permutation_p(ours: ItemSums, theirs: ItemSums, *, draws: int = DRAWS, seed:
     metric = ItemSums(
         both, lambda sums: ours.combine(sums[..., :width]) - ours.combine(sums[..., width:])
     )
-    total, change = both.sum(axis=0), np.roll(both, width, axis=1) - both
-    swapped = _swaps(len(both), draws, seed)
-    drawn = np.abs(combined(metric, draws, lambda part: total + swapped[part] @ change))
+    total = both.sum(axis=0)
+    changes = weighted_sums(_swaps(len(both), draws, seed), np.roll(both, width, axis=1) - both)
+    drawn = np.abs(combined(metric, draws, lambda part: total + changes(part)))
     # Equal but for rounding is equal.
     smaller = np.count_nonzero(drawn < abs(metric.value()) * (1 - 1e-9) - 1e-12)
     return (1 + draws - smaller) / (1 + draws)
@@ -170,6 +176,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @lru_cache(maxsize=4)
-def _swaps(n: int, draws: int, seed: int) -> Array:
+def _swaps(n: int, draws: int, seed: int) -> NDArray[np.int16]:
     # 1 where the two runs are swapped.
-    return np.random.default_rng(seed).integers(2, size=(draws, n)).astype(np.float64)
+    return np.random.default_rng(seed).integers(2, size=(draws, n)).astype(np.int16)

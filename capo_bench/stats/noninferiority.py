@@ -13,13 +13,22 @@ tested one-sided at .05, each adjusted by Holm over the gated metrics:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, inf, isfinite, log, log1p, nan
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
 from capo_bench.stats.comparing import POWER, permutation_p, runs_variance, welch_df
-from capo_bench.stats.resampling import DRAWS, ItemSums, Resampled, bias_and_skew, interval
+from capo_bench.stats.resampling import (
+    DRAWS,
+    LEVEL,
+    ItemSums,
+    Resampled,
+    bias_and_skew,
+    interval,
+    jackknife_error,
+)
 
 ALPHA = 0.05
 """Level of each one-sided test, after Holm."""
@@ -32,38 +41,53 @@ def tail_p(found: Resampled, threshold: float, runs: Runs = ()) -> float:
     """One-sided p-value of the hypothesis that the true value is at most `threshold`.
 
     The interval of `capo_bench.stats.resampling.interval` turned round: the level at which its lower
-    end would be the threshold. The spread of several runs is added to the standard error that this
-    p-value speaks of, with Satterthwaite's degrees of freedom, as
+    end would be the threshold. The metric's noise and the spread of several runs are added to the
+    standard error that this p-value speaks of, with Satterthwaite's degrees of freedom, as
     `capo_bench.stats.comparing.with_runs` does it.
 
     Returns:
-        In 0..1; `nan` where the interval is not defined. Where all items give the same it is 0 or 1,
-        which says nothing about what was never seen: see `unseen_p`.
+        In 0..1; `nan` where the interval is not defined. Where all items give the same it is 0 or 1
+        for a metric without bounds, which says nothing about what was never seen.
     """
     value, n = found.value, len(found.without)
     drawn = found.draws[np.isfinite(found.draws)]
     if len(drawn) < 2 or not isfinite(value):
         return nan
     slack = 1e-9 * abs(threshold) + 1e-12  # equal but for rounding is equal
-    if np.ptp(drawn) <= slack:
-        p, errors = float(value <= threshold + slack), inf
-    else:
-        bias, skew = bias_and_skew(found)
-        below = (drawn < threshold - slack).sum() + (abs(drawn - threshold) <= slack).sum() / 2
-        apart = ndtri((below + 0.5) / (len(drawn) + 1)) - bias
-        # Solves apart = tail / (1 - skew * tail), as the interval has it; none past the pole.
-        tail = apart / max(1 + skew * apart, 1e-9)
-        errors = float((bias - tail) * np.sqrt((n - 1) / n))
-        p = float(stdtr(n - 1, -errors))
-    between = [(runs_variance(side), len(side) - 1) for side in runs if len(side) > 1]
-    if not sum(variance for variance, _ in between):
-        return p
     far = value - threshold
-    # The threshold lies so many standard errors away; near to it the bootstrap's own is safer.
-    error = far / errors if errors * far > 0 else interval(found).stderr
+    errors = _errors_away(found, threshold)  # so many standard errors over items
+    if far > slack and found.slack[0] > 0:
+        # The threshold's distance in arms of an interval that has at least this slack.
+        errors = min(errors, far / found.slack[0] * float(stdtrit(n - 1, (1 + LEVEL) / 2)))
+    between = [(runs_variance(side), len(side) - 1.0) for side in runs if len(side) > 1]
+    if found.noise:
+        between.append((found.noise**2, inf))
+    if not sum(variance for variance, _ in between):
+        return float(stdtr(n - 1, -errors))
+    # Near to the threshold the bootstrap's own standard error is safer.
+    error = far / errors if errors * far > 0 else interval(replace(found, noise=0.0)).stderr
+    error = error if isfinite(error) else 0.0
     variances = [error**2, *(variance for variance, _ in between)]
     degrees = float(welch_df(variances, [n - 1, *(df for _, df in between)]))
     return float(stdtr(degrees, -far / np.sqrt(sum(variances))))
+
+
+def _errors_away(found: Resampled, threshold: float) -> float:
+    """How many standard errors over items the value lies above a threshold, skewness corrected."""
+    value, n = found.value, len(found.without)
+    drawn = found.draws[np.isfinite(found.draws)]
+    slack = 1e-9 * abs(threshold) + 1e-12
+    if np.ptp(drawn) <= slack:
+        return -inf if value <= threshold + slack else inf
+    corrected = bias_and_skew(found)
+    if corrected is None:
+        return (value - threshold) / jackknife_error(found)
+    bias, skew = corrected
+    below = (drawn < threshold - slack).sum() + (abs(drawn - threshold) <= slack).sum() / 2
+    apart = ndtri((below + 0.5) / (len(drawn) + 1)) - bias
+    # Solves apart = tail / (1 - skew * tail), as the interval has it; none past the pole.
+    tail = apart / max(1 + skew * apart, 1e-9)
+    return float((bias - tail) * np.sqrt((n - 1) / n))
 
 
 def unseen_p(max_drop: float, n_items: int) -> float:
@@ -86,9 +110,8 @@ def worse_p(
         gain: Candidate minus baseline, turned so that more is better.
         runs: The values behind `gain`.
     """
-    if len(candidate) > 1 or len(base) > 1:
-        turned = Resampled(-gain.value, -gain.draws, -gain.without)
-        return tail_p(turned, 0.0, runs)
+    if len(candidate) > 1 or len(base) > 1 or gain.noise:
+        return tail_p(gain.turned(), 0.0, runs)
     # Under exchange within items the difference is symmetric about 0.
     both_sides = permutation_p(candidate[0], base[0])
     return max(both_sides / 2, 1 / (1 + DRAWS)) if gain.value < 0 else 1 - both_sides / 2

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from capo_bench.stats.comparing import holm, runs_variance, welch_df, with_runs
 from capo_bench.stats.resampling import LEVEL, Array, Estimate, Resampled, interval
@@ -35,12 +35,10 @@ class Contender:
         found: The metric, resampled over items; the mean over runs if there are several; `nan`
             where undefined.
         runs: The metric of each run.
-        bounds: The smallest and the largest value that it can have.
     """
 
     found: Resampled
     runs: tuple[float, ...]
-    bounds: tuple[float, float] = (-inf, inf)
 
     def minus(self, other: Contender) -> Estimate:
         """The difference of the two, paired by item, the spread of runs in its interval.
@@ -48,9 +46,9 @@ class Contender:
         Raises:
             CapoBenchError: If they were not measured on equally many items.
         """
-        apart = interval(self.found.minus(other.found))
-        found = with_runs(apart, len(self.found.without), [self.runs, other.runs])
-        return found.within(self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0])
+        apart = self.found.minus(other.found)
+        found = with_runs(interval(apart), len(apart.without), [self.runs, other.runs])
+        return found.within(*apart.bounds)
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,12 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     """Two-sided p-values of all differences between contenders, not adjusted.
 
     t = difference / standard error, the variance being that over items (clustered, paired) plus that
-    over the runs of each of the two, with Satterthwaite's degrees of freedom: n - 1 where neither has
-    several runs. Where all items say the same the variance is 0 and t has no bound; p then is, and
-    never is less than, the smallest that a sign-flip test of n items can give, 2 / 2^n. With one item
-    nothing can be told apart.
+    over the runs of each of the two and their noise, with Satterthwaite's degrees of freedom: n - 1
+    where neither has several runs or noise. Near a bound of the metric the variance over items is at
+    least what items that were not seen leave (`Resampled.slack`), so that two systems at the floor
+    are never told apart by an accident. Where all items say the same of a metric without bounds the
+    variance is 0 and t has no bound; p then is, and never is less than, the smallest that a sign-flip
+    test of n items can give, 2 / 2^n. With one item nothing can be told apart.
 
     Args:
         contenders: None of them is undefined.
@@ -127,13 +127,19 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     own = np.diag(covariance)
     items = own[:, None] + own - 2 * covariance
     items[items < _ROUNDING * (own[:, None] + own)] = 0
-    runs = np.array([runs_variance(one.runs) for one in contenders])
-    dfs = np.array([max(len(one.runs) - 1, 1) for one in contenders])
-    df = welch_df([items, runs[:, None], runs], [n - 1, dfs[:, None], dfs])
     values = np.array([one.found.value for one in contenders])
     apart = np.abs(values[:, None] - values)
     apart[apart < _ROUNDING] = 0
-    variance = items + runs[:, None] + runs
+    # The better of two may be worse than seen, and the worse one better.
+    below, above = np.array([one.found.slack for one in contenders]).T
+    slack = np.where(values[:, None] >= values, np.hypot(below[:, None], above), 0)
+    items = np.maximum(items, (np.maximum(slack, slack.T) / stdtrit(n - 1, (1 + LEVEL) / 2)) ** 2)
+    runs = np.array([runs_variance(one.runs) for one in contenders])
+    dfs = np.array([max(len(one.runs) - 1, 1) for one in contenders])
+    noise = np.array([one.found.noise**2 for one in contenders])
+    parts = [items, runs[:, None], runs, noise[:, None], noise]
+    df = welch_df(parts, [n - 1, dfs[:, None], dfs, inf, inf])
+    variance = sum(parts, np.zeros(()))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stdtr(df, -apart / np.sqrt(variance))
     p = np.where(variance > 0, p, 0)

@@ -8,22 +8,29 @@ its value; a bootstrap draw is then one row of a matrix product, however complex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf, isfinite, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from scipy.special import ndtr, ndtri, stdtrit
 
 from capo_bench.errors import CapoBenchError
 
 Array = NDArray[np.float64]
+Bounds = tuple[float, float]
+"""The smallest and the largest value that a metric can have."""
 
 DRAWS = 10_000
 LEVEL = 0.95
 """Coverage of every interval; tests are two-sided at `1 - LEVEL`."""
 
 _CHUNK = 100_000  # sums that are combined at once: few enough to stay in the processor's cache
+_SPARSE = 0.05  # share of sums that are not zero, below which a sparse product is the faster one
+_ROUNDING = 1e-9  # what is equal but for rounding is equal, whatever order sums were added in
+_MOST_BIAS = 0.5  # standard errors of median bias that BCa corrects; beyond it its levels run away
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,21 @@ class ItemSums:
     """A metric as sums over items.
 
     Attributes:
-        sums: Array of shape (items, d).
+        sums: Array of shape (items, d). A row of zeros is an item that the metric was not taken on.
         combine: Maps sums of shape (..., d) to values of shape (...); `nan` where undefined. For two
             runs over the same items it must be the same function up to a monotone change of scale.
+        bounds: The smallest and the largest value that the metric can have. They give the interval
+            width where all items say the same (`interval`).
+        noise: Standard error that does not come from which items were drawn, such as that of a
+            classifier fitted with random folds, when the metric is the mean over a few fits:
+            s / sqrt(fits). Intervals, tests and ranks add its square as a variance independent of
+            the items' and of every other run's.
     """
 
     sums: Array
     combine: Callable[[Array], Array]
+    bounds: Bounds = (-inf, inf)
+    noise: float = 0.0
 
     def value(self) -> float:
         """The metric over all items."""
@@ -87,21 +102,57 @@ class Resampled:
         value: The metric; `nan` where undefined.
         draws: As from `bootstrap`, shape (draws,); empty with fewer than two items.
         without: Its value without each item in turn, shape (items,).
+        bounds: As in `ItemSums`.
+        noise: As in `ItemSums`.
+        unseen: The largest share of all items there are of which none need be among those drawn,
+            1 - (.025)^(1/n) for n items (the exact binomial bound; about 3.7 / n); see `interval`.
+        slack: How far below and above the value the truth may lie, at least, because of items of a
+            kind that was not seen.
     """
 
     value: float
     draws: Array
     without: Array
+    bounds: Bounds = (-inf, inf)
+    noise: float = 0.0
+    unseen: float = 0.0
+    slack: tuple[float, float] = (0.0, 0.0)
 
     def minus(self, other: Resampled) -> Resampled:
-        """The difference, paired by item.
+        """The difference, paired by item; noise and slack of the two are independent.
 
         Raises:
             CapoBenchError: If the two were not measured on equally many items.
         """
         check_paired(len(self.without), len(other.without))
+        found = Resampled(
+            self.value - other.value,
+            self.draws - other.draws,
+            self.without - other.without,
+            (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0]),
+            float(np.hypot(self.noise, other.noise)),
+            max(self.unseen, other.unseen),
+        )
+        # Limits of a difference from those of its parts (Newcombe 1998, method 10; Zou and Donner
+        # 2008, https://doi.org/10.1002/sim.3095).
+        below = float(np.hypot(self.slack[0], other.slack[1]))
+        above = float(np.hypot(self.slack[1], other.slack[0]))
+        if _constant(found) and not (_constant(self) and _constant(other)):
+            # They differ on no item, whatever each of them does: what differs was not seen.
+            alike = _slack(found)
+            below, above = max(below, alike[0]), max(above, alike[1])
+        return replace(found, slack=(below, above))
+
+    def turned(self) -> Resampled:
+        """The metric times -1, for one that should be low."""
         return Resampled(
-            self.value - other.value, self.draws - other.draws, self.without - other.without
+            -self.value,
+            -self.draws,
+            -self.without,
+            (-self.bounds[1], -self.bounds[0]),
+            self.noise,
+            self.unseen,
+            (self.slack[1], self.slack[0]),
         )
 
 
@@ -140,22 +191,11 @@ def bootstrap(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Array:
         Array of shape (draws,).
     """
     counts = _resamples(len(metric.sums), draws, seed)
-    return combined(metric, draws, lambda part: counts[part] @ metric.sums)
+    return combined(metric, draws, weighted_sums(counts, metric.sums))
 
 
 def estimate(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Value, bootstrap standard error and 95 % interval of a metric.
-
-    The interval is Efron's (1987, https://doi.org/10.2307/2289144) BCa, which corrects the percentile
-    interval for bias and skewness, at the levels that Hesterberg (2015,
-    https://doi.org/10.1080/00031305.2015.1089789, section 5.3) widens to what Student's t would take;
-    the standard error is scaled by sqrt(n / (n - 1)) likewise. With 50 to 100 items the plain
-    percentile interval covers .88 to .94 on skewed metrics, this one .93 to .955. Draws in which the
-    metric is undefined are left out.
-
-    Where all items give the same, the interval has no width: it says nothing about what was never
-    seen (0 of n items are compatible with a rate of up to 3 / n).
-    """
+    """Value, standard error and 95 % interval of a metric; see `interval`."""
     return interval(resample(metric, draws=draws, seed=seed))
 
 
@@ -163,18 +203,60 @@ def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resample
     """What `interval` takes; the same draws as `bootstrap`."""
     several = len(metric.sums) > 1
     drawn = bootstrap(metric, draws=draws, seed=seed) if several else np.empty(0)
-    return Resampled(metric.value(), drawn, _without_each(metric))
+    seen = max(int(metric.sums.any(axis=1).sum()), 1)
+    found = Resampled(
+        metric.value(),
+        drawn,
+        _without_each(metric),
+        metric.bounds,
+        metric.noise,
+        float(1 - ((1 - LEVEL) / 2) ** (1 / seen)),
+    )
+    return replace(found, slack=_slack(found))
 
 
 def interval(found: Resampled) -> Estimate:
-    """As `estimate`, of a metric that is resampled already."""
+    """Value, standard error and 95 % interval of a metric that is resampled already.
+
+    *Items.* The interval is Efron's (1987, https://doi.org/10.2307/2289144) BCa, which corrects the
+    percentile interval for bias and skewness, at the levels that Hesterberg (2015,
+    https://doi.org/10.1080/00031305.2015.1089789, section 5.3) widens to what Student's t would take;
+    the standard error is scaled by sqrt(n / (n - 1)) likewise. Where nearly all draws lie on one side
+    of the value, as with divergences of sparse histograms, BCa's levels run away and may miss the
+    value itself: the interval is then the jackknife's (`jackknife`). Draws in which the metric is
+    undefined are left out.
+
+    *What was not seen.* If no item of n does a thing, up to a share u = 1 - .025^(1/n) of all items
+    may do it (Clopper and Pearson 1934 for no success in n; two-sided, the rule of three with 3.7 for
+    3). The item is the unit, however many responses it has: nothing was seen of how they hang
+    together. So in a metric's bounds [low, high] the interval reaches at least u (high - low) from
+    the bound that the value lies at or near, and where all items say the same, u times the way to
+    either bound. A metric without bounds then has no interval (`nan`). A difference is given what
+    its parts have by the square root of the sum of squares (`Resampled.minus`).
+
+    *Noise* (`ItemSums.noise`) is added to both arms in the same way.
+
+    Returns:
+        Always low <= value <= high, or `nan` for all but the value.
+    """
     value, n = found.value, len(found.without)
     drawn = found.draws[np.isfinite(found.draws)]
-    if len(drawn) < 2 or not np.isfinite(value):
-        return Estimate(value, float("nan"), float("nan"), float("nan"))
-    stderr = drawn.std(ddof=1) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(drawn, _bca_levels(found))
-    return Estimate(value, float(stderr), float(low), float(high))
+    if len(drawn) < 2 or not isfinite(value):
+        return Estimate(value, nan, nan, nan)
+    if _constant(found) and not (isfinite(found.bounds[0]) and isfinite(found.bounds[1])):
+        return Estimate(value, nan, nan, nan)
+    stderr, below, above = _reach(found)
+    below, above = max(below, found.slack[0]), max(above, found.slack[1])
+    stderr = max(stderr, max(found.slack) / float(stdtrit(n - 1, (1 + LEVEL) / 2)))
+    if found.noise:
+        reach = found.noise * float(ndtri((1 + LEVEL) / 2))
+        stderr, below, above = (
+            float(np.hypot(stderr, found.noise)),
+            float(np.hypot(below, reach)),
+            float(np.hypot(above, reach)),
+        )
+    low, high = min(found.bounds[0], value), max(found.bounds[1], value)
+    return Estimate(value, stderr, value - below, value + above).within(low, high)
 
 
 def jackknife(metric: ItemSums) -> Estimate:
@@ -188,8 +270,8 @@ def jackknife(metric: ItemSums) -> Estimate:
     value, n = metric.value(), len(metric.sums)
     without = _without_each(metric)
     if n < 2 or not np.isfinite(without).all():
-        return Estimate(value, float("nan"), float("nan"), float("nan"))
-    stderr = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+        return Estimate(value, nan, nan, nan)
+    stderr = _jackknife_error(without)
     reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
     return Estimate(value, stderr, value - reach, value + reach)
 
@@ -206,30 +288,96 @@ def check_paired(ours: int, theirs: int) -> None:
         )
 
 
+def weighted_sums(weights: NDArray[np.int16], sums: Array) -> Callable[[slice], Array]:
+    """Sums over items, each times its weight, for a slice of draws.
+
+    In a crowd an item has values for the few who answered it, so that a product that skips zeros is
+    linear in the number of responses instead of items times annotators.
+
+    Args:
+        weights: Shape (draws, items).
+        sums: Shape (items, d).
+    """
+    if np.count_nonzero(sums) > _SPARSE * sums.size:
+        return lambda part: np.asarray(weights[part].astype(np.float64) @ sums)
+    columns = csr_array(sums.T)
+    return lambda part: np.asarray((columns @ weights[part].astype(np.float64).T).T)
+
+
 def _without_each(metric: ItemSums) -> Array:
     return metric.combine(metric.sums.sum(axis=0) - metric.sums)
 
 
-def bias_and_skew(found: Resampled) -> tuple[float, float]:
+def bias_and_skew(found: Resampled) -> tuple[float, float] | None:
     """Efron's bias correction and acceleration, the two numbers of a BCa interval.
 
     The first in standard errors, from the draws that are defined; both 0 where nothing varies.
+
+    Returns:
+        `None` where the bias is larger than BCa can correct.
     """
     drawn, value = found.draws[np.isfinite(found.draws)], found.value
     # Half of the ties lie below, as in scipy; never all or none, so that the bias stays finite.
-    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
-    bias = ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
+    tied = np.abs(drawn - value) <= _ROUNDING * max(1.0, abs(value))
+    below = ((drawn < value) & ~tied).mean() + tied.mean() / 2
+    bias = float(ndtri(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn)))))
     without = found.without[np.isfinite(found.without)]
     influence = without.mean() - without if len(without) else without
     spread = (influence**2).sum() ** 1.5
-    return float(bias), float((influence**3).sum() / (6 * spread) if spread > 0 else 0.0)
+    skew = float((influence**3).sum() / (6 * spread) if spread > 0 else 0.0)
+    return (bias, skew) if abs(bias) <= _MOST_BIAS else None
 
 
-def _bca_levels(found: Resampled) -> Array:
+def jackknife_error(found: Resampled) -> float:
+    """The jackknife's standard error; the bootstrap's where the metric needs each single item."""
     n = len(found.without)
-    bias, skew = bias_and_skew(found)
+    if np.isfinite(found.without).all():
+        return _jackknife_error(found.without)
+    drawn = found.draws[np.isfinite(found.draws)]
+    return float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
+
+
+def _jackknife_error(without: Array) -> float:
+    n = len(without)
+    return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+
+
+def _reach(found: Resampled) -> tuple[float, float, float]:
+    """Standard error over items, and how far the interval over items reaches below and above."""
+    value, n = found.value, len(found.without)
+    drawn = found.draws[np.isfinite(found.draws)]
+    corrected = bias_and_skew(found)
+    if corrected is not None:
+        low, high = np.quantile(drawn, _bca_levels(*corrected, n))
+        slip = _ROUNDING * max(1.0, abs(value))
+        if low <= value + slip and high >= value - slip:
+            stderr = float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
+            return stderr, max(value - low, 0.0), max(high - value, 0.0)
+    stderr = jackknife_error(found)
+    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
+    return stderr, reach, reach
+
+
+def _bca_levels(bias: float, skew: float, n: int) -> Array:
     tail = bias + np.sqrt(n / (n - 1)) * stdtrit(n - 1, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return np.asarray(ndtr(bias + tail / (1 - skew * tail)))
+
+
+def _constant(found: Resampled) -> bool:
+    """Whether the value is the same whichever items are drawn."""
+    drawn = found.draws[np.isfinite(found.draws)]
+    return not len(drawn) or bool(np.ptp(drawn) <= _ROUNDING * max(1.0, abs(found.value)))
+
+
+def _slack(found: Resampled) -> tuple[float, float]:
+    """`Resampled.slack` of a metric by itself."""
+    (low, high), value = found.bounds, found.value
+    if not (isfinite(low) and isfinite(high) and isfinite(value)):
+        return 0.0, 0.0
+    if _constant(found):
+        return found.unseen * (value - low), found.unseen * (high - value)
+    reach = found.unseen * (high - low)
+    return max(0.0, value - high + reach), max(0.0, low + reach - value)
 
 
 def combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Array:
@@ -240,7 +388,7 @@ def combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Ar
 
 
 @lru_cache(maxsize=4)
-def _resamples(n: int, draws: int, seed: int) -> Array:
+def _resamples(n: int, draws: int, seed: int) -> NDArray[np.int16]:
     # How often each item is drawn: a multinomial row per draw.
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    return counts.astype(np.float64)
+    return counts.astype(np.int16)

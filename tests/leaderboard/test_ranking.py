@@ -1,5 +1,7 @@
 """Ranks: against scipy's and statsmodels' tests, and in the cases where a formula may break."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -55,7 +57,7 @@ def test_p_of_a_rate_agrees_with_the_permutation_test():
 def test_a_difference_of_rates_is_cut_where_it_ends():
     # Two seeds: t with one degree of freedom reaches 12.7 standard errors.
     one, other = (
-        Contender(several([np.full(50, run) for run in runs]).found, runs, (0, 1))
+        Contender(replace(several([np.full(50, run) for run in runs]).found, bounds=(0, 1)), runs)
         for runs in ((0.5, 0.9), (0.2, 0.3))
     )
     apart = one.minus(other)
@@ -140,6 +142,30 @@ def test_without_variance_p_is_the_least_of_a_sign_flip_test(items, ranks):
     rows = [contender(np.full(items, value)) for value in (1.0, 0.0)]
     assert pairwise_p(rows)[0, 1] == 2 / 2**items
     assert [one.rank for one in standings(rows)] == ranks
+
+
+def test_systems_near_the_floor_are_not_told_apart_by_an_accident():
+    def share(right):
+        sums = np.column_stack([right, np.full(100, 4)]).astype(float)
+        found = resample(ItemSums(sums, ratio, (0, 1)))
+        return Contender(found, (found.value,))
+
+    def of(n_right):
+        return share(np.arange(100) < n_right)
+
+    p = pairwise_p([of(0), of(0), of(4), of(30)])
+    assert p[0, 1] == 1
+    # Four items against none: McNemar's exact test has 2 / 2^4.
+    assert p[0, 2] > scipy_stats.binomtest(0, 4).pvalue
+    assert p[0, 3] < 0.001
+
+
+def test_noise_makes_ranks_less_sure():
+    rng = np.random.default_rng(8)
+    item = rng.normal(size=80)
+    one, other = contender(item), contender(item + 0.3 + rng.normal(0, 1, size=80))
+    noisy = Contender(replace(one.found, noise=0.2), one.runs)
+    assert pairwise_p([one, other])[0, 1] < 0.05 < pairwise_p([noisy, other])[0, 1]
 
 
 def test_one_item_tells_nothing_apart():

@@ -1,5 +1,7 @@
 """One-sided tests: by hand, against scipy, and by seeded, small simulation with a known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -76,6 +78,25 @@ def test_without_variation_p_is_0_or_1_and_without_items_nothing():
     same = resample(shares([2, 2, 2, 2, 2]))
     assert [tail_p(same, threshold) for threshold in (0.4, 0.5, 0.6)] == [0, 1, 1]
     assert np.isnan(tail_p(resample(shares([1])), 0.1))
+
+
+def test_p_without_variation_is_what_so_many_items_may_have_missed():
+    # Both at 1: that 5 % of all items are lost has probability .95^n of not being seen.
+    for n in (40, 59, 80):
+        bounded = resample(replace(shares([4] * n), bounds=(0, 1)))
+        found = bounded.minus(bounded)
+        assert tail_p(found, interval(found).low) == pytest.approx(0.025)
+        assert tail_p(found, -0.05) == pytest.approx(0.95**n, rel=0.25)
+    assert tail_p(found, 0.0) >= 0.5
+
+
+def test_noise_enters_p_as_a_variance():
+    rng = np.random.default_rng(9)
+    values = rng.normal(0.15, 1, 400)
+    found = resample(ItemSums(np.column_stack([values, np.ones(400)]), ratio))
+    noisy = replace(found, noise=0.1)
+    z = found.value / np.hypot(0.1, scipy_stats.sem(values))
+    assert tail_p(noisy, 0.0) == pytest.approx(scipy_stats.norm.sf(z), rel=0.1)
 
 
 def test_runs_without_variation_between_items_are_welchs_test():

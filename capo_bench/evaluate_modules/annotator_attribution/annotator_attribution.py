@@ -39,11 +39,12 @@ class AnnotatorAttribution(evaluate.Metric):  # type: ignore[misc]
         attributor = fit_attributor(cells.corpus, normalised=normalised)
         names = {size: f"attribution_at_{size}" for size in k}
         if isinstance(attributor, Undefined):
-            return flat(dict.fromkeys(names.values(), attributor))
+            return flat(dict.fromkeys(names.values(), attributor), cells.corpus)
         scores = attributor.log_probabilities(cells.explanations, cells.inputs)
         return flat(
             {
                 name: attribution(cells, scores, attributor.annotators, size)
                 for size, name in names.items()
-            }
+            },
+            cells.corpus,
         )

@@ -34,4 +34,4 @@ class ExplanationConsistency(evaluate.Metric):  # type: ignore[misc]
     ) -> dict[str, Any]:
         cells = cells_of(predictions, items, annotators, **corpus)
         consistency = explanation_consistency(cells, fit_habits(cells.corpus))
-        return flat({"explanation_consistency": consistency})
+        return flat({"explanation_consistency": consistency}, cells.corpus)

@@ -32,4 +32,5 @@ class LabelAgreement(evaluate.Metric):  # type: ignore[misc]
     def _compute(  # type: ignore[no-untyped-def]
         self, predictions, items, annotators, **corpus: Any
     ) -> dict[str, Any]:
-        return flat(label_agreement(cells_of(predictions, items, annotators, **corpus)))
+        cells = cells_of(predictions, items, annotators, **corpus)
+        return flat(label_agreement(cells), cells.corpus)
