@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from capo_bench.corpus.describe import Description, describe, tables
-from capo_bench.corpus.load import SPECS, load
+from capo_bench.corpus.load import SPECS, in_splits, load
 from capo_bench.corpus.readers import jsonl
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 
 app = typer.Typer(
     help="Describe, convert and check corpora of label-explanation pairs.", no_args_is_help=True
@@ -91,8 +91,11 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check a file in the project's own format; stop at its first error, naming the line."""
-    description = describe(jsonl.read(file))
+    corpus = jsonl.read(file)
+    description = describe(in_splits(corpus))
     remarks = _remarks(description)
+    if corpus.items[0].split is None:
+        remarks.insert(0, "the items have no split; they are split 60/20/20 % when they are loaded")
     if as_json:
         typer.echo(json.dumps({"valid": True, "remarks": remarks, **asdict(description)}, indent=2))
         return
@@ -125,17 +128,14 @@ def _summary(d: Description) -> str:
 def _remarks(d: Description) -> list[str]:
     """What a valid file may have unawares."""
     remarks = []
-    if "none" in d.splits:
-        remarks.append(
-            f"{d.splits['none'].items} items have no split; the whole corpus is split 60/20/20 % "
-            "when it is loaded"
-        )
     if d.crossing_groups:
         remarks.append(f"{d.crossing_groups} groups of items with a shared context cross splits")
     silent = [a.id for a in d.annotators if not a.responses]
     if silent:
-        remarks.append(f"annotators without a response: {', '.join(silent)}")
+        remarks.append(f"{len(silent)} annotators without a response: {listed(silent)}")
     wordless = [a.id for a in d.annotators if a.responses and a.mean_words is None]
-    if wordless:
-        remarks.append(f"annotators without an explanation: {', '.join(wordless)}")
+    if wordless and len(wordless) < len(d.annotators) - len(silent):
+        remarks.append(f"{len(wordless)} annotators without an explanation: {listed(wordless)}")
+    if d.evaluable and not d.evaluable.whole:
+        remarks.append(f"the test split is evaluated {d.evaluable}: the others are not in train")
     return remarks

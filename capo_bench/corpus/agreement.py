@@ -61,7 +61,7 @@ def krippendorff_alpha(
             counts[row, index[value]] += 1
     cost = np.array([[distance(x, y) for y in values] for x in values]).reshape(2 * (len(values),))
     n = counts.sum()
-    within = np.einsum("ui,ij,uj->u", counts, cost, counts) / (counts.sum(axis=1) - 1)
+    within = ((counts @ cost) * counts).sum(axis=1) / (counts.sum(axis=1) - 1)
     across = counts.sum(axis=0) @ cost @ counts.sum(axis=0)
     return float(1 - (n - 1) * within.sum() / across) if across > 0 else float("nan")
 

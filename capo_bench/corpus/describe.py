@@ -6,18 +6,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from capo_bench.corpus.agreement import Weights, interval, kappa, krippendorff_alpha, masi, nominal
-from capo_bench.corpus.model import SPLITS, Corpus, Item, cell_labels
+from capo_bench.corpus.evaluable import Coverage, coverage, evaluable
+from capo_bench.corpus.model import SPLITS, Corpus, Item, Response, cell_labels
 from capo_bench.corpus.splits import groups
 
-SHOWN_PAIRS = 15
+SHOWN = 15
+"""Annotators and pairs of them in a table for people; the first few of many."""
+KEPT_PAIRS = 1000
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Description:
         crossing_groups: Groups that stand in more than one split; 0 for splits made here.
         splits: Each split that has items; `none` for items without one.
         annotators: In the corpus's order.
-        pairs: Every two annotators with an item in common.
+        evaluable: How much of the test split the evaluable annotators gave; `None` without one.
+        pairs: Every two annotators with an item in common; of very many those with the most.
+        pair_count: How many there are.
+        pair_kappas: Smallest, median and largest kappa over all of them; `None` if none is defined.
         alpha: Krippendorff's alpha over the label sets; `None` if undefined.
         alpha_distance: Its distance: `nominal`, `MASI` (multi-label) or `interval` (ordinal).
     """
@@ -124,14 +129,18 @@ class Description:
     crossing_groups: int
     splits: Mapping[str, SplitSummary]
     annotators: tuple[AnnotatorSummary, ...]
+    evaluable: Coverage | None
     pairs: tuple[PairAgreement, ...]
+    pair_count: int
+    pair_kappas: tuple[float, float, float] | None
     alpha: float | None
     alpha_distance: str
 
 
 def describe(corpus: Corpus) -> Description:
     """Describes a corpus."""
-    annotators = tuple(_annotator(corpus, identifier) for identifier in corpus.annotator_ids)
+    annotators = _annotators(corpus)
+    pairs, count, kappas = _pairs(corpus)
     whole = _split(corpus.items)
     shared = [group for group in groups(corpus) if len(group) > 1]
     distance, alpha = _alpha(corpus)
@@ -160,7 +169,12 @@ def describe(corpus: Corpus) -> Description:
             if (members := [item for item in corpus.items if item.split == name])
         },
         annotators=annotators,
-        pairs=_pairs(corpus),
+        evaluable=coverage(corpus, "test", evaluable(corpus))
+        if any(item.split == "test" for item in corpus.items)
+        else None,
+        pairs=pairs,
+        pair_count=count,
+        pair_kappas=kappas,
         alpha=alpha,
         alpha_distance=distance,
     )
@@ -178,8 +192,24 @@ def _split(items: Sequence[Item]) -> SplitSummary:
     return SplitSummary(len(items), len(cells), sum(len(cell) for cell in cells))
 
 
-def _annotator(corpus: Corpus, annotator: str) -> AnnotatorSummary:
-    cells = [item.cells.get(annotator, ()) for item in corpus.items]
+def _annotators(corpus: Corpus) -> tuple[AnnotatorSummary, ...]:
+    cells: dict[str, list[tuple[Response, ...]]] = {one: [] for one in corpus.annotator_ids}
+    idk: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    for item in corpus.items:
+        idk.update(set(item.idk))
+        asked.update({*item.idk, *(one for one, cell in item.cells.items() if cell)})
+        for one, cell in item.cells.items():
+            cells[one].append(cell)
+    return tuple(
+        _annotator(corpus, one, own, idk[one], len(corpus.items) - asked[one])
+        for one, own in cells.items()
+    )
+
+
+def _annotator(
+    corpus: Corpus, annotator: str, cells: Sequence[tuple[Response, ...]], idk: int, missing: int
+) -> AnnotatorSummary:
     responses = [response for cell in cells for response in cell]
     texts = [response.explanation for response in responses if response.explanation]
     labels = Counter(label for response in responses for label in response.labels)
@@ -187,11 +217,8 @@ def _annotator(corpus: Corpus, annotator: str) -> AnnotatorSummary:
         id=annotator,
         labelled=sum(bool(cell) for cell in cells),
         multi_label=sum(len(cell_labels(cell)) > 1 for cell in cells),
-        idk=sum(annotator in item.idk for item in corpus.items),
-        missing=sum(
-            not cell and annotator not in item.idk
-            for item, cell in zip(corpus.items, cells, strict=True)
-        ),
+        idk=idk,
+        missing=missing,
         responses=len(responses),
         labels={label: labels[label] for label in corpus.task.labels.labels},
         mean_words=mean(len(text.split()) for text in texts) if texts else None,
@@ -199,26 +226,51 @@ def _annotator(corpus: Corpus, annotator: str) -> AnnotatorSummary:
     )
 
 
-def _pairs(corpus: Corpus) -> tuple[PairAgreement, ...]:
-    space = corpus.task.labels
+def _pairs(
+    corpus: Corpus,
+) -> tuple[tuple[PairAgreement, ...], int, tuple[float, float, float] | None]:
+    """The pairs with the most items in common, how many pairs there are, and their kappas' range."""
+    space, ids = corpus.task.labels, corpus.annotator_ids
     weights: Weights | None = "quadratic" if space.ordered else None
+    place = {annotator: index for index, annotator in enumerate(ids)}
     column = {label: index for index, label in enumerate(space.labels)}
-
-    def only_labels(annotator: str) -> list[int]:
-        # -1 where the cell does not hold exactly one label
-        sets = [cell_labels(item.cells.get(annotator, ())) for item in corpus.items]
-        return [column[next(iter(chosen))] if len(chosen) == 1 else -1 for chosen in sets]
-
-    answers = {annotator: np.array(only_labels(annotator)) for annotator in corpus.annotator_ids}
-    pairs = []
-    for a, b in combinations(corpus.annotator_ids, 2):
-        both = (answers[a] >= 0) & (answers[b] >= 0)
-        if both.any():
-            confusion = np.zeros((len(column), len(column)))
-            np.add.at(confusion, (answers[a][both], answers[b][both]), 1)
-            value = float(kappa(confusion, weights))
-            pairs.append(PairAgreement((a, b), int(both.sum()), _defined(value)))
-    return tuple(pairs)
+    keys = []  # for each two answers to an item: pair of annotators, and both labels, as one number
+    size = len(column)
+    for item in corpus.items:
+        answers = sorted(
+            (place[annotator], column[labels[0]])
+            for annotator, cell in item.cells.items()
+            if len(labels := cell_labels(cell)) == 1
+        )
+        who, what = np.array(answers, dtype=np.int64).reshape(-1, 2).T
+        a, b = np.triu_indices(len(answers), k=1)
+        keys.append(((who[a] * len(ids) + who[b]) * size + what[a]) * size + what[b])
+    found, counts = np.unique(np.concatenate(keys), return_counts=True)
+    pairs, row = np.unique(found // size**2, return_inverse=True)
+    items = np.bincount(row, weights=counts, minlength=len(pairs)).astype(int)
+    values = np.full(len(pairs), np.nan)
+    chunk = max(1, 10**7 // size**2)
+    for start in range(0, len(pairs), chunk):
+        inside = (row >= start) & (row < start + chunk)
+        confusion = np.zeros((min(chunk, len(pairs) - start), size**2))
+        confusion[row[inside] - start, found[inside] % size**2] = counts[inside]
+        values[start : start + chunk] = kappa(confusion.reshape(-1, size, size), weights)
+    kept = sorted(np.argsort(-items, kind="stable")[:KEPT_PAIRS].tolist())
+    defined = values[~np.isnan(values)]
+    return (
+        tuple(
+            PairAgreement(
+                (ids[pairs[i] // len(ids)], ids[pairs[i] % len(ids)]),
+                int(items[i]),
+                _defined(float(values[i])),
+            )
+            for i in kept
+        ),
+        len(pairs),
+        (float(defined.min()), float(np.median(defined)), float(defined.max()))
+        if len(defined)
+        else None,
+    )
 
 
 def _alpha(corpus: Corpus) -> tuple[str, float | None]:
@@ -251,6 +303,7 @@ def _totals_table(d: Description) -> Table:
         ("responses", d.responses),
         ("judgments of responses", d.judgments),
         *((f"split {name}", f"{s.items} items, {s.cells} cells") for name, s in d.splits.items()),
+        *([("evaluated of the test split", d.evaluable)] if d.evaluable else []),
         (f"Krippendorff's alpha ({d.alpha_distance})", _number(d.alpha)),
     ]
     for heading, value in rows:
@@ -260,38 +313,42 @@ def _totals_table(d: Description) -> Table:
 
 def _annotator_table(d: Description) -> Table:
     table = _table("Annotators", "labelled", "multi", "don't know", "missing", "words", "repeated")
-    for a in d.annotators:
+    for a in d.annotators[:SHOWN]:
         table.add_row(
             a.id,
             *map(str, (a.labelled, a.multi_label, a.idk, a.missing)),
             "-" if a.mean_words is None else f"{a.mean_words:.1f}",
             "-" if a.repeated is None else f"{a.repeated:.0%}",
         )
-    return table
+    return _and_more(table, len(d.annotators), "annotators")
 
 
 def _label_table(d: Description) -> Table:
     labels = list(d.annotators[0].labels)
     table = _table("Labels, % of responses", *labels, *(["mean"] if d.label_values else []))
-    for a in d.annotators:
+    for a in d.annotators[:SHOWN]:
         shares = [f"{100 * n / a.responses:.0f}" if a.responses else "-" for n in a.labels.values()]
         if d.label_values and a.responses:
             total = sum(d.label_values[label] * n for label, n in a.labels.items())
             shares.append(f"{total / a.responses:+.2f}")
         table.add_row(a.id, *shares)
-    return table
+    return _and_more(table, len(d.annotators), "annotators")
 
 
 def _agreement_table(d: Description) -> Table:
     what = "Quadratic-weighted kappa" if d.label_values else "Cohen's kappa"
-    values = [pair.kappa for pair in d.pairs if pair.kappa is not None]
-    if values:
-        what += f", {min(values):.2f} to {max(values):.2f}, median {median(values):.2f}"
+    if d.pair_kappas:
+        low, middle, high = d.pair_kappas
+        what += f", {low:.2f} to {high:.2f}, median {middle:.2f}"
     table = _table(what, "common items", "kappa")
-    for pair in sorted(d.pairs, key=lambda pair: -pair.items)[:SHOWN_PAIRS]:
+    for pair in sorted(d.pairs, key=lambda pair: -pair.items)[:SHOWN]:
         table.add_row(" and ".join(pair.annotators), str(pair.items), _number(pair.kappa))
-    if len(d.pairs) > SHOWN_PAIRS:
-        table.caption = f"{SHOWN_PAIRS} of {len(d.pairs)} pairs; all of them with --json"
+    return _and_more(table, d.pair_count, "pairs")
+
+
+def _and_more(table: Table, count: int, what: str) -> Table:
+    if count > SHOWN:
+        table.caption = f"... and {count - SHOWN} more {what}; see --json"
     return table
 
 

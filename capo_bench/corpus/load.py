@@ -95,6 +95,7 @@ def load(
     splits: Splits = "capo",
     path: str | Path | None = None,
     valid_only: bool = False,
+    min_responses: int = 0,
 ) -> Corpus:
     """Loads a corpus. Within a process each is read once, even if its file changes meanwhile.
 
@@ -104,10 +105,13 @@ def load(
             come with, and no others.
         path: For a spec whose data are not in the package: the data file, or a folder with it.
         valid_only: Keep only responses that their own author confirmed (VariErr-NLI).
+        min_responses: Keep only annotators with at least so many labelled responses. The splits are
+            those of the whole corpus.
 
     Raises:
         CapoBenchError: On an unknown spec, data that cannot be found or read, `native` for data
-            without splits, or `valid_only` for data without judgments.
+            without splits, `valid_only` for data without judgments, or a `min_responses` that
+            nobody reaches.
     """
     if splits not in ("capo", "native"):
         raise CapoBenchError(f"unknown splits {splits!r}; expected capo or native")
@@ -121,24 +125,46 @@ def load(
         file: Path | None = _find(spec, Path(path) if path is not None else None).resolve()
     else:
         file = Path(spec).resolve() if spec not in SPECS else None
-    return _load(spec, splits, file, valid_only)
+    return _load(spec, splits, file, valid_only, min_responses)
 
 
 @lru_cache(maxsize=16)
-def _load(spec: str, splits: Splits, file: Path | None, valid_only: bool) -> Corpus:
+def _load(
+    spec: str, splits: Splits, file: Path | None, valid_only: bool, min_responses: int
+) -> Corpus:
     corpus = _read(spec, file)
-    has_splits = all(item.split for item in corpus.items)
     sizes = _SOURCES[spec].sizes if spec in _SOURCES else None
     if splits == "native":
-        if not has_splits:
+        if not _has_splits(corpus):
             raise CapoBenchError(
                 f"corpus {spec} has no splits of its own; use the splits capo, or lewidi-nli"
             )
     elif sizes is not None:
         corpus = with_splits(corpus, sizes)
-    elif not has_splits:
-        corpus = with_shares(corpus, _SHARES)
-    return corpus.valid_only() if valid_only else corpus
+    else:
+        corpus = in_splits(corpus)
+    if valid_only:
+        corpus = corpus.valid_only()
+    return corpus.at_least(min_responses) if min_responses else corpus
+
+
+def in_splits(corpus: Corpus) -> Corpus:
+    """The corpus as it is if its items have splits, else in splits of 60/20/20 %.
+
+    Raises:
+        CapoBenchError: If only some of its items have a split.
+    """
+    return corpus if _has_splits(corpus) else with_shares(corpus, _SHARES)
+
+
+def _has_splits(corpus: Corpus) -> bool:
+    without = [item.id for item in corpus.items if item.split is None]
+    if 0 < len(without) < len(corpus.items):
+        raise CapoBenchError(
+            f"corpus {corpus.name}: {len(without)} of {len(corpus.items)} items have no split, the "
+            f"first is item {without[0]}; give every item one, or none to any for splits of ours"
+        )
+    return not without
 
 
 def _read(spec: str, file: Path | None) -> Corpus:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
@@ -360,6 +361,8 @@ class Corpus:
         license: Under which it may be used.
         citation: How to cite it.
         language: Of its texts, as a BCP 47 tag; `""` where it is unknown or differs by item.
+        everyone: Whether also annotators are evaluated of whom no training response shows anything,
+            as a shared task does with its own splits.
         personas: What is known of annotators' persons from elsewhere, by id; beside `Annotator.meta`,
             and no part of the fingerprint or of a written file.
 
@@ -376,6 +379,7 @@ class Corpus:
     license: str = ""
     citation: str = ""
     language: str = ""
+    everyone: StrictBool = False
     personas: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -454,6 +458,8 @@ class Corpus:
         }
         if self.language:
             content["language"] = self.language
+        if self.everyone:
+            content["everyone"] = True
         text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -491,6 +497,35 @@ class Corpus:
                 rows = found.setdefault((item.split or "", annotator), [])
                 rows.extend((item, response) for response in responses)
         return {key: tuple(rows) for key, rows in found.items()}
+
+    def at_least(self, responses: int) -> Corpus:
+        """The same corpus without annotators of fewer labelled responses, in all splits together.
+
+        Items that nobody is left to have answered go too.
+
+        Raises:
+            CapoBenchError: If nobody has so many.
+        """
+        given = Counter(
+            annotator for item in self.items for annotator, own in item.cells.items() for _ in own
+        )
+        kept = {annotator for annotator, count in given.items() if count >= responses}
+        if not kept:
+            raise CapoBenchError(
+                f"corpus {self.name}: nobody has {responses} labelled responses, the busiest "
+                f"annotator has {max(given.values(), default=0)}; choose a smaller min_responses"
+            )
+        items = tuple(
+            replace(
+                item,
+                cells={one: own for one, own in item.cells.items() if one in kept},
+                idk=tuple(one for one in item.idk if one in kept),
+            )
+            for item in self.items
+            if any(one in kept for one in item.cells)
+        )
+        annotators = tuple(one for one in self.annotators if one.id in kept)
+        return replace(self, name=f"{self.name}-min{responses}", annotators=annotators, items=items)
 
     def valid_only(self) -> Corpus:
         """The same corpus with self-validated responses only.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from capo_bench.corpus.evaluable import MIN_TRAIN
 from capo_bench.corpus.model import SPLITS, Corpus, Item, SplitName
 from capo_bench.errors import CapoBenchError
 
 
 def with_splits(corpus: Corpus, sizes: Mapping[SplitName, int], *, seed: int = 0) -> Corpus:
     """Assigns every item to a split of exactly the given size.
+
+    Then whoever has answered two groups or more, but none that fell into train, is brought in by
+    exchanging groups of one size, where that puts nobody else out (`MIN_TRAIN`).
 
     Items that share the text of a `group_by` field (directly or through other items) stay
     together. Groups are ordered by a hash of their texts, so that the assignment depends neither on
@@ -57,6 +62,7 @@ def _assign(corpus: Corpus, sizes: Mapping[SplitName, float], seed: int, *, exac
 
     room = {name: sizes[name] for name in SPLITS if sizes.get(name, 0) > 0}
     split_of: dict[str, SplitName] = {}
+    placed: list[tuple[list[Item], SplitName]] = []
     for group in sorted(groups(corpus), key=order):
         # The emptiest split in proportion takes the next group, so that groups of several items do
         # not all land in the first one.
@@ -69,8 +75,47 @@ def _assign(corpus: Corpus, sizes: Mapping[SplitName, float], seed: int, *, exac
         chosen = max(fitting, key=lambda name: room[name] / sizes[name])
         room[chosen] -= len(group)
         split_of.update({item.id: chosen for item in group})
+        placed.append((group, chosen))
+    split_of |= _exchanged(placed)
     items = tuple(replace(item, split=split_of[item.id]) for item in corpus.items)
     return replace(corpus, items=items)
+
+
+def _exchanged(placed: Sequence[tuple[list[Item], SplitName]]) -> dict[str, SplitName]:
+    """New splits of items, so that more annotators have a group in train.
+
+    Each group outside of train that holds somebody whom train lacks changes places with the first
+    one of its size in train whose annotators all have another one there.
+    """
+    answered = [
+        {annotator for item in group for annotator, given in item.cells.items() if given}
+        for group, _ in placed
+    ]
+    known = Counter(
+        annotator
+        for names, (_, split) in zip(answered, placed, strict=True)
+        if split == "train"
+        for annotator in names
+    )
+    groups_of = Counter(annotator for names in answered for annotator in names)
+    by_size: dict[int, Iterator[int]] = {}
+    moved: dict[str, SplitName] = {}
+    for index, (group, split) in enumerate(placed):
+        lacking = [a for a in answered[index] if known[a] < MIN_TRAIN <= groups_of[a] - 1]
+        if split == "train" or not lacking:
+            continue
+        candidates = by_size.setdefault(
+            len(group),
+            iter([i for i, (g, s) in enumerate(placed) if s == "train" and len(g) == len(group)]),
+        )
+        for other in candidates:
+            if all(known[annotator] > MIN_TRAIN for annotator in answered[other]):
+                known.subtract(answered[other])
+                known.update(answered[index])
+                moved |= {item.id: split for item in placed[other][0]}
+                moved |= {item.id: "train" for item in group}
+                break
+    return moved
 
 
 def groups(corpus: Corpus) -> list[list[Item]]:

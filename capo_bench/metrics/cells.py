@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from capo_bench.corpus.evaluable import evaluable
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.responses import Parsed, parse
@@ -58,12 +59,13 @@ class Cells:
 
 
 def evaluated_cells(corpus: Corpus, split: str) -> list[tuple[Item, str]]:
-    """Every cell of a split that holds a label, in the order in which it is asked for."""
+    """The labelled cells of a split's evaluable annotators, in the order in which they are asked."""
+    place = {annotator: index for index, annotator in enumerate(evaluable(corpus))}
     return [
         (item, annotator)
         for item in corpus.split(split)
-        for annotator in corpus.annotator_ids
-        if item.cells.get(annotator)
+        for annotator in sorted(place.keys() & item.cells.keys(), key=place.__getitem__)
+        if item.cells[annotator]
     ]
 
 
@@ -73,7 +75,8 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
     Args:
         corpus: The corpus.
         split: The split that was predicted.
-        predictions: In any order. Either all cells of the split, or all cells of some of its items.
+        predictions: In any order. Either all evaluated cells of the split, or all of some of its
+            items. Those for annotators who cannot be evaluated (`evaluable`) are left out.
 
     Raises:
         CapoBenchError: If there are none, one is for a cell that the split does not have, a cell is
@@ -82,7 +85,12 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
     if not predictions:
         raise CapoBenchError("there are no predictions to score")
     expected = evaluated_cells(corpus, split)
-    known = {(item.id, annotator) for item, annotator in expected}
+    known = {
+        (item.id, annotator)
+        for item in corpus.split(split)
+        for annotator, given in item.cells.items()
+        if given
+    }
     texts: dict[tuple[str, str], str] = {}
     for prediction in predictions:
         cell = (prediction.item, prediction.annotator)
@@ -98,7 +106,7 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
                 "keep one response for each cell"
             )
         texts[cell] = prediction.response
-    started = {item for item, _ in texts}
+    started = {item for item, _ in texts} & {item.id for item, _ in expected}
     cells = [(item, annotator) for item, annotator in expected if item.id in started]
     missing = [
         (item.id, annotator) for item, annotator in cells if (item.id, annotator) not in texts
@@ -107,6 +115,11 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
         raise CapoBenchError(
             f"{len(missing)} cells lack a prediction, the first is item {missing[0][0]}, annotator "
             f"{missing[0][1]}; give every annotator of an item a response (it may be empty)"
+        )
+    if not cells:
+        raise CapoBenchError(
+            f"corpus {corpus.name}: none of the predictions is for an annotator with training "
+            "responses, so there is nothing to score"
         )
     items = tuple(item for item in corpus.split(split) if item.id in started)
     item_index = {item.id: index for index, item in enumerate(items)}

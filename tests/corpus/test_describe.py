@@ -47,6 +47,9 @@ CORPUS = Corpus(
 )
 
 
+SPLIT = replace(CORPUS, items=(*CORPUS.items[:4], replace(CORPUS.items[4], split="validation")))
+
+
 def test_counts_by_hand() -> None:
     d = describe(CORPUS)
     assert (d.items, d.cells, d.responses, d.multi_label, d.idk) == (5, 10, 11, 1, 2)
@@ -141,12 +144,13 @@ def test_many_annotators_stay_readable() -> None:
     cells = dict.fromkeys(names, (WARM,))
     corpus = Corpus("crowd", TASK, tuple(map(Annotator, names)), (item(1, "Dear A,", **cells),))
     assert len(describe(corpus).pairs) == 190
-    assert "15 of 190 pairs; all of them with --json" in shown(corpus)
+    assert "... and 175 more pairs; see --json" in shown(corpus)
+    assert "... and 5 more annotators; see --json" in shown(corpus)
 
 
 @pytest.fixture
 def letters(tmp_path: Path) -> Path:
-    jsonl.write(CORPUS, tmp_path / "letters.jsonl")
+    jsonl.write(SPLIT, tmp_path / "letters.jsonl")
     return tmp_path / "letters.jsonl"
 
 
@@ -157,26 +161,38 @@ def run(*arguments: object) -> str:
 
 
 def test_command_describe_json(letters: Path) -> None:
-    # without a split for every item, the whole corpus is split anew
     found = json.loads(run("describe", letters, "--json"))
-    assert found["splits"].keys() == {"train", "validation", "test"}
-    expected = json.loads(json.dumps(asdict(describe(CORPUS))))
-    changed = {"fingerprint", "splits", "crossing_groups"}
-    assert {k: v for k, v in found.items() if k not in changed} == {
-        k: v for k, v in expected.items() if k not in changed
-    }
-    assert found["crossing_groups"] == 0
+    assert found == json.loads(json.dumps(asdict(describe(SPLIT))))
+
+
+def test_a_file_without_splits_has_one_fingerprint_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    jsonl.write(
+        replace(CORPUS, items=tuple(replace(item, split=None) for item in CORPUS.items)), file
+    )
+    validated = json.loads(run("validate", file, "--json"))
+    assert validated["fingerprint"] == json.loads(run("describe", file, "--json"))["fingerprint"]
+    assert "the items have no split" in validated["remarks"][0]
+
+
+def test_splits_for_some_items_only_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    jsonl.write(CORPUS, file)
+    for command in ("validate", "describe"):
+        with pytest.raises(
+            CapoBenchError, match=r"1 of 5 items have no split, the first is item 5"
+        ):
+            run(command, file)
 
 
 def test_command_validate(letters: Path) -> None:
     text = run("validate", letters)
     assert "letters.jsonl: valid, corpus letters (mood, multilabel labels): 5 items" in text
-    assert "1 items have no split" in text
     assert "1 groups of items with a shared context cross splits" in text
     found = json.loads(run("validate", letters, "--json"))
     assert found["valid"] is True
-    assert len(found["remarks"]) == 2
-    assert found["fingerprint"] == CORPUS.fingerprint
+    assert len(found["remarks"]) == 1
+    assert found["fingerprint"] == SPLIT.fingerprint
 
 
 def test_command_validate_names_the_line(letters: Path) -> None:

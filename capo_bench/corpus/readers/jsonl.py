@@ -43,6 +43,7 @@ class Header:
     license: str = ""
     citation: str = ""
     language: str = ""
+    everyone: StrictBool = False
 
 
 _header = TypeAdapter(Header)
@@ -75,6 +76,7 @@ def read(path: Path) -> Corpus:
             license=header.license,
             citation=header.citation,
             language=header.language,
+            everyone=header.everyone,
         )
         check_explanations(corpus)
     return corpus
@@ -104,6 +106,7 @@ def write(corpus: Corpus, path: Path) -> None:
         license=corpus.license,
         citation=corpus.citation,
         language=corpus.language,
+        everyone=corpus.everyone,
     )
     first = _header.dump_python(header, mode="json", exclude_defaults=True)
     if corpus.task.labels.kind == "interval":

@@ -1,0 +1,84 @@
+"""Who can be evaluated: the annotators of whom a model can have learnt something.
+
+An annotator of whom nothing is in the train split is nobody to imitate. They are left out, and
+counted, by everything that asks for or scores responses; nothing refuses a corpus for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from capo_bench.corpus.model import Corpus
+
+MIN_TRAIN = 1
+"""Fewest training responses of an annotator who is evaluated."""
+
+
+def history_sizes(corpus: Corpus) -> Counter[str]:
+    """By annotator, the training responses that a model can learn from.
+
+    Those with an explanation count, and in a corpus of labels alone all.
+    """
+    labels_alone = corpus.task.explanations == "none"
+    sizes: Counter[str] = Counter()
+    for item in corpus.items:
+        if item.split == "train":
+            for annotator, responses in item.cells.items():
+                sizes[annotator] += sum(labels_alone or bool(r.explanation) for r in responses)
+    return sizes
+
+
+def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
+    """The annotators with at least so many training responses, in the corpus's order.
+
+    Everyone is, whatever the minimum, in a corpus that says so (`Corpus.everyone`) or has no train
+    split at all.
+    """
+    if corpus.everyone or not any(item.split == "train" for item in corpus.items):
+        return corpus.annotator_ids
+    sizes = history_sizes(corpus)
+    return tuple(one for one in corpus.annotator_ids if sizes[one] >= minimum)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a split a number speaks for.
+
+    Attributes:
+        annotators: Annotators that it is taken over.
+        of_annotators: Annotators with a labelled cell in the split.
+        cells: Their labelled cells in the split.
+        of_cells: All labelled cells of the split.
+    """
+
+    annotators: int
+    of_annotators: int
+    cells: int
+    of_cells: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.cells == self.of_cells
+
+    def __str__(self) -> str:
+        """Such as `over 16 of 48 annotators, 240 of 289 responses`."""
+        return (
+            f"over {self.annotators} of {self.of_annotators} annotators, "
+            f"{self.cells} of {self.of_cells} responses"
+        )
+
+
+def coverage(corpus: Corpus, split: str, annotators: Collection[str]) -> Coverage:
+    """What share of a split's labelled cells, and of those who gave them, some annotators are."""
+    chosen = frozenset(annotators)
+    cells = Counter(
+        annotator
+        for item in corpus.split(split)
+        for annotator, responses in item.cells.items()
+        if responses
+    )
+    own = {annotator: count for annotator, count in cells.items() if annotator in chosen}
+    return Coverage(len(own), len(cells), sum(own.values()), cells.total())

@@ -1,0 +1,95 @@
+"""Who is evaluated, and splits that keep them in train."""
+
+from dataclasses import replace
+
+import pytest
+
+from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes
+from capo_bench.corpus.model import Annotator, Corpus, Item, Response
+from capo_bench.corpus.splits import with_shares, with_splits
+from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+
+from .build import TASK
+
+SAID = (Response("warm", "It thanks her."),)
+PLAIN = (Response("warm"),)
+
+
+def crowd(*items: tuple[str | None, dict[str, tuple[Response, ...]]], **fields) -> Corpus:
+    names = dict.fromkeys(name for _, cells in items for name in cells)
+    return Corpus(
+        "crowd",
+        TASK,
+        tuple(map(Annotator, names)),
+        tuple(
+            Item(f"i{n}", {"letter": f"Dear {n},", "reply": f"Reply {n}."}, cells, (), split)
+            for n, (split, cells) in enumerate(items)
+        ),
+        **fields,
+    )
+
+
+FOUR = crowd(
+    ("train", {"Ida": SAID, "Ola": PLAIN}),
+    ("train", {"Ida": SAID}),
+    ("test", {"Ida": SAID, "Ola": SAID, "Per": SAID}),
+    ("test", {"Per": SAID, "Eva": ()}),
+)
+
+
+def test_only_explained_training_responses_count_where_there_are_explanations() -> None:
+    assert history_sizes(FOUR) == {"Ida": 2, "Ola": 0}
+    assert evaluable(FOUR) == ("Ida",)
+    assert evaluable(FOUR, minimum=3) == ()
+    labels_alone = replace(FOUR, task=replace(TASK, explanations="none"))
+    assert evaluable(labels_alone) == ("Ida", "Ola")
+
+
+def test_what_is_left_out_is_counted() -> None:
+    found = coverage(FOUR, "test", evaluable(FOUR))
+    assert str(found) == "over 1 of 3 annotators, 1 of 4 responses"
+    assert not found.whole
+    assert coverage(FOUR, "test", ["Ida", "Ola", "Per"]).whole
+
+
+def test_only_the_evaluable_are_asked_and_others_predictions_are_ignored() -> None:
+    assert [(item.id, who) for item, who in evaluated_cells(FOUR, "test")] == [("i2", "Ida")]
+    ida = Prediction("i2", "Ida", "Label: warm\nExplanation: So.")
+    per = Prediction("i3", "Per", "Label: warm\nExplanation: So.")
+    assert join(FOUR, "test", [ida, per]).annotator.tolist() == [0]
+    with pytest.raises(CapoBenchError, match="none of the predictions is for an annotator with"):
+        join(FOUR, "test", [per])
+    with pytest.raises(CapoBenchError, match="item i3, annotator Eva: not a labelled cell"):
+        join(FOUR, "test", [ida, Prediction("i3", "Eva", "")])
+
+
+def test_a_shared_task_with_its_own_splits_asks_for_everyone() -> None:
+    everyone = replace(FOUR, everyone=True)
+    assert evaluable(everyone) == everyone.annotator_ids
+    assert len(evaluated_cells(everyone, "test")) == 4
+
+
+def test_splits_bring_everyone_into_train_who_answered_twice() -> None:
+    # Sixty annotators of two items each and one of a single item, beside one of all items.
+    pairs = [{"All": SAID, f"A{n // 2}": SAID} for n in range(120)]
+    corpus = crowd(*((None, cells) for cells in [*pairs, {"All": SAID, "Once": SAID}]))
+    for split in (
+        with_shares(corpus, {"train": 0.6, "validation": 0.2, "test": 0.2}),
+        with_splits(corpus, {"train": 72, "validation": 25, "test": 24}),
+    ):
+        sizes = {name: len(split.split(name)) for name in ("train", "validation", "test")}
+        assert sizes == {"train": 72, "validation": 25, "test": 24}
+        lost = set(split.annotator_ids) - set(evaluable(split))
+        assert lost <= {"Once"}
+
+
+def test_min_responses_leaves_annotators_out_and_items_that_nobody_answered() -> None:
+    kept = FOUR.at_least(2)
+    assert kept.name == "crowd-min2"
+    assert kept.annotator_ids == ("Ida", "Ola", "Per")
+    assert [item.id for item in kept.at_least(3).items] == ["i0", "i1", "i2"]
+    with pytest.raises(
+        CapoBenchError, match="nobody has 4 labelled responses, the busiest annotator has 3"
+    ):
+        FOUR.at_least(4)
