@@ -1,16 +1,21 @@
 """The command line as its users meet it: outputs, and bad input in one line with status 2."""
 
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+import capo_bench
+from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.predictions import read_predictions, write_predictions
+from capo_bench.train.options import RunConfig
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +138,7 @@ def test_validate_reports_each_task(call):
 
 def test_the_installed_command_has_no_traceback(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", "from capo_bench.cli.app import main; main()", "score", "no.jsonl"],
+        [sys.executable, "-m", "capo_bench", "score", "no.jsonl"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -141,3 +146,104 @@ def test_the_installed_command_has_no_traceback(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("capo-bench: no.jsonl: cannot be read")
+
+
+def command_names(group=None, before=()):
+    """The words that name each command, those in groups of commands among them."""
+    group = group or typer.main.get_command(app)
+    for name in group.list_commands(None):
+        yield [*before, name]
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            yield from command_names(command, (*before, name))
+
+
+LIGHT = [
+    ["--version"],
+    ["tasks"],
+    ["data", "schema"],
+    *([*words, "--help"] for words in ([], ["train", "sft"], ["train", "capo"], *command_names())),
+]
+
+
+def test_help_and_small_commands_import_nothing_heavy():
+    script = f"""
+import contextlib, io, sys
+from capo_bench.cli import main
+heavy = {{"torch", "lm_eval", "datasets", "transformers", "matplotlib", "sklearn", "scipy"}}
+for arguments in {LIGHT!r}:
+    sys.argv = ["capo-bench", *arguments]
+    out, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
+    print(*arguments, status, bool(out.getvalue()), sorted(heavy & set(sys.modules)), sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["|".join([*a, "0", "True", "[]"]) for a in LIGHT]
+
+
+def test_a_command_imports_only_its_own_module():
+    script = """
+import sys
+from capo_bench.cli.app import main
+sys.argv = ["capo-bench", "score", "--help"]
+try:
+    main()
+finally:
+    print(sorted(name for name in sys.modules if name.startswith("capo_bench.cli.")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.splitlines()[-1]
+    assert modules == "['capo_bench.cli.app', 'capo_bench.cli.options', 'capo_bench.cli.score']"
+
+
+def test_the_version_is_that_of_the_package(call):
+    assert call("--version") == (0, f"capo-bench {capo_bench.__version__}\n", "")
+
+
+@pytest.mark.parametrize("method", ["sft", "capo"])
+def test_the_help_of_train_lists_every_option_of_ours(call, method):
+    from capo_bench.train.command import CONFIGS
+
+    _, out, _ = call("train", method, "--help")
+    for kind in (RunConfig, *CONFIGS[method].__mro__):
+        if kind.__module__.startswith("capo_bench."):
+            for name in inspect.get_annotations(kind):
+                assert f"--{name} " in out
+    assert "transformers.TrainingArguments" in out
+
+
+def test_the_whole_list_of_options_is_had_on_request(call):
+    status, out, _ = call("train", "sft", "--help_all")
+    assert status == 0
+    assert "--num_train_epochs" in out
+    assert "--balance" in out
+
+
+@pytest.mark.parametrize("flag", ["--valid-only", "--valid_only"])
+def test_options_are_written_with_hyphens_or_underscores(call, human, flag):
+    status, _, err = call("score", human, "--corpus", "mini-nli", flag)
+    assert status == 2
+    assert "corpus mini-nli has no validity judgments" in err
+
+
+@pytest.mark.parametrize("flag", ["--data", "--path"])
+def test_the_folder_of_data_has_one_name_and_the_old_one(call, tmp_path, flag):
+    status, _, err = call("data", "describe", "paraphrase", flag, tmp_path)
+    assert status == 2
+    assert f"nothing at {tmp_path}" in err
+
+
+def test_a_message_names_the_flag_of_the_command_that_printed_it(call, human):
+    status, _, err = call("score", human)
+    assert status == 2
+    assert err == f"capo-bench: {human}: does not tell its corpus; name it, such as --corpus nli\n"
+    _, _, err = call("controls")
+    assert err == "capo-bench: no corpus is named; name it, such as --corpus nli\n"

@@ -5,44 +5,32 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from capo_bench.corpus.describe import Description, describe, tables
-from capo_bench.corpus.load import SPECS, in_splits, load
-from capo_bench.corpus.readers import jsonl
+from capo_bench.cli.options import Asked, Json, Named, asking
 from capo_bench.errors import CapoBenchError, listed
+
+if TYPE_CHECKING:
+    from capo_bench.corpus.describe import Description
 
 app = typer.Typer(
     help="Describe, convert and check corpora of label-explanation pairs.", no_args_is_help=True
 )
 
-Spec = Annotated[str, typer.Argument(help=f"{', '.join(SPECS)}, or a .jsonl file in our format.")]
-Splits = Annotated[
-    Literal["capo", "native"],
-    typer.Option(help="The benchmark's splits, or only those that the data come with."),
-]
-DataPath = Annotated[
-    Path | None, typer.Option("--path", help="Data file or folder, if not found by itself.")
-]
-ValidOnly = Annotated[
-    bool, typer.Option("--valid-only", help="Only responses that their author confirmed.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines instead of text.")]
+_asking = asking("data", "splits", "valid_only")
 
 
 @app.command("describe")
-def describe_command(
-    spec: Spec,
-    splits: Splits = "capo",
-    path: DataPath = None,
-    valid_only: ValidOnly = False,
-    as_json: AsJson = False,
-) -> None:
+@_asking
+def describe_command(corpus: Named, asked: Asked, as_json: Json = False) -> None:
     """Print what a corpus is: counts, labels, missing cells, agreement."""
-    description = describe(load(spec, splits=splits, path=path, valid_only=valid_only))
+    from rich.console import Console
+
+    from capo_bench.corpus.describe import describe, tables
+
+    description = describe(asked.load(corpus))
     if as_json:
         typer.echo(json.dumps(asdict(description), ensure_ascii=False, indent=2))
         return
@@ -52,18 +40,20 @@ def describe_command(
 
 
 @app.command()
+@_asking
 def convert(
-    spec: Spec,
+    corpus: Named,
     out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
-    splits: Splits = "capo",
-    path: DataPath = None,
-    valid_only: ValidOnly = False,
+    asked: Asked,
 ) -> None:
     """Write a corpus as a file in the project's own format."""
+    from capo_bench.corpus.describe import describe
+    from capo_bench.corpus.readers import jsonl
+
     _check_name(out)
-    corpus = load(spec, splits=splits, path=path, valid_only=valid_only)
-    jsonl.write(corpus, out)
-    typer.echo(f"{out}: wrote {_summary(describe(corpus))}")
+    loaded = asked.load(corpus)
+    jsonl.write(loaded, out)
+    typer.echo(f"{out}: wrote {_summary(describe(loaded))}")
 
 
 @app.command()
@@ -77,6 +67,8 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Another one gives other items and responses.")] = 0,
 ) -> None:
     """Write a synthetic NLI corpus whose test split holds out combinations."""
+    from capo_bench.corpus.describe import describe
+    from capo_bench.corpus.readers import jsonl
     from capo_bench.corpus.synthetic import world
 
     _check_name(output)
@@ -88,9 +80,13 @@ def synthesize(
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="A .jsonl file in the project's own format.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Check a file in the project's own format; stop at its first error, naming the line."""
+    from capo_bench.corpus.describe import describe
+    from capo_bench.corpus.load import in_splits
+    from capo_bench.corpus.readers import jsonl
+
     corpus = jsonl.read(file)
     description = describe(in_splits(corpus))
     remarks = _remarks(description)
@@ -107,6 +103,8 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON Schemas of the project's own format: the header line and the item lines."""
+    from capo_bench.corpus.readers import jsonl
+
     typer.echo(json.dumps(jsonl.json_schema(), indent=2))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
+from capo_bench.cli.options import Asked, asking, shown
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
@@ -51,51 +50,39 @@ def submit(
     print(f"Check it: capo-bench verify {made.folder}")
 
 
+@asking()
 def verify(
     folders: Annotated[
         list[Path], typer.Argument(help="Submissions, folders of them, or folders of boards.")
     ],
+    asked: Asked,
     board: Annotated[
         Path | None, typer.Option(help="board.yaml; default: that of the board they lie in.")
     ] = None,
-    corpus: Annotated[
-        str | None, typer.Option(help="Without a board: the corpus, by name or file.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
-    splits: Annotated[Literal["capo", "native"], typer.Option()] = "capo",
-    split: Annotated[str, typer.Option(help="Without a board: the split.")] = "test",
-    valid_only: Annotated[bool, typer.Option(help="Self-validated responses only.")] = False,
-    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
     form: Annotated[
         Literal["rich", "json", "github"], typer.Option("--format", help="For whom to print.")
     ] = "rich",
 ) -> None:
-    """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check."""
-    from rich.progress import track
+    """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check.
+
+    The board that they lie in says which corpus they answer; without one, --corpus does.
+    """
+    from rich.console import Console
 
     from capo_bench.leaderboard.board import SUBMISSIONS, read_board
     from capo_bench.leaderboard.findings import as_github, as_json, as_text
     from capo_bench.leaderboard.submission import find_submissions
     from capo_bench.leaderboard.verify import verify as check
-    from capo_bench.scoring.options import Options
 
-    asked: list[tuple[Path, Scorer, str | None]] = []
+    tasks: list[tuple[Path, Scorer, str | None]] = []
     for folder in folders:
-        home = None if corpus else _board(folder, board)
-        if home is None:
-            options = Options(str(corpus), None, splits, split, valid_only, bertscore=bertscore)
-        else:
-            options = read_board(home).options(home)
-        scorer = replace(options, data=str(data) if data else None).scorer()
+        home = None if asked.corpus else _board(folder, board)
+        known = read_board(home).options(home).as_json() if home else {}
+        scorer = asked.options(known).scorer()
         below = folder / SUBMISSIONS if home == folder.absolute() else folder
-        asked += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
-    progress = Console(stderr=True)
-    found = [
-        check(one, scorer, name)
-        for one, scorer, name in track(
-            asked, "verifying", console=progress, disable=len(asked) == 1, transient=True
-        )
-    ]
+        tasks += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
+    listed = shown(tasks, "verifying", transient=True) if len(tasks) > 1 else tasks
+    found = [check(one, scorer, name) for one, scorer, name in listed]
     if form == "json":
         print(json.dumps(as_json(found), indent=2))
     for one in found:
@@ -163,7 +150,7 @@ def _accepted(folder: Path) -> tuple[Submission, Scorer]:
     home = _board(folder, None)
     scorer = read_board(home).options(home).scorer()
     for finding in check(folder, scorer, home.name).errors:
-        raise CapoBenchError(f"{finding.file}: {finding.message}")
+        raise CapoBenchError(finding.message, file=finding.file, line=finding.line)
     return read_submission(folder), scorer
 
 
@@ -181,20 +168,16 @@ def build(
     Only what was never scored takes time. --reports writes pages with the corpora's texts, for local
     use: BOARD/reports, and local.html, which is index.html with links to them.
     """
-    from rich.progress import track
-
     from capo_bench.files import write_all
     from capo_bench.leaderboard import board_tables, contrasts, page
     from capo_bench.leaderboard.board import build as build_board
     from capo_bench.leaderboard.board import find_boards
     from capo_bench.leaderboard.board_reports import write_reports
 
-    progress = Console(stderr=True)
     boards = []
     files: dict[Path, str] = {}
     for one in find_boards(folder):
-        shown = partial(track, description=f"{one.name}: scoring", console=progress)
-        board = build_board(one, shown)
+        board = build_board(one, partial(shown, description=f"{one.name}: scoring"))
         files |= board_tables.files(board) | {board.folder / "map.svg": page.draw(board)}
         if board.spec.contrasts:
             files |= contrasts.files(board, contrasts.contrasts(board))
@@ -206,7 +189,7 @@ def build(
     write_all(files)
     print(folder / "index.html")
     if reports:
-        links = write_reports(boards, partial(track, description="reports", console=progress))
+        links = write_reports(boards, partial(shown, description="reports"))
         page.write(boards, folder / "local.html", links)
         print(folder / "local.html")
     if any(board.refused for board in boards):

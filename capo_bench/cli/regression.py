@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from capo_bench.cli.options import Asked, Metadata, asking, read_metadata
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _Output = Annotated[
 _EXIT = "Exit status: 0 pass, 1 regressed, 2 bad input, 3 inconclusive, 4 incomparable."
 
 
+@asking()
 def compare(
     base: Annotated[
         Path,
@@ -37,7 +38,8 @@ def compare(
             help="Predictions, samples of lm_eval, a folder that lm_eval wrote, or a submission."
         ),
     ],
-    candidate: Annotated[Path, typer.Argument(help="Likewise.")],
+    candidate: Annotated[Path, typer.Argument(help="Of one of these kinds, too.")],
+    asked: Asked,
     more_base: Annotated[
         list[Path] | None, typer.Option("--base", help="A further run (seed) of the baseline.")
     ] = None,
@@ -47,36 +49,13 @@ def compare(
     max_drop: _MaxDrop = None,
     form: _Format = "text",
     output: _Output = None,
-    corpus: Annotated[
-        str | None, typer.Option(help="Corpus name or file; samples know their own.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
-    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
-    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
-    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None,
 ) -> None:
     """Has a run become worse than another, beyond what is tolerated?"""
     from capo_bench.regression.compare import compare as compare_sides
     from capo_bench.regression.sides import read_side
-    from capo_bench.scoring.options import read_options
 
     sides = read_side([base, *(more_base or [])]), read_side([candidate, *(more_candidate or [])])
-    given = {
-        "corpus": corpus,
-        "data": str(data) if data else None,
-        "splits": splits,
-        "split": split,
-        "valid_only": valid_only,
-        "bertscore": bertscore,
-    }
-    known = {**sides[1].options, **sides[0].options}
-    chosen = known | {key: value for key, value in given.items() if value is not None}
-    if not chosen.get("corpus"):
-        raise CapoBenchError(
-            f"{base} does not tell which corpus it answers; name it, such as --corpus nli"
-        )
-    scorer = read_options(chosen).scorer()
+    scorer = asked.options({**sides[1].options, **sides[0].options}, base).scorer()
     _show(compare_sides(*sides, scorer, _max_drops(max_drop)), form, output)
 
 
@@ -102,9 +81,7 @@ def gate(
         int | None, typer.Option(min=1, help="For a new baseline: runs of a sampled model.")
     ] = None,
     max_drop: _MaxDrop = None,
-    metadata: Annotated[
-        str, typer.Option(help="As lm_eval's: task options as JSON, such as the data folder.")
-    ] = "{}",
+    metadata: Metadata = "{}",
     model: Annotated[str, typer.Option(help="Kind of model, as lm_eval's.")] = "hf",
     model_args: Annotated[
         str, typer.Option(help="As lm_eval's, beside the path; such as dtype=bfloat16.")
@@ -125,7 +102,7 @@ def gate(
     from capo_bench.regression.gate import gate as run_gate
     from capo_bench.scoring.predictions import write_fingerprinted
 
-    extra = _metadata(metadata)
+    extra = read_metadata(metadata)
     found = Checkpoint(checkpoint, model, simple_parse_args_string(model_args), batch_size, device)
     if update_baseline:
         old = read_baseline(baseline) if baseline.exists() else None
@@ -187,16 +164,6 @@ def _max_drops(given: list[str] | None) -> dict[str, float] | None:
                 f"--max-drop {entry}: expected METRIC=VALUE, such as faithful_rate=0.05"
             ) from error
     return drops or None
-
-
-def _metadata(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise CapoBenchError(f"--metadata is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CapoBenchError(f"--metadata must be a JSON object, got {text}")
-    return found
 
 
 def _show(result: Result, form: Format, output: Path | None) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import track
+
+from capo_bench.cli.options import Model, Preset, shown
 
 app = typer.Typer(
     help="Learning curves, overfitting, a held-out annotator, crowds.", no_args_is_help=True
@@ -20,18 +20,18 @@ def run(
     study: Annotated[
         Literal["history", "overfitting", "held-out", "crowd"], typer.Argument(help="Which one.")
     ],
-    model: Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")],
+    model: Model,
     corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
     output: Annotated[
         Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")
     ],
     folder: Annotated[Path, typer.Option(help="Folder of the study: predictions, table, figure.")],
     hardware: Annotated[str, typer.Option(help="What it runs on, for the table.")],
-    preset: Annotated[
-        Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")
-    ] = "gpu",
+    preset: Preset = "gpu",
 ) -> None:
     """Train, evaluate and build; what stands is not run again."""
+    from rich.console import Console
+
     from capo_bench.corpus.readers import jsonl
     from capo_bench.experiments.designs import DESIGNS, SIZES
     from capo_bench.experiments.ladder import PRESETS, Ladder, climb_shown
@@ -55,7 +55,6 @@ def build(
     """Score the predictions again and write table and figure."""
     from capo_bench.experiments.study import build as build_study
 
-    progress = Console(stderr=True)
     for folder in folders:
-        for file in build_study(folder, partial(track, description=folder.name, console=progress)):
+        for file in build_study(folder, partial(shown, description=folder.name)):
             print(file)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from capo_bench.stats.resampling import Undefined
+from capo_bench.cli.options import Asked, Json, asking
 
 app = typer.Typer(
     help="Have people judge whose response it is and whether it is sound.", no_args_is_help=True
@@ -19,18 +16,13 @@ app = typer.Typer(
 
 
 @app.command("export")
+@asking("corpus", "data", "splits", "split", "valid_only")
 def export_command(
     predictions: Annotated[
         Path, typer.Argument(help="Samples that lm_eval logged, or a file of predictions.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for the sheet and its key.")],
-    corpus: Annotated[
-        str | None, typer.Option(help="Corpus name or file; samples know their own.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the corpus's files lie.")] = None,
-    splits: Annotated[Literal["capo", "native"] | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option(help="The split that was predicted.")] = None,
-    valid_only: Annotated[bool | None, typer.Option(help="Self-validated responses only.")] = None,
+    asked: Asked,
     rows: Annotated[int, typer.Option(min=2, help="Rows of the sheet, at most.")] = 100,
     history: Annotated[int, typer.Option(min=1, help="Earlier responses shown in a row.")] = 6,
     seed: Annotated[int, typer.Option(help="Seed of all choices.")] = 0,
@@ -38,20 +30,10 @@ def export_command(
     """Write a blinded sheet (CSV, Label Studio) and, apart from it, the key."""
     from capo_bench.human_validation import export, make_sheet
     from capo_bench.metrics.cells import join
-    from capo_bench.scoring.options import read_options
     from capo_bench.scoring.predictions import read_predictions
 
     found = read_predictions(predictions)
-    given = {
-        "corpus": corpus,
-        "data": data,
-        "splits": splits,
-        "split": split,
-        "valid_only": valid_only,
-    }
-    options = read_options(
-        found.options | {key: value for key, value in given.items() if value is not None}
-    )
+    options = asked.options(found.options, predictions)
     loaded = options.load()
     found.check(predictions, loaded)
     cells = join(loaded, options.split, found.predictions)
@@ -66,10 +48,15 @@ def export_command(
 def import_command(
     key: Annotated[Path, typer.Argument(help="The key that export wrote.")],
     sheets: Annotated[list[Path], typer.Argument(help="A filled CSV of each rater.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compute what the raters recognised, and how far they and the classifier agree."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
     from capo_bench.human_validation import evaluate
+    from capo_bench.stats.resampling import Undefined
 
     found = evaluate(key, sheets)
     if as_json:

@@ -7,9 +7,9 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, set_seed
@@ -26,6 +26,7 @@ from capo_bench.train.card import Card, render
 from capo_bench.train.checkpoints import last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.models import load_model, longest, with_lora
+from capo_bench.train.options import RunConfig
 from capo_bench.train.packed_config import PackedConfig
 from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.sft_config import SftConfig
@@ -33,57 +34,6 @@ from capo_bench.train.sft_trainer import SftTrainer
 
 CARD_FILE = "README.md"
 CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
-
-
-@dataclass
-class RunConfig:
-    """What is trained on what."""
-
-    model: str = field(
-        metadata={"help": "Folder or hub name of a model, folder of a PEFT adapter, or .gguf file."}
-    )
-    corpus: str = field(metadata={"help": "nli, paraphrase, mini-nli, ..., or a .jsonl file."})
-    data: str | None = field(default=None, metadata={"help": "Where the corpus's data lie."})
-    splits: Literal["capo", "native"] = field(
-        default="capo", metadata={"help": "The benchmark's splits or the data's own."}
-    )
-    valid_only: bool = field(
-        default=False, metadata={"help": "Only responses that their own author confirmed."}
-    )
-    setting: Literal["tag", "zero-shot", "profile"] = field(
-        default="tag",
-        metadata={
-            "help": "How prompts introduce the annotator, as in evaluation: by id alone, with "
-            "instructions, or with a description made of their training responses."
-        },
-    )
-    train_items: int | None = field(
-        default=None,
-        metadata={
-            "help": "Train on this many items, chosen by a hash of their ids: fewer are among more."
-        },
-    )
-    target: list[str] = field(
-        default_factory=list, metadata={"help": "Target annotators; all by default, jointly."}
-    )
-    per_annotator: bool = field(
-        default=False, metadata={"help": "One model an annotator, each in a folder of its own."}
-    )
-    lora_rank: int = field(default=0, metadata={"help": "Rank of a LoRA adapter; 0: all weights."})
-    lora_alpha: int = field(default=32, metadata={"help": "Scale of the LoRA adapter."})
-    lora_targets: list[str] = field(
-        default_factory=lambda: ["all-linear"], metadata={"help": "Layers that LoRA adapts."}
-    )
-    dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32",
-        metadata={"help": "Type of the weights; for mixed precision keep float32 and set --bf16."},
-    )
-    attention: str | None = field(
-        default=None, metadata={"help": "Attention implementation of transformers."}
-    )
-    config: str | None = field(
-        default=None, metadata={"help": "YAML file of options; the command line overrides it."}
-    )
 
 
 class _Parser(HfArgumentParser):  # type: ignore[misc]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from capo_bench.train.options import SftOptions
 from capo_bench.train.packed_config import PackedConfig
 
 
 @dataclass
-class SftConfig(PackedConfig):
+class SftConfig(SftOptions, PackedConfig):
     """Supervised fine-tuning on the annotators' own responses."""
-
-    learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate."})

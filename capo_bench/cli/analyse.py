@@ -1,0 +1,43 @@
+"""`capo-bench analyse`: how well a corpus's annotators can be told apart, and by what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capo_bench.cli.options import Asked, Json, Named, asking
+
+
+@asking("data", "splits", "split", "valid_only")
+def analyse(
+    corpus: Named,
+    asked: Asked,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for figures (PNG, SVG) and analysis.json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how well a corpus's annotators can be told apart, and by what."""
+    from rich.console import Console
+
+    from capo_bench.analysis import stability
+    from capo_bench.files import write_text
+
+    with Console(stderr=True).status("analysing"):
+        found = stability.analyse(asked.load(corpus), asked.split or "test")
+        text = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
+        if output:
+            from capo_bench.analysis.figures import draw
+
+            files = [*draw(found, output), output / "analysis.json"]
+            write_text(files[-1], text + "\n")
+    if as_json:
+        print(text)
+        return
+    for table in stability.tables(found):
+        Console().print(table)
+    if output:
+        print("\n".join(map(str, files)))

@@ -1,0 +1,54 @@
+"""`capo-bench ladder`: the paper's comparison, from one model and one corpus to a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capo_bench.cli.options import Model, Preset
+from capo_bench.errors import CapoBenchError
+
+
+def ladder(
+    model: Model,
+    corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
+    output: Annotated[Path, typer.Option(help="Folder of all checkpoints and results.")],
+    preset: Preset = "gpu",
+    ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
+    board: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the board; default: leaderboards/CORPUS in the output."),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="YAML for the cards: submitted_by, hardware, licence, ...")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Run nothing; make a board of what stands.")
+    ] = False,
+) -> None:
+    """Prompting, SFT, CAPO and its ablations, one after the other, and a board of them.
+
+    What stands is not run again, so that an interrupted ladder goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from capo_bench.cli.leaderboard import build
+    from capo_bench.experiments.ladder import PRESETS, Ladder, climb_shown, rungs
+    from capo_bench.experiments.publish import publish as make
+    from capo_bench.leaderboard.submit import read_given
+
+    # Known before hours of training: cards that name nobody are refused.
+    given = {"licence": "Apache-2.0", **read_given(card, [])}
+    if "submitted_by" not in given:
+        raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
+    sized = PRESETS[preset]
+    climbed = Ladder(model, corpus, output, sized, rungs(sized, ablations=ablations))
+    if not publish:
+        climb_shown(climbed, Console(stderr=True))
+    home = board or output / "leaderboards" / corpus
+    command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
+    for folder in make(climbed, home, given, f"{command} --preset {preset} --card CARD"):
+        print(folder)
+    build(home.parent)

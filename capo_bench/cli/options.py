@@ -1,0 +1,160 @@
+"""The options that several commands take, each declared once, and what they come to.
+
+Every option may be written with hyphens or underscores: `app` says so to the whole command line.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import typer
+
+from capo_bench.errors import CapoBenchError
+
+if TYPE_CHECKING:
+    from capo_bench.corpus.model import Corpus
+    from capo_bench.metrics.cells import Prediction
+    from capo_bench.scoring.options import Options
+    from capo_bench.scoring.scorer import Scorer
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Metadata = Annotated[
+    str, typer.Option(help="As lm_eval's: task options as JSON, such as the data folder.")
+]
+Preset = Annotated[Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")]
+Model = Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")]
+Named = Annotated[str, typer.Argument(help="nli, paraphrase, mini-nli, ..., or a .jsonl file.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which corpus is meant, and what of it, as far as flags say; `None` where they do not."""
+
+    corpus: Annotated[
+        str | None, typer.Option(help="Corpus name or file; samples of lm_eval know their own.")
+    ] = None
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "--path", help="Where the corpus's files lie, if not in the cache."),
+    ] = None
+    splits: Annotated[
+        Literal["capo", "native"] | None,
+        typer.Option(help="The benchmark's splits (capo), or those that the data come with."),
+    ] = None
+    split: Annotated[
+        str | None, typer.Option(help="The split that is answered; test, if nothing else is said.")
+    ] = None
+    valid_only: Annotated[
+        bool | None, typer.Option(help="Only responses that their own author confirmed.")
+    ] = None
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None
+
+    def load(self, corpus: str) -> Corpus:
+        """The corpus of a name, as the other flags want it."""
+        return self._options({"corpus": corpus}).load()
+
+    def options(
+        self, known: Mapping[str, Any] | None = None, source: Path | None = None
+    ) -> Options:
+        """What is asked for: flags go before what is known already.
+
+        Args:
+            known: Options that the predictions themselves tell.
+            source: Where the predictions come from.
+
+        Raises:
+            CapoBenchError: If neither tells the corpus.
+        """
+        if self.corpus is None and not (known or {}).get("corpus"):
+            what = "no corpus is named" if source is None else "does not tell its corpus"
+            raise CapoBenchError(f"{what}; name it, such as --corpus nli", file=source)
+        return self._options(known or {})
+
+    def _options(self, known: Mapping[str, Any]) -> Options:
+        from capo_bench.scoring.options import read_options
+
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        if self.data is not None:
+            said["data"] = str(self.data)
+        return read_options({**known, **said})
+
+
+def asking(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of `Asked`, all or those named, in place of its argument `asked`."""
+    hints = get_type_hints(Asked, include_extras=True)
+    flags = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[field.name]
+        )
+        for field in fields(Asked)
+        if not names or field.name in names
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def asked(**given: Any) -> None:
+            said = {flag.name: given.pop(flag.name) for flag in flags}
+            command(**given, asked=Asked(**said))
+
+        own = inspect.signature(command, eval_str=True)
+        others = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in own.parameters.values()
+            if parameter.name != "asked"
+        ]
+        signature = own.replace(parameters=[*others, *flags])
+        asked.__signature__ = signature  # type: ignore[attr-defined]
+        asked.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return asked
+
+    return decorate
+
+
+def answered(path: Path, asked: Asked) -> tuple[tuple[Prediction, ...], Scorer]:
+    """A file's predictions, and the scorer of the corpus that they answer.
+
+    Raises:
+        CapoBenchError: If the file cannot be read, or answers another corpus than the flags name.
+    """
+    from capo_bench.scoring.predictions import read_predictions
+
+    found = read_predictions(path)
+    scorer = asked.options(found.options, path).scorer()
+    found.check(path, scorer.corpus)
+    return found.predictions, scorer
+
+
+def read_metadata(text: str) -> dict[str, Any]:
+    """The value of `--metadata`.
+
+    Raises:
+        CapoBenchError: If it is no JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise CapoBenchError(f"--metadata is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CapoBenchError(f"--metadata must be a JSON object, got {text}")
+    return found
+
+
+def shown(
+    items: Iterable[T], description: str, total: int | None = None, *, transient: bool = False
+) -> Iterable[T]:
+    """The items, with a bar on stderr of how many have been taken."""
+    from rich.console import Console
+    from rich.progress import track
+
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    console = Console(stderr=True)
+    return track(items, description, total, console=console, transient=transient)

@@ -1,0 +1,29 @@
+"""`capo-bench report`: one run for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capo_bench.cli.options import Asked, answered, asking, shown
+
+
+@asking()
+def report(
+    file: Annotated[Path, typer.Argument(help="Samples that lm_eval logged, or predictions.")],
+    output: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")],
+    asked: Asked,
+) -> None:
+    """Show one run between floor and ceiling, response by response: a web page and Markdown."""
+    from capo_bench.report.build import build
+    from capo_bench.report.page import write
+
+    predictions, scorer = answered(file, asked)
+    found = build(
+        scorer, predictions, file.stem, lambda rows: shown(rows, "scoring controls", len(rows))
+    )
+    files = write(found, output)
+    print(found.finding.title)
+    print("\n".join(map(str, files)))
