@@ -20,6 +20,7 @@ from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.faithful import faithful_metrics
 from capo_bench.metrics.guards import fit_guards
+from capo_bench.report.build import build
 from capo_bench.report.tables import controls_tables
 from capo_bench.scoring import controls
 from capo_bench.scoring.controls import control_predictions, score_controls
@@ -354,3 +355,20 @@ def test_the_command_prints_json_and_writes_predictions(two_rows, tmp_path):
     written = read_predictions(tmp_path / "rows" / "human.jsonl")
     assert written.fingerprint == found["human"]["signature"]["fingerprint"]
     assert written.predictions == control_predictions(synthesize("mini-nli").corpus)["human"]
+
+
+def test_what_was_scored_before_is_not_scored_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    corpus = synthesize("mini-nli").corpus
+    rows = control_predictions(corpus)
+    two = {name: rows[name] for name in ("human", "swapped")}
+    first = list(score_controls(Scorer(corpus, "test", "minilm"), two))
+    monkeypatch.setattr(Scorer, "measure", None)  # a second scoring would call it
+    assert list(score_controls(Scorer(corpus, "test", "minilm"), two)) == first
+    report = build(Scorer(corpus, "test", "minilm"), rows["swapped"], "swapped", only(two))
+    assert [row.scores for row in report.references] == [row.scores for row in first]
+
+
+def only(rows):
+    """Keeps a report to the given control rows."""
+    return lambda controls: [(name, row) for name, row in controls if name in rows]

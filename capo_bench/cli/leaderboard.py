@@ -116,11 +116,10 @@ def export_every_eval_ever(
 
     from capo_bench.files import write_text
     from capo_bench.leaderboard.exchange import every_eval_ever
-    from capo_bench.scoring.cache import load, measure
+    from capo_bench.scoring.cache import measured
 
     submission, scorer = _accepted(folder)
-    runs = submission.predictions
-    measurements = load(scorer, runs) or measure(scorer, runs)
+    (measurements,) = measured(scorer, submission.predictions)
     record = every_eval_ever(submission, scorer, measurements, time())
     write_text(output, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
     print(f"{output}: {len(record['evaluation_results'])} results")

@@ -27,7 +27,7 @@ from capo_bench.leaderboard.contrasts import SHOWN
 from capo_bench.leaderboard.submission import Line, Text, read_yaml
 from capo_bench.metrics.cells import Prediction
 from capo_bench.render.html import escape_markdown
-from capo_bench.scoring.cache import load, measure
+from capo_bench.scoring.cache import measured
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.predictions import human_predictions, read_predictions, write_predictions
@@ -314,5 +314,5 @@ def _named(annotators: Sequence[str]) -> str:
 
 
 def _scores(scorer: Scorer, predictions: Sequence[Prediction]) -> Scores:
-    runs = (tuple(predictions),)
-    return (load(scorer, runs) or measure(scorer, runs)).scores
+    (found,) = measured(scorer, (predictions,))
+    return found.scores

@@ -6,7 +6,7 @@ current metrics, and so are the references, control rows and humans, which stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import isfinite
@@ -33,7 +33,7 @@ from capo_bench.leaderboard.submission import (
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
 from capo_bench.metrics.registry import Metric, metrics_of
 from capo_bench.report.build import HEADLINE, Finding, judge
-from capo_bench.scoring.cache import Measurements, Runs, key, load, measure, remembered
+from capo_bench.scoring.cache import Measurements, Runs, Track, key, measured, remembered
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.scorer import Scorer
@@ -43,7 +43,6 @@ from capo_bench.stats.resampling import Estimate, Undefined
 BOARD, SUBMISSIONS = "board.yaml", "submissions"
 
 Kind = Literal["system", "control", "human"]
-Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
 
 class BoardSpec(BaseModel):
@@ -127,6 +126,10 @@ class Entry:
     def headline(self) -> Estimate | Undefined:
         """The headline's estimate."""
         return self.measurements.scores.estimates[HEADLINE]
+
+    def minus(self, other: Entry) -> Estimate | Undefined:
+        """The headline less that of another row, paired by item."""
+        return self.measurements.minus(other.measurements, HEADLINE)
 
 
 @dataclass(frozen=True)
@@ -221,12 +224,12 @@ def build(folder: Path, track: Track = iter) -> Board:
     references = control_predictions(scorer.corpus, spec.split)
     runs: list[Runs] = [(row,) for row in references.values()]
     runs += [one.predictions for one in submissions]
-    measured = _measured(scorer, runs, track)
+    rows = measured(scorer, *runs, track=track)
     entries = [
         Entry(name, "human" if name == HUMAN else "control", None, False, found)
-        for name, found in zip(references, measured, strict=False)
+        for name, found in zip(references, rows, strict=False)
     ]
-    for one, found in zip(submissions, measured[len(references) :], strict=True):
+    for one, found in zip(submissions, rows[len(references) :], strict=True):
         errors, more = _sorted(check_claims(one, found.values, scorer))
         if errors:
             refused[one.id] = errors[0]
@@ -294,13 +297,6 @@ def _on_responses(submission: Submission, scorer: Scorer) -> list[str]:
     )
 
 
-def _measured(scorer: Scorer, rows: Sequence[Runs], track: Track) -> list[Measurements]:
-    known = [load(scorer, runs) for runs in rows]
-    missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
-    new = (measure(scorer, runs) for runs in track(missing)) if missing else iter(())
-    return [found or next(new) for found in known]
-
-
 def _order(entry: Entry) -> tuple[float, int, str]:
     """By headline; of equals the systems before the impostors."""
     value = entry.measurements.contenders[HEADLINE].found.value
@@ -320,19 +316,11 @@ def _ranked(board: Board) -> tuple[Entry, ...]:
             system,
             rank=standing.rank,
             last=standing.last,
-            lead=_lead(system, above) if above else None,
+            lead=system.minus(above) if above else None,
             finding=judge(_between(system, control, board.human)),
         )
         above = system
     return tuple(ranked[one.id] if one.kind == "system" else one for one in board.entries)
-
-
-def _lead(entry: Entry, other: Entry) -> Estimate | Undefined:
-    for headline in (entry.headline, other.headline):
-        if isinstance(headline, Undefined):
-            return headline
-    ours, theirs = (one.measurements.contenders[HEADLINE] for one in (entry, other))
-    return ours.minus(theirs)
 
 
 def _between(
@@ -340,7 +328,7 @@ def _between(
 ) -> tuple[str, Estimate, Estimate] | Undefined:
     if control is None:
         return Undefined("no control row has a faithful rate")
-    floor, ceiling = _lead(system, control), _lead(system, human)
+    floor, ceiling = system.minus(control), system.minus(human)
     for lead in (floor, ceiling):
         if isinstance(lead, Undefined):
             return lead

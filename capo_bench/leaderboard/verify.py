@@ -36,7 +36,7 @@ from capo_bench.leaderboard.submission import (
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
 from capo_bench.metrics.style import normalise
 from capo_bench.prompts.prompter import Prompter, prompt_hash
-from capo_bench.scoring.cache import load, measure
+from capo_bench.scoring.cache import measured
 from capo_bench.scoring.scorer import METRICS_VERSION, Scorer
 from capo_bench.stats.resampling import Undefined
 
@@ -73,8 +73,7 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
     if all(finding.rule not in ("fingerprint", "completeness") for finding in findings):
         card = submission.card
         if _same_metrics(card) and any(run.claimed for run in card.runs):
-            runs = submission.predictions
-            found = load(scorer, runs) or measure(scorer, runs)
+            (found,) = measured(scorer, submission.predictions)
             findings += check_claims(submission, found.values, scorer)
         findings += check_responses(submission, scorer)
     return Verified(folder, tuple(findings))

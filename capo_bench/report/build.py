@@ -14,10 +14,10 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import HabitDivergence
 from capo_bench.metrics.registry import Metric, metrics_of
+from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.scorer import Scorer, Scores, Verdicts
-from capo_bench.stats.comparing import estimate_difference
-from capo_bench.stats.resampling import Estimate, Measured, Undefined
+from capo_bench.stats.resampling import Estimate, Undefined
 
 HEADLINE, IDENTITY, CONTENT = "faithful_rate", "attribution_at_1", "label_accuracy"
 
@@ -170,7 +170,7 @@ def build(
     """
     corpus = scorer.corpus
     cells = join(corpus, scorer.split, predictions)
-    measured = scorer.measure(cells)
+    (found,) = measured(scorer, (predictions,))
     texts = {(p.item, p.annotator): p.response for p in predictions}
     references: tuple[ReferenceRow, ...] | Undefined
     try:
@@ -178,7 +178,7 @@ def build(
     except CapoBenchError as error:
         references = Undefined(f"there are no control rows: {error}")
     else:
-        references = _references(scorer, cells, controls, measured[HEADLINE], track)
+        references = _references(scorer, cells, controls, found, track)
     return Report(
         name=name,
         cells=cells,
@@ -187,7 +187,7 @@ def build(
             for item, annotator in zip(cells.item, cells.annotator, strict=True)
         ),
         metrics=metrics_of(corpus),
-        scores=scorer.summarise(cells, measured),
+        scores=found.scores,
         references=references,
         verdicts=scorer.verdicts(cells),
         habits=tuple(scorer.habits(cells)),
@@ -198,16 +198,14 @@ def _references(
     scorer: Scorer,
     cells: Cells,
     controls: Mapping[str, Sequence[Prediction]],
-    headline: Measured,
+    run: Measurements,
     track: Callable[[Controls], Iterable[Control]],
 ) -> tuple[ReferenceRow, ...]:
     answered = {item.id for item in cells.items}
     rows = []
     for name, row in track(list(controls.items())):
-        same = join(scorer.corpus, scorer.split, [p for p in row if p.item in answered])
-        measured = scorer.measure(same)
-        lead = estimate_difference(headline, measured[HEADLINE])
-        rows.append(ReferenceRow(name, scorer.summarise(same, measured), lead))
+        (found,) = measured(scorer, ([p for p in row if p.item in answered],))
+        rows.append(ReferenceRow(name, found.scores, run.minus(found, HEADLINE)))
     return tuple(rows)
 
 

@@ -1,11 +1,12 @@
-"""What a board needs of one row, measured once and kept by what it depends on."""
+"""The scores of a system or a control row, measured once and kept by what they depend on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from capo_bench.stats.ranking import Contender
 from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined, resample
 
 Runs = Sequence[Sequence[Prediction]]
+Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
 _FORMAT = 3  # of the files; raised whenever they mean something else
 _NUMBERS = ("value", "noise", "unseen", "slack")
@@ -40,6 +42,17 @@ class Measurements:
     scores: Scores
     contenders: Mapping[str, Contender]
 
+    def minus(self, other: Measurements, metric: str) -> Estimate | Undefined:
+        """One metric here less that of the other, paired by item; undefined as either of them is.
+
+        Raises:
+            CapoBenchError: If they were not measured on equally many items.
+        """
+        for one in (self, other):
+            if isinstance(found := one.scores.estimates[metric], Undefined):
+                return found
+        return self.contenders[metric].minus(other.contenders[metric])
+
     @property
     def values(self) -> dict[str, tuple[float, ...]]:
         """By metric, the value of each run, in their order; `nan` where undefined."""
@@ -49,11 +62,29 @@ class Measurements:
 def key(scorer: Scorer, runs: Runs) -> str:
     """16 hex digits that change with whatever the measurements of these runs depend on."""
     texts = [sorted((p.item, p.annotator, p.response) for p in run) for run in runs]
-    content = json.dumps([_FORMAT, scorer.signature, texts], sort_keys=True)
+    content = json.dumps([_FORMAT, _code(), scorer.signature, texts], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def load(scorer: Scorer, runs: Runs) -> Measurements | None:
+def measured(scorer: Scorer, *rows: Runs, track: Track = iter) -> list[Measurements]:
+    """The scores of every row; only what was never scored takes time.
+
+    Args:
+        scorer: The scorer of their corpus and split.
+        rows: Each the runs of one system, which answer the same cells.
+        track: Wraps the rows that are about to be scored, to show progress.
+
+    Raises:
+        CapoBenchError: As `capo_bench.metrics.cells.join` does, if a kept file is damaged, or a
+            result cannot be kept.
+    """
+    known = [_load(scorer, runs) for runs in rows]
+    missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
+    new = (_measure(scorer, runs) for runs in track(missing)) if missing else iter(())
+    return [found or next(new) for found in known]
+
+
+def _load(scorer: Scorer, runs: Runs) -> Measurements | None:
     """What was kept of these runs, or `None`.
 
     Raises:
@@ -89,16 +120,8 @@ def load(scorer: Scorer, runs: Runs) -> Measurements | None:
         ) from error
 
 
-def measure(scorer: Scorer, runs: Runs) -> Measurements:
-    """Scores runs of one system and keeps the result for `load`.
-
-    Args:
-        scorer: The scorer of the board.
-        runs: Runs that answer every cell of the split (`verify.check_cells`).
-
-    Raises:
-        CapoBenchError: As `capo_bench.metrics.cells.join` does, or if the result cannot be kept.
-    """
+def _measure(scorer: Scorer, runs: Runs) -> Measurements:
+    """Scores runs of one system and keeps the result for `_load`."""
     cells = [join(scorer.corpus, scorer.split, run) for run in runs]
     found = [scorer.measure(one) for one in cells]
     estimates: dict[str, Estimate | Undefined] = {}
@@ -134,6 +157,16 @@ def remembered(name: str, make: Callable[[], list[str]]) -> list[str]:
     if not file.exists():
         write_text(file, json.dumps(make()))
     return list(map(str, read_json(file)))
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that makes scores: whoever works on a metric sees no stale one."""
+    digest = hashlib.sha256()
+    for room in ("metrics", "prompts", "scoring", "stats"):
+        for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _mean(runs: Sequence[Measured]) -> Measured:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec, cell_labels
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
-from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
 from capo_bench.metrics.style import FUNCTION_WORDS, words
 from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.scorer import Scorer, Scores
-from capo_bench.stats.comparing import estimate_difference
-from capo_bench.stats.resampling import Estimate, Measured, Undefined
+from capo_bench.stats.resampling import Estimate, Undefined
 
 HUMAN = "human"
 
@@ -112,20 +112,17 @@ class ControlRow:
 def score_controls(
     scorer: Scorer, predictions: Mapping[str, Sequence[Prediction]]
 ) -> Iterator[ControlRow]:
-    """Scores control rows one by one, `human` first.
+    """Scores control rows one by one, `human` first; what was scored before costs nothing.
 
     Args:
         scorer: The scorer of their corpus and split.
         predictions: As from `control_predictions`.
     """
-    human: Measured | None = None
+    human: Measurements | None = None
     for name, row in predictions.items():
-        cells = join(scorer.corpus, scorer.split, row)
-        measured = scorer.measure(cells)
-        headline = measured["faithful_rate"]
-        human = headline if human is None else human
-        below = estimate_difference(human, headline)
-        yield ControlRow(name, scorer.summarise(cells, measured), below)
+        (found,) = measured(scorer, (row,))
+        human = human or found
+        yield ControlRow(name, found.scores, human.minus(found, "faithful_rate"))
 
 
 def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[str, str]:

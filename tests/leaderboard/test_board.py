@@ -105,8 +105,8 @@ def test_a_second_build_scores_the_new_submission_only(copied):
 
 def test_what_was_kept_is_what_was_measured(scorer, cache):
     runs = [mixed(0.6, "swapped", seed) for seed in (8, 9)]
-    assert measured.load(scorer, runs) is None
-    found, kept = measured.measure(scorer, runs), measured.load(scorer, runs)
+    assert measured._load(scorer, runs) is None
+    found, kept = measured._measure(scorer, runs), measured._load(scorer, runs)
     assert kept.scores == found.scores
     assert list(kept.contenders) == list(found.contenders)
     for name, one in found.contenders.items():
@@ -118,17 +118,17 @@ def test_what_was_kept_is_what_was_measured(scorer, cache):
         )
         for part in ("draws", "without"):
             np.testing.assert_array_equal(getattr(one.found, part), getattr(other.found, part))
-    assert measured.load(scorer, [runs[0][::-1], runs[1]]) is not None  # the order says nothing
-    assert measured.load(scorer, runs[::-1]) is None
+    assert measured._load(scorer, [runs[0][::-1], runs[1]]) is not None  # the order says nothing
+    assert measured._load(scorer, runs[::-1]) is None
 
 
 def test_a_damaged_cache_is_named(scorer, cache):
     runs = [mixed(0.6, "swapped", 10)]
-    measured.measure(scorer, runs)
+    measured._measure(scorer, runs)
     file = measured._file(measured.key(scorer, runs))
     file.write_bytes(b"\x00" * 20)
     with pytest.raises(CapoBenchError, match="delete it, it is a cache"):
-        measured.load(scorer, runs)
+        measured._load(scorer, runs)
 
 
 def test_faulty_submissions_are_refused_by_name_and_reason(copied, capsys):
