@@ -102,8 +102,13 @@ def compose(
     return batches
 
 
-def collate(groups: Sequence[Group], form: Form, annotators: Sequence[str]) -> Batch:
-    """Packs groups in a form; annotators are numbered by their place in `annotators`."""
+def collate(
+    groups: Sequence[Group], form: Form, annotators: Sequence[str], multiple: int = 1
+) -> Batch:
+    """Packs groups in a form; annotators are numbered by their place in `annotators`.
+
+    Rows are padded to a multiple of `multiple` tokens.
+    """
     own: list[int] = []
     rejected: list[list[int]] = []
     weight: list[float] = []
@@ -118,7 +123,7 @@ def collate(groups: Sequence[Group], form: Form, annotators: Sequence[str]) -> B
         first += len(group.paths)
     most = max(map(len, rejected))
     return Batch(
-        packed=pack([group.paths for group in groups], form),
+        packed=pack([group.paths for group in groups], form, multiple=multiple),
         contests=Contests(
             own=torch.tensor(own),
             rejected=torch.tensor(

@@ -1,8 +1,9 @@
-"""Which layout a model computes exactly: packed against plain, on one group, before training."""
+"""Which layout and routines a model computes exactly with: tried on one group before training."""
 
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -11,9 +12,9 @@ import torch
 from torch import nn
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.train import attention
+from capo_bench.train import attention, kernel
 from capo_bench.train.logprobs import response_logprobs
-from capo_bench.train.packing import Form, Path, pack
+from capo_bench.train.packing import Form, Path, build, pack
 
 _log = logging.getLogger(__name__)
 
@@ -28,21 +29,23 @@ def choose(
     groups: Sequence[Sequence[Path]],
     wanted: Literal["auto", "trie", "target", "plain"],
 ) -> Form:
-    """The form to train in, and the attention to go with it.
+    """The form to train in, and the routines to go with it.
 
     The group with the longest sequence is computed in the form wanted and plainly. `auto` falls
-    back to `plain`, with a warning that names the reason. Where the trie is exact and the model uses
-    `sdpa` attention on a CPU, the model is switched to the same attention by subtrees.
+    back to `plain`, with a warning that names the reason. On a CPU the model is switched to what is
+    faster there, if it is exact: oneDNN's products, if a trial says so, and, where the trie is exact
+    and the model uses `sdpa`, the same attention by subtrees.
 
     Raises:
         CapoBenchError: If a form is asked for that this model does not compute exactly.
     """
-    if wanted == "plain":
-        return "plain"
-    form: Form = "trie" if wanted == "auto" else wanted
     paths = max(groups, key=lambda group: max(len(p.context) + len(p.response) for p in group))
     # A few sequences suffice: the first and the last of them differ most.
     paths = [*paths[:8], *paths[-8:]] if len(paths) > 16 else list(paths)
+    _choose_products(model, config, groups, paths)
+    if wanted == "plain":
+        return "plain"
+    form: Form = "trie" if wanted == "auto" else wanted
     stock = config._attn_implementation
     # Many small calls suit a CPU; a GPU would wait for its launches.
     by_subtree = stock == "sdpa" and next(model.parameters()).device.type == "cpu"
@@ -62,12 +65,27 @@ def choose(
     return "plain"
 
 
+def _choose_products(
+    model: nn.Module, config: Any, groups: Sequence[Sequence[Path]], paths: list[Path]
+) -> None:
+    """Switches to the faster matrix products of a CPU unless they differ from the stock ones."""
+    some = groups[:: max(1, len(groups) // 32)]
+    rows = int(statistics.median(len(build(group).tokens) for group in some))
+    if not kernel.use_faster_products(model, rows):
+        return
+    reason = _difference(model, config, paths, "plain")
+    if reason is not None:
+        kernel.use_stock_products(model)
+        _log.warning("oneDNN's products are faster, but %s: not used", reason)
+
+
 def _difference(model: nn.Module, config: Any, paths: list[Path], form: Form) -> str | None:
-    """What is wrong with the form, or `None`."""
+    """What is wrong with the form and the routines in use, or `None`."""
     device = next(model.parameters()).device
     lengths = torch.tensor([len(path.response) for path in paths], device=device)
     with torch.no_grad(), _evaluating(model), _wide(model):
-        plain = response_logprobs(model, config, pack([paths], "plain").to(device))
+        with kernel.stock_products(model):
+            plain = response_logprobs(model, config, pack([paths], "plain").to(device))
         try:
             packed = response_logprobs(model, config, pack([paths], form).to(device))
         # Whatever a model raises when it is given a mask of its own is the reason to be named.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from capo_bench.train import attention
 from capo_bench.train.packing import Packed, visible
 
 _ROWS = 64  # logits are worked on in parts that a processor's cache holds
@@ -52,10 +53,12 @@ def attention_mask(config: Any, packed: Packed) -> Tensor | dict[str, Tensor]:
 
 
 def _for_backend(config: Any, mask: Tensor) -> Tensor:
-    # sdpa takes booleans; eager attention adds the mask, whatever its type.
-    if config._attn_implementation != "eager":
+    # sdpa takes booleans, which it makes numbers of in every call; eager attention adds the mask,
+    # whatever its type, and attention by subtrees would cut one in every layer.
+    kind = config._attn_implementation
+    if kind not in ("eager", attention.NAME):
         return mask
-    dtype = config.dtype or torch.float32
+    dtype = torch.float32 if kind == attention.NAME else config.dtype or torch.float32
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
         ~mask, torch.finfo(dtype).min
     )

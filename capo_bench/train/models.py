@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from capo_bench.errors import CapoBenchError
@@ -80,6 +81,17 @@ def with_lora(model: Any, *, rank: int, alpha: int, targets: list[str]) -> Any:
         return peft.get_peft_model(model, config)
     except ValueError as error:
         raise CapoBenchError(f"LoRA cannot be applied: {_first_line(error)}") from error
+
+
+def join_tied_gradients(model: Any) -> None:
+    """Adds the gradient of tied embeddings into the head's instead of making one as large.
+
+    The head's comes first in a backward pass; a sparse gradient of the embeddings is added to it in
+    place. DDP would take the sum for sparse as well: for one process only.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if isinstance(embedding, nn.Embedding) and embedding.weight is getattr(head, "weight", None):
+        embedding.sparse = True
 
 
 def longest(model: Any) -> int | None:

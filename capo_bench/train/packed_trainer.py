@@ -22,7 +22,9 @@ from capo_bench.train.batches import Batch, Order, collate, compose
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
 from capo_bench.train.dataset import Group
 from capo_bench.train.forms import choose
+from capo_bench.train.kernel import row_multiple
 from capo_bench.train.logprobs import response_logprobs
+from capo_bench.train.models import join_tied_gradients
 from capo_bench.train.objective import Outcome
 from capo_bench.train.packed_config import PackedConfig
 from capo_bench.train.packing import Form
@@ -85,6 +87,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.form: Form = choose(
             self.model, self.model.config, [group.paths for group in both], args.form
         )
+        self._multiple = row_multiple(self.model)
+        if args.world_size == 1:
+            join_tied_gradients(self.model)
         self._annotators = sorted({c.annotator for group in both for c in group.contests})
         self.run = {"method": self.method, "data": groups_fingerprint(train_dataset)}
         batches = self._compose(train_dataset, args.per_device_train_batch_size)
@@ -145,7 +150,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def collate(self, groups: Sequence[Group]) -> Batch:
         """Packs groups."""
-        return collate(groups, self.form, self._annotators)
+        return collate(groups, self.form, self._annotators, self._multiple)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One composed batch a step, in an order fixed by the seed and the epoch."""

@@ -141,13 +141,14 @@ class Packed:
         return replace(self, **moved)
 
 
-def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0) -> Packed:
+def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0, multiple: int = 1) -> Packed:
     """Lays out groups of paths as padded rows; the paths are numbered through in order.
 
     Args:
         groups: The paths of each group.
         form: How a group is laid out.
         pad: Token id of the padding, which no other token sees.
+        multiple: Rows are padded to a multiple of this many tokens, so that few lengths occur.
     """
     tries: list[Trie] = []
     held: list[list[int]] = []
@@ -157,7 +158,8 @@ def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0) -> Packed:
             tries.append(trie)
             held.append([size + member for member in members])
         size += len(group)
-    length = max(len(trie.tokens) for trie in tries)
+    longest = max(len(trie.tokens) for trie in tries)
+    length = -(-longest // multiple) * multiple
     input_ids = torch.full((len(tries), length), pad)
     position_ids = torch.arange(length).repeat(len(tries), 1)
     subtree_end = position_ids + 1
