@@ -200,9 +200,14 @@ def encoder_signature(name: str) -> str:
     return str(_spec(name))
 
 
-def default_encoder(fallback: str) -> str:
-    """The encoder that the environment asks for, or else `fallback`."""
-    return os.environ.get(MODEL_VARIABLE) or fallback
+def default_encoder(corpus: str) -> str:
+    """The encoder that the environment asks for, else the corpus's.
+
+    That is `minilm` for the bundled corpora, which are to be scored without a network, and
+    `roberta-large`, as the field has it, for all others.
+    """
+    bundled = corpus.startswith("mini-")
+    return os.environ.get(MODEL_VARIABLE) or ("minilm" if bundled else "roberta-large")
 
 
 def _spec(name: str) -> EncoderSpec:

@@ -52,8 +52,7 @@ class Options:
 
     def scorer(self) -> Scorer:
         """A scorer for the split and encoder that are meant; one for all who ask for the same."""
-        offline = self.corpus.startswith("mini-")
-        encoder = self.bertscore or default_encoder("minilm" if offline else "roberta-large")
+        encoder = self.bertscore or default_encoder(self.corpus)
         return _scorer(self.corpus, self.splits, self.data, self.valid_only, self.split, encoder)
 
     def as_json(self) -> dict[str, Any]:

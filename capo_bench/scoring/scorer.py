@@ -22,7 +22,7 @@ from capo_bench.metrics.argument import (
     label_explanation_consistency,
 )
 from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
-from capo_bench.metrics.bertscore import encoder_signature, load_encoder
+from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import (
     HabitBins,
@@ -117,13 +117,13 @@ class Scorer:
     Args:
         corpus: The corpus.
         split: The split that is predicted.
-        encoder: BERTScore's encoder, as `load_encoder` takes it.
+        encoder: BERTScore's encoder, as `load_encoder` takes it; default: `default_encoder`'s.
     """
 
-    def __init__(self, corpus: Corpus, split: str, encoder: str) -> None:
+    def __init__(self, corpus: Corpus, split: str = "test", encoder: str | None = None) -> None:
         self.corpus = corpus
         self.split = split
-        self.encoder = encoder
+        self.encoder = encoder or default_encoder(corpus.name)
 
     def score(self, predictions: Sequence[Prediction]) -> Scores:
         """All metrics of `metrics_of(corpus)`.
