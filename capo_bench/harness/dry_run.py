@@ -13,9 +13,9 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness.base import RESPONSES
 from capo_bench.harness.judge import BIAS, JudgeTask
 from capo_bench.harness.paths import tasks_path
-from capo_bench.harness.tasks import RESPONSES
 
 _DOCUMENTS = 2
 

@@ -12,25 +12,21 @@ independent.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 import datasets
 import numpy as np
-from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
 
 from capo_bench import __version__
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness.tasks import RESPONSES, token_counter
+from capo_bench.harness.base import BenchTask, token_counter
 from capo_bench.metrics.cells import Cells, join
-from capo_bench.prompts.prompter import earlier_responses, prompt_hash
+from capo_bench.prompts.prompter import earlier_responses
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.options import Options, read_options
 from capo_bench.scoring.predictions import PredictionFile, human_predictions, read_predictions
@@ -63,7 +59,7 @@ class JudgeOptions(Options):
     example_tokens: int = 256
 
 
-class JudgeTask(ConfigurableTask):  # type: ignore[misc]
+class JudgeTask(BenchTask):
     """A corpus, a split and perhaps a file of predictions as an lm-eval task.
 
     Metrics:
@@ -85,19 +81,21 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
             training explanations, or if the group size exceeds the split.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+    own_examples = "the prompt has examples of its own; use the metadata key k"
 
     def download(self, *_: Any, **__: Any) -> None:
         """Builds the questions; the base class would fetch a dataset here."""
         given = dict(self.config.metadata or {})
         file = Path(given["predictions"]) if given.get("predictions") else None
         found = read_predictions(file) if file else None
-        options = read_options((found.options if found else {}) | given, JudgeOptions)
+        self.options = options = read_options(
+            (found.options if found else {}) | given, JudgeOptions
+        )
         self._corpus = corpus = options.load()
         if file and found:
             found.check(file, corpus)
         self._letters = _letters(corpus)
+        self.answers_per_question = len(self._letters)
         self._histories = _histories(corpus, options, token_counter(options, given))
         documents = _documents(corpus, options, found)
         self.dataset = {options.split: datasets.Dataset.from_list(documents)}
@@ -109,12 +107,6 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
             "judge": given.get("pretrained") or given.get("model"),
             "group_size": options.group_size,
             "examples_per_annotator": len(next(iter(self._histories.values()))),
-            "prompt_hash": prompt_hash(
-                self._prompt(question, rotation)
-                for document in documents
-                for question in document["questions"]
-                for rotation in range(len(self._letters))
-            ),
             "signature": {
                 "capo_bench": __version__,
                 "corpus": corpus.name,
@@ -136,29 +128,16 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
         """The letters, in the order of the places."""
         return list(self._letters)
 
-    def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> list[str]:
-        """One context for each question and rotation, each as the base class builds one."""
-        if num_fewshot:
-            raise CapoBenchError(
-                f"{self.config.task}: the prompt has its own examples; use the metadata key k "
-                "instead of --num_fewshot"
-            )
-        build = super().fewshot_context
+    def prepare(self) -> None:
+        """Nothing: a judge's answers are all that its metrics need."""
+
+    def questions(self, doc: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Each of the document's questions in each rotation."""
         return [
-            build({**doc, "question": question, "rotation": rotation}, num_fewshot=0, **kwargs)
+            {**doc, "question": question, "rotation": rotation}
             for question in range(len(doc["questions"]))
             for rotation in range(len(self._letters))
         ]
-
-    def construct_requests(
-        self, doc: dict[str, Any], ctx: list[str], **kwargs: Any
-    ) -> list[Instance]:
-        """One request for each question, rotation and letter."""
-        build = super().construct_requests
-        requests = [request for context in ctx for request in build(doc, context, **kwargs)]
-        for index, request in enumerate(requests):
-            request.idx = index
-        return requests
 
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]
@@ -191,10 +170,8 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
             }
             for question, scores in zip(doc["questions"], by_annotator, strict=True)
         ]
-        return {
-            RESPONSES: {"verdicts": verdicts, "picks": picks.tolist()},
-            **{name: doc["items"][0] for name in self.aggregation() if name != RESPONSES},
-        }
+        responses = {"verdicts": verdicts, "picks": picks.tolist(), "count": len(verdicts)}
+        return self.handed_on(responses, doc["items"][0])
 
     def perfect_results(self, doc: Mapping[str, Any]) -> list[tuple[float, bool]]:
         """What a judge without a doubt gives, for a rehearsal of the task."""
@@ -205,16 +182,9 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
             for place in range(len(self._letters))
         ]
 
-    def aggregation(self) -> dict[str, Callable[[list[Any]], float | int | str]]:
-        """The first entry scores everything once; the others read from it."""
-        return {
-            RESPONSES: self._score,
-            **{
-                f"{name}{suffix}": partial(self._read, name, field)
-                for name in (*self._sources, BIAS)
-                for suffix, field in (("", "value"), ("_stderr", "stderr"))
-            },
-        }
+    def metric_names(self) -> Sequence[str]:
+        """Those of the sources, and the bias."""
+        return (*self._sources, BIAS)
 
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of every metric."""
@@ -244,7 +214,9 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
             f"{responses}\n\nWhich annotator was it?\n"
         )
 
-    def _score(self, documents: list[dict[str, Any]]) -> int:
+    def score(self, documents: list[dict[str, Any]]) -> int:
+        """Shares of the questions, by source."""
+
         def shares(source: str) -> ItemSums:
             judged = [
                 (verdict["attributed"], index)
@@ -261,9 +233,9 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]
         self._scores[BIAS] = estimate(ItemSums(picks, position_bias, bounds=(0, 1)))
         return sum(len(document["verdicts"]) for document in documents)
 
-    def _read(self, name: str, field: str, documents: list[Any]) -> float | str:
-        value = getattr(self._scores[name], field)
-        return value if math.isfinite(value) else "N/A"
+    def read(self, name: str, field: str) -> float:
+        """A share's value or standard error."""
+        return float(getattr(self._scores[name], field))
 
 
 def over_rotations(by_place: Array) -> Array:

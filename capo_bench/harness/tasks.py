@@ -1,39 +1,32 @@
 """The glue to lm-evaluation-harness: one document is one item, one request per annotator.
 
 With the item as the document, `--limit` keeps whole items and the harness's own bookkeeping counts
-what is independent. The YAML files in `tasks/` only name a corpus and a prompt setting; everything
-else is here and in the package below.
+what is independent. The YAML files in `tasks/` only name a corpus and a prompt setting.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 import datasets
-from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
-from transformers import AutoTokenizer
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness.base import CUE_TOKENS, BenchTask, token_counter, tokenizer_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.registry import metrics_of
-from capo_bench.prompts.prompter import Prompter, at_most_tokens, prompt_hash
-from capo_bench.prompts.responses import CUE, render_target, stop_sequences
-from capo_bench.scoring.options import Options, read_options
+from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens
+from capo_bench.prompts.responses import CUE, complaints, render_target, stop_sequences
+from capo_bench.scoring.options import read_options
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Undefined
 
 _log = logging.getLogger(__name__)
 
-RESPONSES = "responses"
-"""The pseudo-metric that counts the evaluated responses and carries them to the aggregation."""
 
-
-class CapoTask(ConfigurableTask):  # type: ignore[misc]
+class CapoTask(BenchTask):
     """A corpus, a split and a prompt setting as an lm-eval task.
 
     Args:
@@ -44,25 +37,20 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
             before any text is generated.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+    own_examples = "use the icl variant of the task and its k"
 
     def download(self, *_: Any, **__: Any) -> None:
         """Loads the corpus; the base class would fetch a dataset here."""
         given = dict(self.config.metadata or {})
-        options = read_options(given)
+        self.options = options = read_options(given)
         self._scorer = options.scorer()
         self._corpus = corpus = self._scorer.corpus
-        self._scores: Scores | None = None
-        self._prompter = Prompter(
-            corpus,
-            options.setting,
-            examples=options.k,
-            example_tokens=options.example_tokens,
-            count_tokens=token_counter(options, given)
-            if options.setting == "icl"
-            else at_most_tokens,
+        self._scores: list[Scores] = []
+        self._tokenizer = tokenizer_of(options, given)
+        self._count_tokens = (
+            token_counter(options, given) if options.setting == "icl" else at_most_tokens
         )
+        self.take_form("cue")
         split = options.split
         cells = evaluated_cells(corpus, split)
         if not cells:
@@ -86,15 +74,41 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
             }
             for item, asked in annotators.items()
         ]
-        self.config.generation_kwargs["until"] = stop_sequences(corpus.task)
         self.dataset = {split: datasets.Dataset.from_list(documents)}
         self.config.test_split = split
         self.config.metadata = {
             **given,
             **options.as_json(),
-            "prompt_hash": prompt_hash(self._prompter(item, a) for item, a in cells),
             "signature": self._scorer.signature,
         }
+
+    def prepare(self) -> None:
+        """Has the encoder at hand and everything fitted that depends on the corpus alone."""
+        self._scorer.prepare()
+
+    def take_form(self, form: Form) -> None:
+        """Asks in a form from now on."""
+        super().take_form(form)
+        self._prompter = Prompter(
+            self._corpus,
+            self.options.setting,
+            examples=self.options.k,
+            example_tokens=self.options.example_tokens,
+            count_tokens=self._count_tokens,
+            form=form,
+        )
+
+    def default_tokens(self) -> int:
+        """A tuned model answers at once; others may think first where they can."""
+        return CUE_TOKENS if self.options.setting == "tag" else super().default_tokens()
+
+    def stops(self) -> list[str]:
+        """Where the model goes on with another item or annotator."""
+        return stop_sequences(self._corpus.task)
+
+    def questions(self, doc: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One for each annotator who labelled the item."""
+        return [{**doc, "annotator": annotator} for annotator in doc["annotators"]]
 
     def doc_to_text(self, doc: Mapping[str, Any], doc_to_text: object = None) -> str:
         """The prompt for `doc["annotator"]`, or for the first of the document's annotators."""
@@ -107,88 +121,97 @@ class CapoTask(ConfigurableTask):  # type: ignore[misc]
         first = [item.cells[annotator][0] for annotator in doc["annotators"]]
         return [render_target(response.labels, response.explanation) for response in first]
 
-    def doc_to_prefix(self, doc: Mapping[str, Any]) -> str:
-        """The start of the response, after the chat template's opening if there is one."""
-        return CUE
+    def doc_to_prefix(self, doc: Mapping[str, Any]) -> str | None:
+        """The start of the response where the model goes on from it."""
+        return CUE if self.form == "cue" else None
 
-    def fewshot_context(self, doc: Mapping[str, Any], num_fewshot: int, **kwargs: Any) -> list[str]:
-        """One context per annotator, each as the base class builds one."""
-        if num_fewshot:
-            raise CapoBenchError(
-                f"{self.config.task}: --num_fewshot would show one annotator's answers for "
-                "another; use the icl variant of the task and its k"
-            )
-        build = super().fewshot_context
-        return [build({**doc, "annotator": a}, num_fewshot=0, **kwargs) for a in doc["annotators"]]
-
-    def construct_requests(
-        self, doc: Mapping[str, Any], ctx: list[str], **kwargs: Any
-    ) -> list[Instance]:
-        """One generation request per annotator."""
-        build = super().construct_requests
-        requests = [build(doc, context, **kwargs) for context in ctx]
-        for index, request in enumerate(requests):
-            request.idx = index
-        return requests
-
-    def process_results(self, doc: Mapping[str, Any], results: list[str]) -> dict[str, Any]:
-        """Hands the responses on; metrics are of the whole corpus and wait for `aggregation`."""
+    def process_results(
+        self, doc: Mapping[str, Any], results: list[str | list[str]]
+    ) -> dict[str, Any]:
+        """Hands the responses on, with what tells whether the model was cut short."""
         answered = dict(zip(doc["annotators"], results, strict=True))
-        return {
-            RESPONSES: {"item": doc["item"], "by_annotator": answered},
-            **{name: doc["item"] for name in self.aggregation() if name != RESPONSES},
+        responses: dict[str, Any] = {
+            "item": doc["item"],
+            "by_annotator": answered,
+            "form": self.form,
+            "count": len(answered),
+            "max_gen_toks": self.config.generation_kwargs.get("max_gen_toks"),
         }
+        if self._tokenizer is not None:
+            responses["tokens"] = {
+                annotator: [
+                    len(self._tokenizer(text, add_special_tokens=False).input_ids)
+                    for text in _several(given)
+                ]
+                for annotator, given in answered.items()
+            }
+        return self.handed_on(responses, doc["item"])
 
-    def aggregation(self) -> dict[str, Callable[[list[Any]], float | int | str]]:
-        """The first entry scores everything once; the others read from it.
-
-        A metric `<name>_stderr` fills the harness's column of standard errors, which would
-        otherwise take the annotators of one item for independent.
-        """
-        names = [metric.name for metric in metrics_of(self._corpus)]
-        return {
-            RESPONSES: self._score,
-            **{
-                f"{name}{suffix}": partial(self._read, name, field)
-                for name in names
-                for suffix, field in (("", "value"), ("_stderr", "stderr"))
-            },
-        }
+    def metric_names(self) -> Sequence[str]:
+        """Those that the corpus has."""
+        return [metric.name for metric in metrics_of(self._corpus)]
 
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of every metric."""
+        if self.predicts_only:
+            return {}
         return {metric.name: metric.higher_is_better for metric in metrics_of(self._corpus)}
 
-    def _score(self, documents: list[dict[str, Any]]) -> int:
-        predictions = [
-            Prediction(document["item"], annotator, response)
+    def score(self, documents: list[dict[str, Any]]) -> int:
+        """Scores each of the run's repeats.
+
+        Whatever goes wrong here costs metrics, never the responses: the harness writes them down
+        afterwards, and `capo-bench score` reads them.
+        """
+        answered = [
+            (document["item"], annotator, _several(given))
             for document in documents
-            for annotator, response in document["by_annotator"].items()
+            for annotator, given in document["by_annotator"].items()
         ]
-        self._scores = self._scorer.score(predictions)
+        repeats = min(len(given) for _, _, given in answered)
+        for line in complaints(
+            self._corpus.task, (text for _, _, given in answered for text in given)
+        ):
+            _log.warning("%s: %s", self.config.task, line)
+        failed = ""
+        try:
+            self._scores = [
+                self._scorer.score(
+                    [Prediction(item, annotator, given[k]) for item, annotator, given in answered]
+                )
+                for k in range(repeats)
+            ]
+        except Exception as error:
+            failed = f"scoring failed ({type(error).__name__}: {error}); score the samples again"
+            _log.exception("%s: %s", self.config.task, failed)
+        self._note(failed, repeats)
+        return len(answered)
+
+    def read(self, name: str, field: str) -> float:
+        """The mean over repeats; `nan` where the metric is not defined."""
+        found = [scores.estimates[name] for scores in self._scores]
+        values = [getattr(one, field) for one in found if not isinstance(one, Undefined)]
+        return fmean(values) if values and len(values) == len(found) else float("nan")
+
+    def _note(self, failed: str, repeats: int) -> None:
+        """Keeps beside the results what has no number and why, and how repeats differ."""
         undefined = {
             name: found.reason
-            for name, found in self._scores.estimates.items()
+            for scores in self._scores
+            for name, found in scores.estimates.items()
             if isinstance(found, Undefined)
-        }
-        for name, reason in undefined.items():
+        } or (dict.fromkeys(self.metric_names(), failed) if failed else {})
+        for name, reason in {} if failed else undefined.items():
             _log.warning("%s: %s is not defined, because %s", self.config.task, name, reason)
         self.config.metadata["undefined"] = undefined
-        return len(predictions)
+        if repeats > 1:
+            spread = {
+                name: stdev(getattr(s.estimates[name], "value") for s in self._scores)  # noqa: B009
+                for name in self.metric_names()
+                if self._scores and name not in undefined
+            }
+            self.config.metadata |= {"repeats": repeats, "spread": spread}
 
-    def _read(self, name: str, field: str, documents: list[Any]) -> float | str:
-        assert self._scores is not None  # the harness aggregates in the order of process_results
-        found = self._scores.estimates[name]
-        value = math.nan if isinstance(found, Undefined) else getattr(found, field)
-        # The harness's own word for a number that does not exist.
-        return value if math.isfinite(value) else "N/A"
 
-
-def token_counter(options: Options, given: Mapping[str, Any]) -> Callable[[str], int]:
-    """Counts tokens as the evaluated model does, where the harness tells which model that is."""
-    name = options.tokenizer or given.get("pretrained")
-    if not isinstance(name, str):
-        return at_most_tokens
-    known = {key: given[key] for key in ("revision", "gguf_file") if key in given}
-    tokenizer = AutoTokenizer.from_pretrained(name, **known)
-    return lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)
+def _several(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given

@@ -21,6 +21,7 @@ from capo_bench.prompts.responses import CUE, render_target
 
 Setting = Literal["tag", "zero-shot", "icl", "profile", "persona"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+Form = Literal["cue", "chat"]
 MAX_EXAMPLES = 50
 
 
@@ -46,6 +47,9 @@ class Prompter:
             hash of the item ids; the same examples serve all items.
         example_tokens: For `icl`, the examples stop before they exceed this many tokens.
         count_tokens: Counts the tokens of a text.
+        form: `cue` where the model goes on from the start of its answer, `chat` where it answers in
+            a message of its own and is told to do so in the form of an answer and no other (but for
+            `tag`, which tuned models know).
 
     Raises:
         CapoBenchError: On an unknown setting, a number of examples out of range, `persona` for a
@@ -61,6 +65,7 @@ class Prompter:
         examples: int = 10,
         example_tokens: int = 2048,
         count_tokens: Callable[[str], int] = at_most_tokens,
+        form: Form = "cue",
     ) -> None:
         if setting not in SETTINGS:
             raise CapoBenchError(
@@ -78,6 +83,7 @@ class Prompter:
         self._examples = examples
         self._example_tokens = example_tokens
         self._count_tokens = count_tokens
+        self._form = form
         self._turns: dict[str, str] = {}
 
     def __call__(self, item: Item, annotator: str) -> str:
@@ -93,7 +99,10 @@ class Prompter:
     def turn(self, annotator: str) -> str:
         """The part of a prompt that depends on the annotator and not on the item."""
         if annotator not in self._turns:
-            self._turns[annotator] = self._build_turn(annotator)
+            turn = self._build_turn(annotator)
+            if self._form == "chat" and self._setting != "tag":
+                turn += f"\n{_REPLY[self._corpus.task.explanations]}"
+            self._turns[annotator] = turn
         return self._turns[annotator]
 
     def _build_turn(self, annotator: str) -> str:
@@ -206,6 +215,12 @@ _ANSWERS = {
     "required": "Give the label first ({labels}), then the explanation in one or two sentences.",
     "optional": "Give the label first ({labels}), then, if you like, an explanation in a sentence.",
     "none": "Answer with the label alone ({labels}).",
+}
+_LINES = "Reply with the answer alone: one line that begins with `Label:`"
+_REPLY = {
+    "required": f"{_LINES} and one that begins with `Explanation:`.",
+    "optional": f"{_LINES} and, if there is an explanation, one that begins with `Explanation:`.",
+    "none": f"{_LINES}.",
 }
 
 

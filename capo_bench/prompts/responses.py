@@ -35,6 +35,10 @@ CUE = "Label:"
 """What every response starts with. Where a model can go on from it, evaluation puts it in the
 model's mouth, so that a model that was not tuned knows where to start; a response may repeat it."""
 
+CHAT_STOP = ["<|endoftext|>"]
+"""Where a message of its own stops: thoughts, greetings and answers may hold any plain text, and
+APIs refuse an empty list."""
+
 EMPTY = "no text"
 
 MANY_INVALID = 0.05

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from capo_bench.corpus.load import Splits, load
 from capo_bench.corpus.model import Corpus
@@ -27,6 +27,8 @@ class Options:
         split: The split to answer.
         valid_only: Keep self-validated responses only.
         setting: How the prompt introduces the annotator.
+        form: `cue`: the model goes on from `Label:`; `chat`: it answers in a message of its own,
+            after a thought if it likes; `auto`: `cue` unless the model takes messages or thinks.
         k: For `icl`, the most examples.
         example_tokens: For `icl`, the most tokens that the examples may take.
         tokenizer: For `icl`, what counts the tokens; default: the evaluated model's, where the
@@ -41,6 +43,7 @@ class Options:
     split: str = "test"
     valid_only: bool = False
     setting: Setting = "zero-shot"
+    form: Literal["auto", "cue", "chat"] = "auto"
     k: int = 10
     example_tokens: int = 2048
     tokenizer: str | None = None

@@ -125,6 +125,14 @@ class Scorer:
         self.split = split
         self.encoder = encoder or default_encoder(corpus.name)
 
+    def prepare(self) -> None:
+        """Loads the encoder, so that scoring cannot fail later for want of it.
+
+        Raises:
+            CapoBenchError: If it cannot be had.
+        """
+        load_encoder(self.encoder)
+
     def score(self, predictions: Sequence[Prediction]) -> Scores:
         """All metrics of `metrics_of(corpus)`.
 
