@@ -1,6 +1,7 @@
 """The judge task, with judges whose verdicts are known."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
