@@ -4,12 +4,14 @@
 |---|---|---|
 | `nli` | VariErr-NLI | 300/100/100, grouped by context |
 | `paraphrase` | LeWiDi-2025 Par, train and dev pooled | 300/50/100, grouped by question |
-| `lewidi-nli`, `lewidi-paraphrase` | LeWiDi-2025 | LeWiDi's own (dev is `validation`) |
+| `csc`, `mp` | LeWiDi-2025 CSC and MP, train and dev pooled | 60/20/20 %, grouped by context, post |
+| `convincing` | UKPConvArg1 | 60/20/20 %, grouped by debate |
+| `lewidi-nli`, `-paraphrase`, `-csc`, `-mp` | LeWiDi-2025 | LeWiDi's own (dev is `validation`) |
 | `mini-nli`, `mini-paraphrase` | bundled, synthetic | as generated |
 | `FILE.jsonl` | a file in the project's own format | the file's, else 60/20/20 % |
 
-The data of the first four are not in the package. They are looked for at an explicit path, else in
-the folder that the environment variable `CAPO_BENCH_DATA` names, else in the local cache
+The data of all but the last three are not in the package. They are looked for at an explicit path,
+else in the folder that the environment variable `CAPO_BENCH_DATA` names, else in the local cache
 (`$XDG_CACHE_HOME/capo-bench`, by default `~/.cache/capo-bench`), else, for `nli`, on the Hugging
 Face hub, whose copy is then kept in the local cache.
 """
@@ -23,8 +25,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from capo_bench.corpus.model import Corpus, SplitName
-from capo_bench.corpus.readers import jsonl, lewidi, varierr
+from capo_bench.corpus.model import SPLITS, Corpus
+from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import cache_folder, write_json_lines
@@ -37,54 +39,96 @@ Splits = Literal["capo", "native"]
 class _Source:
     """Where the data of a spec lie and how they are read.
 
-    `file` is looked for in `folders` below a data folder and given to `read`; `sizes` are the
-    benchmark's splits, unless the data bring their own.
+    The first of `files` that is in one of `folders` below a data folder is given to `read`, a name
+    that ends in a slash as a folder; `split` makes the benchmark's splits, unless the data's own are
+    meant.
     """
 
-    file: str
+    files: tuple[str, ...]
     origin: str
     folders: tuple[str, ...]
     read: Callable[[Path], Corpus]
-    sizes: Mapping[SplitName, int] | None = None
+    split: Callable[[Corpus], Corpus] | None = None
 
 
-def _pooled_par(file: Path) -> Corpus:
-    corpus = lewidi.read_lewidi_par(file.parent)
-    items = tuple(item for item in corpus.items if item.split != "test")
-    return replace(corpus, name="paraphrase", items=items)
+def _lewidi(name: str, pooled: str | None = None) -> Callable[[Path], Corpus]:
+    """Reads a LeWiDi corpus, or its labelled part under another name."""
+
+    def read(file: Path) -> Corpus:
+        corpus = lewidi.read_lewidi(file.parent, name)
+        if pooled is None:
+            return corpus
+        items = tuple(item for item in corpus.items if item.split != "test")
+        return replace(corpus, name=pooled, items=items, everyone=False)
+
+    return read
+
+
+def _varierr(file: Path) -> Corpus:
+    """VariErr-NLI; its annotators are LeWiDi's, whose metadata is used where it lies near."""
+    corpus = varierr.read_varierr(file)
+    for folder in (file.parent, *(file.parent.parent / name for name in _LEWIDI)):
+        if (folder / "VariErrNLI_annotators_meta.json").is_file():
+            return replace(corpus, personas=lewidi.personas(folder, "lewidi-nli"))
+    return corpus
+
+
+def _sized(**sizes: int) -> Callable[[Corpus], Corpus]:
+    return lambda corpus: with_splits(corpus, {name: sizes[name] for name in SPLITS})
+
+
+def _shared(corpus: Corpus) -> Corpus:
+    return with_shares(corpus, {"train": 0.6, "validation": 0.2, "test": 0.2})
 
 
 _ORIGIN = "the LeWiDi-2025 site, le-wi-di.github.io"
 _LEWIDI = ("", "lewidi2025", "LeWiDi_3-2025")
 _SOURCES = {
     "nli": _Source(
-        "varierr.json",
+        ("varierr.json",),
         "github.com/mainlp/VariErr-NLI",
         ("", "varierr", "VariErr-NLI"),
-        varierr.read_varierr,
-        {"train": 300, "validation": 100, "test": 100},
+        _varierr,
+        _sized(train=300, validation=100, test=100),
     ),
     "paraphrase": _Source(
-        "Paraphrase_train.json",
+        ("Paraphrase_train.json",),
         _ORIGIN,
         _LEWIDI,
-        _pooled_par,
-        {"train": 300, "validation": 50, "test": 100},
+        _lewidi("lewidi-paraphrase", pooled="paraphrase"),
+        _sized(train=300, validation=50, test=100),
     ),
-    "lewidi-nli": _Source(
-        "VariErrNLI_train.json",
+    "csc": _Source(
+        ("CSC_train.json", "CSC_dev.json"),
         _ORIGIN,
         _LEWIDI,
-        lambda file: lewidi.read_lewidi_nli(file.parent),
+        _lewidi("lewidi-csc", pooled="csc"),
+        _shared,
     ),
-    "lewidi-paraphrase": _Source(
-        "Paraphrase_train.json",
+    "mp": _Source(
+        ("MP_train.json", "MP_dev.json"),
         _ORIGIN,
         _LEWIDI,
-        lambda file: lewidi.read_lewidi_par(file.parent),
+        _lewidi("lewidi-mp", pooled="mp"),
+        _shared,
     ),
+    "convincing": _Source(
+        ("UKPConvArg1-full-XML/",),
+        "github.com/UKPLab/acl2016-convincing-arguments",
+        ("", "ukpconvarg1", "data"),
+        ukpconvarg.read_ukpconvarg,
+        _shared,
+    ),
+    **{
+        name: _Source(
+            (f"{dataset.prefix}_train.json", f"{dataset.prefix}_dev.json")[: 1 + dataset.crowd],
+            _ORIGIN,
+            _LEWIDI,
+            _lewidi(name),
+        )
+        for name, dataset in lewidi.DATASETS.items()
+    },
 }
-_SHARES: Mapping[SplitName, float] = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 SPECS = (*_SOURCES, "mini-nli", "mini-paraphrase")
 
@@ -133,16 +177,14 @@ def _load(
     spec: str, splits: Splits, file: Path | None, valid_only: bool, min_responses: int
 ) -> Corpus:
     corpus = _read(spec, file)
-    sizes = _SOURCES[spec].sizes if spec in _SOURCES else None
+    split = (_SOURCES[spec].split if spec in _SOURCES else None) or in_splits
     if splits == "native":
         if not _has_splits(corpus):
             raise CapoBenchError(
                 f"corpus {spec} has no splits of its own; use the splits capo, or lewidi-nli"
             )
-    elif sizes is not None:
-        corpus = with_splits(corpus, sizes)
     else:
-        corpus = in_splits(corpus)
+        corpus = split(corpus)
     if valid_only:
         corpus = corpus.valid_only()
     return corpus.at_least(min_responses) if min_responses else corpus
@@ -154,7 +196,7 @@ def in_splits(corpus: Corpus) -> Corpus:
     Raises:
         CapoBenchError: If only some of its items have a split.
     """
-    return corpus if _has_splits(corpus) else with_shares(corpus, _SHARES)
+    return corpus if _has_splits(corpus) else _shared(corpus)
 
 
 def _has_splits(corpus: Corpus) -> bool:
@@ -178,7 +220,8 @@ def _read(spec: str, file: Path | None) -> Corpus:
 def _find(spec: str, path: Path | None) -> Path:
     """The data file of a spec: at the path, else by the variable, in the cache, from the hub."""
     if path is not None:
-        if path.is_file() and (spec == "nli" or path.name == _SOURCES[spec].file):
+        name = f"{path.name}/" if path.is_dir() else path.name
+        if name in _SOURCES[spec].files or (spec == "nli" and path.is_file()):
             return path
         return _found_in(path, spec) or _missing(spec, f"nothing at {path}")
     tried = ["no path given"]
@@ -198,22 +241,26 @@ def _find(spec: str, path: Path | None) -> Path:
         rows = varierr.read_hub()
     except OSError as error:
         return _missing(spec, "; ".join([*tried, f"hub: {_short(error)}"]))
-    kept = cache_folder() / _SOURCES[spec].file
+    kept = cache_folder() / _SOURCES[spec].files[0]
     write_json_lines(kept, rows)
     return kept
 
 
 def _found_in(folder: Path, spec: str) -> Path | None:
     source = _SOURCES[spec]
-    places = [folder / below / source.file for below in source.folders]
-    return next((place for place in places if place.is_file()), None)
+    for below in source.folders:
+        for name in source.files:
+            place = folder / below / name
+            if place.is_dir() if name.endswith("/") else place.is_file():
+                return place
+    return None
 
 
 def _missing(spec: str, why: str) -> NoReturn:
     source = _SOURCES[spec]
     raise CapoBenchError(
-        f"the data of {spec} ({source.file}) were not found: {why}. Get them from {source.origin} "
-        f"and pass their folder as path, or set {DATA_VARIABLE}, or put them into {cache_folder()}"
+        f"the data of {spec} ({' or '.join(source.files)}) were not found: {why}. Get them from "
+        f"{source.origin} and pass their folder as path, or set {DATA_VARIABLE}, or put them into {cache_folder()}"
     )
 
 

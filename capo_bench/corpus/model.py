@@ -380,7 +380,7 @@ class Corpus:
     citation: str = ""
     language: str = ""
     everyone: StrictBool = False
-    personas: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    personas: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         ids = [annotator.id for annotator in self.annotators]

@@ -1,4 +1,4 @@
-"""What annotators were asked: the CAPO paper's two tasks, LeWiDi-2025's other two, and UKPConvArg1."""
+"""What annotators were asked: the CAPO paper's tasks, LeWiDi-2025's other two, UKPConvArg1."""
 
 from collections.abc import Mapping
 

@@ -12,7 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 from capo_bench.corpus.describe import describe
 from capo_bench.corpus.load import load
 from capo_bench.corpus.readers import jsonl, varierr
-from capo_bench.corpus.readers.lewidi import read_lewidi_nli
+from capo_bench.corpus.readers.lewidi import read_lewidi
 from capo_bench.corpus.splits import groups
 
 # Whoever changes one of these makes every published score incomparable.
@@ -115,7 +115,7 @@ def test_paraphrase_train_figures(real_data: Path) -> None:
 
 
 def test_annotators_metadata(real_data: Path) -> None:
-    corpus = read_lewidi_nli(real_data / "lewidi2025")
+    corpus = read_lewidi(real_data / "lewidi2025", "lewidi-nli")
     assert [annotator.id for annotator in corpus.annotators] == ["Ann1", "Ann2", "Ann3", "Ann4"]
     assert all(
         set(annotator.meta) == {"Gender", "Age", "Nationality", "Education"}

@@ -101,3 +101,27 @@ def test_bad_file(tmp_path: Path, lines: list[str], expected: list[str]) -> None
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CapoBenchError, match=r"absent\.json: cannot be read: No such file"):
         read_varierr(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"entailment": [pair(9, "So.")]}, "less than or equal to 3"),
+        ({"entailment": [pair(-1, "So.")]}, "greater than or equal to 0"),
+        ({"entailment": [pair(True, "So.")]}, "valid integer"),
+        ({"idk": [9]}, "less than or equal to 3"),
+        ({"entailment": [pair(0, "So.", {0: "yes"})]}, "valid boolean"),
+        ({"Entailment": [pair(0, "So.")]}, "Entailment: Unexpected keyword argument"),
+        ({"entailment": [{**pair(0, "So."), "Reason": "No."}]}, "Reason: Unexpected keyword"),
+    ],
+)
+def test_nobody_and_nothing_is_taken_for_somebody_else(tmp_path: Path, fields, fault) -> None:
+    file = write_lines(tmp_path / "varierr.json", [varierr_row(), varierr_row("8b", **fields)])
+    with pytest.raises(CapoBenchError, match=rf"varierr\.json, line 2: .*{fault}"):
+        read_varierr(file)
+
+
+def test_a_pair_without_a_reason_is_refused(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "varierr.json", [varierr_row(neutral=[pair(0, " ")])])
+    with pytest.raises(CapoBenchError, match="item 7a, annotator Ann1: no explanation"):
+        read_varierr(file)

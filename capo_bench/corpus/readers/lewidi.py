@@ -1,5 +1,6 @@
-"""The LeWiDi-2025 shared task's VariErrNLI and Par: its files, in its own splits.
+"""The LeWiDi-2025 shared task's four corpora: its files, in its own splits.
 
+VariErrNLI and Par have explanations, CSC and MP are labels alone by hundreds of annotators.
 Two things are unlike what the files suggest. An id is not unique: LeWiDi's NLI ids drop the suffix
 of VariErr's, so 500 items have 480 ids; ours add a hash of the input texts. And explanations follow
 the `annotators` string, which names an annotator once for each label they gave
@@ -14,12 +15,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response, SplitName, TaskSpec
-from capo_bench.corpus.tasks import NLI, PARAPHRASE
-from capo_bench.errors import CapoBenchError
+from capo_bench.corpus.tasks import CSC, MP, NLI, PARAPHRASE
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json, validated
 
 _CITATION = (
@@ -30,7 +31,12 @@ _CITATION = (
 
 @dataclass(frozen=True)
 class _Info:
+    """What LeWiDi tells of an item beside its labels; MP has the last three."""
+
     explanations: tuple[str, ...] = ()
+    source: str | None = None
+    level: float | None = None
+    language_variety: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,84 +45,151 @@ class _Record:
     annotators: str
     annotations: Mapping[str, str | None] | str | None = None
     other_info: _Info | str | None = None
+    lang: str | None = None
 
+
+@dataclass(frozen=True)
+class _Dataset:
+    """One of the four corpora.
+
+    Attributes:
+        prefix: Of its files' names.
+        task: What was asked.
+        crowd: Whether annotators may lack metadata, and the train or the dev file may be missing.
+    """
+
+    prefix: str
+    task: TaskSpec
+    crowd: bool = False
+
+
+DATASETS: Mapping[str, _Dataset] = {
+    "lewidi-nli": _Dataset("VariErrNLI", NLI),
+    "lewidi-paraphrase": _Dataset("Paraphrase", PARAPHRASE),
+    "lewidi-csc": _Dataset("CSC", CSC, crowd=True),
+    "lewidi-mp": _Dataset("MP", MP, crowd=True),
+}
+"""By the name of the corpus."""
+
+_NOT_KNOWN = frozenset({"", "nan", "DATA_EXPIRED", "CONSENT_REVOKED", "Prefer not to say"})
 
 _records = TypeAdapter(dict[str, Any])
 _record = TypeAdapter(_Record)
-_meta = TypeAdapter(dict[str, dict[str, str]])
+_meta = TypeAdapter(dict[str, dict[str, str | float]])
 
 
-def read_lewidi_nli(folder: Path) -> Corpus:
-    """Reads LeWiDi-2025's VariErrNLI; see `read_lewidi_par`."""
-    return _read(folder, "lewidi-nli", "VariErrNLI", NLI)
-
-
-def read_lewidi_par(folder: Path) -> Corpus:
-    """Reads LeWiDi-2025's Par.
+def read_lewidi(folder: Path, name: str) -> Corpus:
+    """Reads one of LeWiDi-2025's corpora.
 
     Args:
         folder: Holds `*_train.json`, `*_dev.json`, `*_annotators_meta.json` and, if there is one,
             `*_test.json` or `*_test_clear.json`. The test items of the latter have no labels: all
-            their cells are empty, and explanations given with them are left out.
+            their cells are empty, and explanations given with them are left out. CSC and MP may
+            have a dev file alone.
+        name: A key of `DATASETS`, the corpus's name.
 
     Raises:
-        CapoBenchError: If a file is missing or malformed, a label is unknown, or explanations,
-            annotators and labels do not align; file and id are named.
+        CapoBenchError: If a file is missing or malformed, a label is unknown, there are no labels in
+            train or dev, or explanations, annotators and labels do not align; file and id are named.
     """
-    return _read(folder, "lewidi-paraphrase", "Paraphrase", PARAPHRASE)
-
-
-def _read(folder: Path, name: str, prefix: str, task: TaskSpec) -> Corpus:
-    meta_path = folder / f"{prefix}_annotators_meta.json"
-    meta = validated(
-        _meta,
-        read_json(meta_path, trailing_commas=True),
-        "expected an object of texts for each annotator",
-        file=meta_path,
-    )
-    items = tuple(
-        item for split, path in _files(folder, prefix) for item in _items(path, split, task)
-    )
-    with naming(folder / f"{prefix}_*.json"):
+    dataset = DATASETS[name]
+    about = personas(folder, name)
+    files = list(_files(folder, dataset))
+    items = tuple(item for split, path in files for item in _items(path, split, dataset.task))
+    if dataset.crowd:
+        named = {annotator for item in items for annotator in item.cells} - about.keys()
+        about |= {annotator: {} for annotator in sorted(named, key=_by_number)}
+    with naming(folder / f"{dataset.prefix}_*.json"):
         return Corpus(
             name=name,
-            task=task,
-            annotators=tuple(Annotator(identifier, about) for identifier, about in meta.items()),
+            task=dataset.task,
+            annotators=tuple(Annotator(annotator, known) for annotator, known in about.items()),
             items=items,
             license="see le-wi-di.github.io",
             citation=_CITATION,
+            language="" if name == "lewidi-mp" else "en" if dataset.crowd else "",
+            everyone=dataset.crowd,
         )
 
 
-def _files(folder: Path, prefix: str) -> Iterator[tuple[SplitName, Path]]:
-    yield "train", folder / f"{prefix}_train.json"
-    yield "validation", folder / f"{prefix}_dev.json"
+def personas(folder: Path, name: str) -> dict[str, dict[str, JsonValue]]:
+    """What LeWiDi tells of a corpus's annotators, by their ids; what it does not know is left out.
+
+    Args:
+        folder: Holds `*_annotators_meta.json`.
+        name: A key of `DATASETS`.
+
+    Raises:
+        CapoBenchError: If the file is missing or malformed.
+    """
+    path = folder / f"{DATASETS[name].prefix}_annotators_meta.json"
+    advice = "expected an object of texts for each annotator"
+    found = validated(_meta, read_json(path, trailing_commas=True), advice, file=path)
+    return {
+        # MP's file has the numbers alone, and ages such as 19.0.
+        f"Ann{one}" if one.isdigit() else one: {
+            what: f"{value:g}" if isinstance(value, float) else value
+            for what, value in known.items()
+            if str(value) not in _NOT_KNOWN
+        }
+        for one, known in found.items()
+    }
+
+
+def _by_number(annotator: str) -> tuple[int, str]:
+    number = annotator.removeprefix("Ann")
+    return (int(number) if number.isdigit() else -1, annotator)
+
+
+def _files(folder: Path, dataset: _Dataset) -> Iterator[tuple[SplitName, Path]]:
+    train, dev = (folder / f"{dataset.prefix}_{part}.json" for part in ("train", "dev"))
+    if not dataset.crowd or train.exists():
+        yield "train", train
+    if not dataset.crowd or dev.exists() or not train.exists():
+        yield "validation", dev
     # The unlabelled file is of use only while the labelled one is not public.
-    for name in (f"{prefix}_test.json", f"{prefix}_test_clear.json"):
-        if (folder / name).exists():
-            yield "test", folder / name
+    for part in ("test", "test_clear"):
+        if (path := folder / f"{dataset.prefix}_{part}.json").exists():
+            yield "test", path
             return
 
 
 def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
     advice = "expected the LeWiDi-2025 format"
     for source_id, value in validated(_records, read_json(path), advice, file=path).items():
-        item = f"item {source_id}"
-        record = validated(_record, value, advice, file=path, id=item)
+        place = f"item {source_id}"
+        record = validated(_record, value, advice, file=path, id=place)
         text = {name.lower(): words for name, words in record.text.items()}
+        if len(text) < len(record.text):
+            raise CapoBenchError(
+                f"text has keys that differ only in case ({listed(record.text)}); keep one of them",
+                file=path,
+                id=place,
+            )
+        with naming(path, id=place):
+            cells = _cells(record, task)
+            if split != "test" and not any(cells.values()):
+                raise CapoBenchError(f"no labels in `annotations`, expected some in {path.name}")
         digest = hashlib.sha256("\0".join(text[name] for name in sorted(text)).encode()).hexdigest()
-        with naming(path, id=item):
-            cells = _cells(record)
         yield Item(
             id=f"{source_id}-{digest[:8]}",
             text=text,
             cells=cells,
             split=split,
             source_id=source_id,
+            language=record.lang if task == MP else None,
+            meta=_about(record),
         )
 
 
-def _cells(record: _Record) -> dict[str, tuple[Response, ...]]:
+def _about(record: _Record) -> dict[str, JsonValue]:
+    if not isinstance(record.other_info, _Info):
+        return {}
+    info = {key: getattr(record.other_info, key) for key in ("source", "level", "language_variety")}
+    return {key: value for key, value in info.items() if value is not None}
+
+
+def _cells(record: _Record, task: TaskSpec) -> dict[str, tuple[Response, ...]]:
     annotators = [name.strip() for name in record.annotators.split(",")]
     given = record.annotations if isinstance(record.annotations, Mapping) else {}
     labels = {
@@ -132,6 +205,11 @@ def _cells(record: _Record) -> dict[str, tuple[Response, ...]]:
                 f"{annotator} has {len(own)} labels but stands {times[annotator]} times "
                 "in `annotators`, expected once for each label; mend the file"
             )
+    if task.explanations == "none":
+        return {
+            annotator: tuple(Response(task.labels.aliases.get(label, label)) for label in own)
+            for annotator, own in labels.items()
+        }
     explanations = record.other_info.explanations if isinstance(record.other_info, _Info) else ()
     if len(explanations) != len(annotators):
         raise CapoBenchError(
@@ -140,6 +218,8 @@ def _cells(record: _Record) -> dict[str, tuple[Response, ...]]:
         )
     cells: dict[str, tuple[Response, ...]] = {}
     for annotator, explanation in zip(annotators, explanations, strict=True):
+        if not explanation.strip():
+            raise CapoBenchError(f"{annotator}'s explanation is empty; mend the file")
         sofar = cells.get(annotator, ())
         cells[annotator] = (*sofar, Response(labels[annotator][len(sofar)], explanation.strip()))
     return cells

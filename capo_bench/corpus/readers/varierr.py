@@ -15,12 +15,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.corpus.model import Annotator, Corpus, Item, Judgment, Response, items_content
+from capo_bench.corpus.model import (
+    Annotator,
+    Corpus,
+    Item,
+    Judgment,
+    Response,
+    check_explanations,
+    items_content,
+)
 from capo_bench.corpus.tasks import NLI
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import naming, read_json_lines, validated
@@ -37,20 +45,27 @@ _CITATION = (
 )
 
 
-@dataclass(frozen=True)
+_strict = ConfigDict(extra="forbid")
+_Who = Annotated[StrictInt, Field(ge=0, le=3)]
+
+
+@dataclass(frozen=True, config=_strict)
 class _Verdict:
-    annotator: int
-    makes_sense: bool | None
+    annotator: _Who
+    makes_sense: StrictBool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_strict)
 class _Pair:
-    annotator: int
+    annotator: _Who
     reason: str
     judgments: tuple[_Verdict, ...]
+    id: Any = None
+    label_correction: Any = None
+    self_corrected: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_strict)
 class _Row:
     id: str
     context: str
@@ -58,7 +73,15 @@ class _Row:
     entailment: tuple[_Pair, ...]
     neutral: tuple[_Pair, ...]
     contradiction: tuple[_Pair, ...]
-    idk: tuple[int, ...]
+    idk: tuple[_Who, ...]
+    # What follows from the pairs, or comes from another corpus, is not read.
+    label_count_round_1: Any = None
+    label_count_round_2: Any = None
+    label_set_round_1: Any = None
+    label_set_round_2: Any = None
+    error_labels: Any = None
+    has_ambiguity: Any = None
+    chaosnli_labels: Any = None
 
 
 _row = TypeAdapter(_Row)
@@ -118,7 +141,7 @@ def from_rows(rows: Iterable[tuple[int, Any]], source: str | Path) -> Corpus:
     ]
     ids = {annotator for item in items for annotator in (*item.cells, *item.idk)}
     with naming(source):
-        return Corpus(
+        corpus = Corpus(
             name="varierr-nli",
             task=NLI,
             annotators=tuple(Annotator(identifier) for identifier in sorted(ids)),
@@ -126,6 +149,8 @@ def from_rows(rows: Iterable[tuple[int, Any]], source: str | Path) -> Corpus:
             license="see github.com/mainlp/VariErr-NLI",
             citation=_CITATION,
         )
+        check_explanations(corpus)
+    return corpus
 
 
 def content_sha256(corpus: Corpus) -> str:
