@@ -11,7 +11,7 @@ import typer
 from capo_bench.cli.options import Asked, Json, Named, asking
 
 
-@asking("data", "splits", "split", "valid_only")
+@asking("data", "splits", "split", "valid_only", "min_responses")
 def analyse(
     corpus: Named,
     asked: Asked,

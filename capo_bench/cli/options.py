@@ -55,6 +55,9 @@ class Asked:
     valid_only: Annotated[
         bool | None, typer.Option(help="Only responses that their own author confirmed.")
     ] = None
+    min_responses: Annotated[
+        int | None, typer.Option(min=0, help="Only annotators with at least so many responses.")
+    ] = None
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None
 
     def load(self, corpus: str) -> Corpus:

@@ -16,7 +16,7 @@ app = typer.Typer(
 
 
 @app.command("export")
-@asking("corpus", "data", "splits", "split", "valid_only")
+@asking("corpus", "data", "splits", "split", "valid_only", "min_responses")
 def export_command(
     predictions: Annotated[
         Path, typer.Argument(help="Samples that lm_eval logged, or a file of predictions.")

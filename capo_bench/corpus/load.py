@@ -19,7 +19,7 @@ Face hub, whose copy is then kept in the local cache.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -260,7 +260,8 @@ def _missing(spec: str, why: str) -> NoReturn:
     source = _SOURCES[spec]
     raise CapoBenchError(
         f"the data of {spec} ({' or '.join(source.files)}) were not found: {why}. Get them from "
-        f"{source.origin} and pass their folder as path, or set {DATA_VARIABLE}, or put them into {cache_folder()}"
+        f"{source.origin} and pass their folder as path, or set {DATA_VARIABLE}, or put them into "
+        f"{cache_folder()}"
     )
 
 

@@ -17,13 +17,16 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.harness.base import CUE_TOKENS, BenchTask, token_counter, tokenizer_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.registry import metrics_of
-from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens
+from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens, task_name
 from capo_bench.prompts.responses import CUE, complaints, render_target, stop_sequences
 from capo_bench.scoring.options import read_options
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Undefined
 
 _log = logging.getLogger(__name__)
+
+OWN = "capo_corpus"
+"""What the tasks for a corpus file are called."""
 
 
 class CapoTask(BenchTask):
@@ -55,7 +58,8 @@ class CapoTask(BenchTask):
         cells = evaluated_cells(corpus, split)
         if not cells:
             raise CapoBenchError(
-                f"split {split} of corpus {corpus.name} has no labelled cells to score"
+                f"split {split} of corpus {corpus.name} has no labelled cells of annotators whom "
+                "training responses show, so there is nothing to score"
             )
         annotators: dict[str, list[str]] = {}
         for item, annotator in cells:
@@ -67,6 +71,8 @@ class CapoTask(BenchTask):
                 "splits": options.splits,
                 "split": split,
                 "valid_only": options.valid_only,
+                "min_responses": options.min_responses,
+                "name": corpus.name,
                 "fingerprint": corpus.fingerprint,
                 "item": item,
                 "text": dict(corpus.by_id[item].text),
@@ -76,6 +82,9 @@ class CapoTask(BenchTask):
         ]
         self.dataset = {split: datasets.Dataset.from_list(documents)}
         self.config.test_split = split
+        if str(self.config.task).startswith(OWN):
+            # Somebody's own corpus goes by its own name in tables.
+            self.config.task_alias = task_name(corpus.name, options.setting)
         self.config.metadata = {
             **given,
             **options.as_json(),

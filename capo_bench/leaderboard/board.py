@@ -59,6 +59,9 @@ class BoardSpec(BaseModel):
     splits: Annotated[Splits, Field(description="Our splits or the corpus's own.")] = "capo"
     split: Annotated[str, Field(description="The split that submissions answer.")] = "test"
     valid_only: Annotated[bool, Field(description="Self-validated responses only.")] = False
+    min_responses: Annotated[
+        int, Field(ge=0, description="Only annotators with at least so many labelled responses.")
+    ] = 0
     bertscore: Annotated[Line, Field(description="BERTScore's encoder, as `score` takes it.")]
     verified: Annotated[
         list[Annotated[str, Field(pattern=ID)]],
@@ -82,6 +85,7 @@ class BoardSpec(BaseModel):
             splits=self.splits,
             split=self.split,
             valid_only=self.valid_only,
+            min_responses=self.min_responses,
             bertscore=self.bertscore,
         )
 

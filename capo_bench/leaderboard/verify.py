@@ -235,7 +235,7 @@ def _versions(card: Card, file: Path) -> Iterator[Finding]:
 
 def _prompts(card: Card, scorer: Scorer) -> str | None:
     """The hash of the prompts of the card's setting; none where it depends on more than that."""
-    if card.setting not in ("tag", "zero-shot", "profile"):
+    if card.setting not in ("tag", "zero-shot", "profile", "persona"):
         return None
     prompter = Prompter(scorer.corpus, card.setting)  # type: ignore[arg-type]
     return prompt_hash(

@@ -14,7 +14,7 @@ from capo_bench.leaderboard.submission import CARD, read_submission
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.predictions import read_predictions
 
-OPTIONS = ("corpus", "data", "splits", "split", "valid_only")
+OPTIONS = ("corpus", "data", "splits", "split", "valid_only", "min_responses")
 """The task options that say what was answered."""
 
 FACTS = {

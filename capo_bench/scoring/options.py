@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, overload
 
@@ -35,6 +35,7 @@ class Options:
             harness tells which that is, else an upper bound.
         bertscore: BERTScore's encoder; default: the environment's, else `minilm` for the mini
             corpora and `roberta-large` for all others.
+        min_responses: Keep only annotators with at least so many labelled responses.
     """
 
     corpus: str
@@ -48,27 +49,36 @@ class Options:
     example_tokens: int = 2048
     tokenizer: str | None = None
     bertscore: str | None = None
+    min_responses: int = 0
 
     def load(self) -> Corpus:
         """The corpus that is meant."""
-        return load(self.corpus, splits=self.splits, path=self.data, valid_only=self.valid_only)
+        return load(
+            self.corpus,
+            splits=self.splits,
+            path=self.data,
+            valid_only=self.valid_only,
+            min_responses=self.min_responses,
+        )
 
     def scorer(self) -> Scorer:
         """A scorer for the split and encoder that are meant; one for all who ask for the same."""
         encoder = self.bertscore or default_encoder(self.corpus)
-        return _scorer(self.corpus, self.splits, self.data, self.valid_only, self.split, encoder)
+        answered = replace(Options(self.corpus), **{key: getattr(self, key) for key in ANSWERED})
+        return _scorer(answered, encoder)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, for results."""
         return asdict(self)
 
 
+ANSWERED = ("corpus", "data", "splits", "split", "valid_only", "min_responses")
+"""The options that say what is answered, and not how."""
+
+
 @lru_cache(maxsize=4)
-def _scorer(
-    corpus: str, splits: Splits, data: str | None, valid_only: bool, split: str, encoder: str
-) -> Scorer:
-    loaded = load(corpus, splits=splits, path=data, valid_only=valid_only)
-    return Scorer(loaded, split, encoder)
+def _scorer(answered: Options, encoder: str) -> Scorer:
+    return Scorer(answered.load(), answered.split, encoder)
 
 
 Kind = TypeVar("Kind", bound=Options)

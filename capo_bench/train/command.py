@@ -65,7 +65,13 @@ def run(argv: Sequence[str]) -> None:
         raise CapoBenchError("expected `train sft ...` or `train capo ...`; add --help for options")
     start, args = _parse(argv)
     keep_freed_memory()
-    corpus = load(start.corpus, splits=start.splits, path=start.data, valid_only=start.valid_only)
+    corpus = load(
+        start.corpus,
+        splits=start.splits,
+        path=start.data,
+        valid_only=start.valid_only,
+        min_responses=start.min_responses,
+    )
     if not start.per_annotator:
         _train(argv, start, args, corpus, start.target)
         return
@@ -286,7 +292,8 @@ def _save(
         base = trainer.model.peft_config["default"].base_model_name_or_path or base
     defaults = type(args)(output_dir=args.output_dir).to_dict()
     changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
-    read = {"data": start.data, "splits": start.splits, "valid_only": start.valid_only}
+    names = ("data", "splits", "valid_only", "min_responses")
+    read = {name: getattr(start, name) for name in names}
     unread = RunConfig(model="", corpus="")
     reading = {name: value for name, value in read.items() if value != getattr(unread, name)}
     card = Card(

@@ -244,8 +244,9 @@ def _drafts(
     notes: Counter[str] = Counter()
     drafts: list[_Draft] = []
     explained = False
+    needed = corpus.task.explanations == "required"
     for item in _chosen(corpus, split, options.items):
-        cells = _explained(item, notes)
+        cells = _explained(item, notes) if needed else _labelled(item)
         explained = explained or bool(cells)
         contexts = {
             annotator: encoder.context(prompt(item, annotator))
@@ -267,7 +268,8 @@ def _drafts(
             drafts.append(draft)
     if not explained:
         raise CapoBenchError(
-            f"corpus {corpus.name} has no explanations in split {split!r}; training needs them"
+            f"corpus {corpus.name} has no {'explanations' if needed else 'labels'} in split "
+            f"{split!r}; training needs them"
         )
     return drafts, notes
 
@@ -283,6 +285,10 @@ def _chosen(corpus: Corpus, split: str, count: int | None) -> Sequence[Item]:
     ranked = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
     chosen = {item.id for item in ranked[:count]}
     return [item for item in items if item.id in chosen]
+
+
+def _labelled(item: Item) -> dict[str, list[Response]]:
+    return {annotator: list(given) for annotator, given in item.cells.items() if given}
 
 
 def _explained(item: Item, notes: Counter[str]) -> dict[str, list[Response]]:

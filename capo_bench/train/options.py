@@ -25,11 +25,15 @@ class RunConfig:
     valid_only: bool = field(
         default=False, metadata={"help": "Only responses that their own author confirmed."}
     )
-    setting: Literal["tag", "zero-shot", "profile"] = field(
+    min_responses: int = field(
+        default=0, metadata={"help": "Only annotators with at least so many labelled responses."}
+    )
+    setting: Literal["tag", "zero-shot", "profile", "persona"] = field(
         default="tag",
         metadata={
             "help": "How prompts introduce the annotator, as in evaluation: by id alone, with "
-            "instructions, or with a description made of their training responses."
+            "instructions, with a description made of their training responses, or with what the "
+            "corpus knows of their person."
         },
     )
     train_items: int | None = field(

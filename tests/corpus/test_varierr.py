@@ -58,12 +58,6 @@ def test_valid_only_keeps_self_confirmed_pairs(tmp_path: Path) -> None:
     assert corpus.name == "varierr-nli-valid"
 
 
-def test_number_of_annotators_is_what_the_file_has(tmp_path: Path) -> None:
-    rows = [varierr_row(neutral=[pair(n, "It may be.") for n in range(6)])]
-    corpus = read_varierr(write_lines(tmp_path / "v.json", rows))
-    assert corpus.annotator_ids == ("Ann1", "Ann2", "Ann3", "Ann4", "Ann5", "Ann6")
-
-
 GOOD = json.dumps(varierr_row(neutral=[pair(0, "It may be.")]))
 
 
