@@ -18,11 +18,12 @@ from capo_bench.experiments.designs import (
     unequal_shares,
     without,
 )
-from capo_bench.experiments.ladder import Ladder, Rung
+from capo_bench.experiments.runs import Experiment, Run
+from capo_bench.experiments.stages import run_all
 from capo_bench.scoring.controls import control_predictions
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.predictions import write_predictions
-from tests.test_ladder import SMOKE, dummy
+from tests.test_experiments import SMOKE, dummy
 
 
 def designed(study, tmp_path, corpus="mini-nli"):
@@ -34,19 +35,19 @@ def test_no_study_asks_for_the_test_split(study, tmp_path):
     rows = designed(study, tmp_path).rows
     assert rows
     for row in rows:
-        assert row.split == row.rung.metadata["split"] != "test"
+        assert row.split == row.run.metadata["split"] != "test"
 
 
 @pytest.mark.parametrize("study", DESIGNS)
 def test_every_start_comes_before_what_starts_there(study, tmp_path):
     known = set()
-    for rung in designed(study, tmp_path).rungs:
-        assert rung.start is None or (rung.start, rung.seed) in known
-        known.add((rung.system, rung.seed))
+    for run in designed(study, tmp_path).runs:
+        assert run.start is None or (run.start, run.seed) in known
+        known.add((run.system, run.seed))
 
 
 def test_histories_differ_in_their_items_alone(tmp_path):
-    trained = [rung.train for rung in designed("history", tmp_path).rungs if rung.train]
+    trained = [run.train for run in designed("history", tmp_path).runs if run.train]
     assert [options["train_items"] for options in trained] == [4, 4, 8, 8]
     without_items = [
         {key: value for key, value in options.items() if key != "train_items"}
@@ -58,8 +59,8 @@ def test_histories_differ_in_their_items_alone(tmp_path):
 
 def test_overfitting_evaluates_the_ladders_checkpoints(tmp_path):
     design = designed("overfitting", tmp_path)
-    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, design.rungs)
-    commands = {step.rung.name: " ".join(step.command) for step in ladder.steps()}
+    stages = Experiment("base", "mini-nli", tmp_path / "runs", SMOKE, design.runs).stages()
+    commands = {stage.folder.name: " ".join(stage.command) for stage in stages}
     for system in ("sft", "capo"):
         for split in ("train", "validation"):
             command = commands[f"overfitting-{system}-{split}"]
@@ -84,11 +85,11 @@ def test_nothing_of_a_held_out_annotator_reaches_training(tmp_path):
     left = {r.explanation for item in rest.items for rs in item.cells.values() for r in rs}
     assert left == others
     assert own - others
-    for rung in design.rungs:
-        assert rung.setting == "profile"
-        assert rung.metadata["corpus"] == "mini-nli"  # it is asked for all annotators
-        if rung.train:
-            assert rung.corpus == str(tmp_path / "runs" / file)
+    for run in design.runs:
+        assert run.setting == "profile"
+        assert run.metadata["corpus"] == "mini-nli"  # it is asked for all annotators
+        if run.train:
+            assert run.corpus == str(tmp_path / "runs" / file)
 
 
 def test_judgments_of_a_held_out_annotator_go_too(real_data, monkeypatch):
@@ -198,13 +199,13 @@ def test_a_study_is_read_strictly(study):
 
 
 def test_responses_of_a_limited_run_become_a_study(tmp_path):
-    rung = Rung("alone", "prompted", "tag", evaluate={"limit": 2}, metadata={"split": "validation"})
-    design = Design("One row", "Nothing differs.", (Row("Dummy", rung, "mini-nli"),))
-    ladder = Ladder("org/base", "mini-nli", tmp_path / "runs", SMOKE, design.rungs, run=dummy)
+    run = Run("alone", "prompted", "tag", evaluate={"limit": 2}, metadata={"split": "validation"})
+    design = Design("One row", "Nothing differs.", (Row("Dummy", run, "mini-nli"),))
+    alone = Experiment("org/base", "mini-nli", tmp_path / "runs", SMOKE, design.runs)
     with pytest.raises(CapoBenchError, match="alone has no results yet"):
-        folders.write(design, ladder, tmp_path / "study", "here", "minilm")
-    assert [step.rung.name for step, _ in ladder.climb()] == ["alone"]
-    folders.write(design, ladder, tmp_path / "study", "here", "minilm")
+        folders.write(design, alone, tmp_path / "study", "here", "minilm")
+    assert [stage.name for stage, _ in run_all(alone.stages(), dummy)] == ["evaluate alone"]
+    folders.write(design, alone, tmp_path / "study", "here", "minilm")
     (row,) = folders.read(tmp_path / "study").rows
     assert row.seconds["evaluate"] >= 0
     assert "--limit 2" in row.commands["evaluate"]

@@ -35,8 +35,10 @@ def ladder(
     from rich.console import Console
 
     from capo_bench.cli.leaderboard import build
-    from capo_bench.experiments.ladder import PRESETS, Ladder, climb_shown, rungs
+    from capo_bench.experiments import designs
     from capo_bench.experiments.publish import publish as make
+    from capo_bench.experiments.runs import PRESETS, Experiment
+    from capo_bench.experiments.stages import run_shown
     from capo_bench.leaderboard.submit import read_given
 
     # Known before hours of training: cards that name nobody are refused.
@@ -44,11 +46,12 @@ def ladder(
     if "submitted_by" not in given:
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     sized = PRESETS[preset]
-    climbed = Ladder(model, corpus, output, sized, rungs(sized, ablations=ablations))
+    runs = designs.ladder(corpus, sized, ablations=ablations)
+    experiment = Experiment(model, corpus, output, sized, runs)
     if not publish:
-        climb_shown(climbed, Console(stderr=True))
+        run_shown(experiment.stages(), Console(stderr=True))
     home = board or output / "leaderboards" / corpus
     command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
-    for folder in make(climbed, home, given, f"{command} --preset {preset} --card CARD"):
+    for folder in make(experiment, home, given, f"{command} --preset {preset} --card CARD"):
         print(folder)
     build(home.parent)

@@ -34,7 +34,8 @@ def run(
 
     from capo_bench.corpus.readers import jsonl
     from capo_bench.experiments.designs import DESIGNS, SIZES
-    from capo_bench.experiments.ladder import PRESETS, Ladder, climb_shown
+    from capo_bench.experiments.runs import PRESETS, Experiment
+    from capo_bench.experiments.stages import run_shown
     from capo_bench.experiments.study import write
     from capo_bench.scoring.options import Options
 
@@ -42,9 +43,9 @@ def run(
     for place, made in ((folder, design.corpora), (output, design.private)):
         for name, content in made.items():
             jsonl.write(content, place / name)
-    ladder = Ladder(model, corpus, output, PRESETS[preset], design.rungs)
-    climb_shown(ladder, Console(stderr=True))
-    write(design, ladder, folder, hardware, Options(corpus).scorer().encoder)
+    experiment = Experiment(model, corpus, output, PRESETS[preset], design.runs)
+    run_shown(experiment.stages(), Console(stderr=True))
+    write(design, experiment, folder, hardware, Options(corpus).scorer().encoder)
     build([folder])
 
 

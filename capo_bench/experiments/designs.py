@@ -1,4 +1,4 @@
-"""What each study runs and which rows its table has.
+"""Which runs an experiment has: the paper's comparison (`ladder`) and the studies beyond it.
 
 All studies answer the validation split (or, to see what was memorised, the train split), so that the
 test split stays for the boards. Within a study every system takes equally many updates: what differs
@@ -14,8 +14,52 @@ from pathlib import Path
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.synthetic.world import synthesize
-from capo_bench.experiments.ladder import Options, Preset, Rung, rungs
+from capo_bench.experiments.runs import Options, Preset, Run, has_task
 from capo_bench.prompts.prompter import Setting
+
+PROMPTED: tuple[Setting, ...] = ("zero-shot", "icl", "profile", "persona")
+
+ABLATIONS: Mapping[str, tuple[str | None, Options]] = {
+    "capo-no-sft": (None, {}),
+    "capo-softmax": ("sft", {"loss": "softmax"}),
+    "capo-beta-0.5": ("sft", {"beta": 0.5}),
+    "capo-same-label": ("sft", {"rejected": "same-label"}),
+    "capo-other-label": ("sft", {"rejected": "other-label"}),
+    "capo-no-anchor": ("sft", {"anchor": 0}),
+}
+"""What CAPO starts from and what differs from the preset's `capo`."""
+
+EQUAL_COMPUTE = "sft-equal-compute"
+
+
+def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run, ...]:
+    """The paper's runs, then CAPO's ablations, each after the one that it starts from.
+
+    A corpus is prompted in the settings that it has tasks for.
+
+    Beside CAPO, SFT goes on from the same checkpoint for as long as CAPO takes: what it gains is
+    what more training gains, whatever the objective.
+    """
+    sft, capo = {**preset.train, **preset.sft}, {**preset.train, **preset.capo}
+    longer = {**sft, **_scaled(preset.capo, preset.capo_cost)}
+    found = [Run(setting, "prompted", setting) for setting in PROMPTED if has_task(corpus, setting)]
+    for seed in preset.seeds:
+        found.append(Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}))
+        found.append(Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}))
+        found.append(Run(EQUAL_COMPUTE, "sft", "tag", seed, "sft", {**longer, "seed": seed}))
+    for system, (start, changed) in ABLATIONS.items() if ablations else ():
+        options = {**capo, **changed, "seed": preset.seeds[0]}
+        found.append(Run(system, "capo", "tag", preset.seeds[0], start, options))
+    return tuple(found)
+
+
+def _scaled(options: Options, times: float) -> Options:
+    """How long to train, in updates or epochs, multiplied."""
+    return {
+        name: max(1, round(times * float(value)))
+        for name, value in options.items()
+        if name in ("max_steps", "num_train_epochs")
+    }
 
 
 @dataclass(frozen=True)
@@ -69,7 +113,7 @@ class Row:
 
     Attributes:
         name: As the table shows it.
-        rung: Whose responses it scores.
+        run: Whose responses it scores.
         corpus: What they answer: a corpus's name, or a file in the study's folder.
         annotators: Targets that are scored; all where empty.
         curve: Line of the figure that it belongs to.
@@ -77,7 +121,7 @@ class Row:
     """
 
     name: str
-    rung: Rung
+    run: Run
     corpus: str
     annotators: tuple[str, ...] = ()
     curve: str = ""
@@ -86,7 +130,7 @@ class Row:
     @property
     def split(self) -> str:
         """The split that they answer."""
-        return str(self.rung.metadata["split"])
+        return str(self.run.metadata["split"])
 
 
 @dataclass(frozen=True)
@@ -98,7 +142,7 @@ class Design:
         about: What differs between its rows.
         rows: Its rows, in the order of the table.
         x: What the figure's horizontal axis is; empty where it has none.
-        before: Rungs that are not in the table, but which others start from.
+        before: Runs that are not in the table, but which others start from.
         corpora: By file name, synthetic corpora that belong into the study's folder.
         private: By file name, corpora made of others' data, which stay beside the checkpoints.
     """
@@ -107,20 +151,20 @@ class Design:
     about: str
     rows: tuple[Row, ...]
     x: str = ""
-    before: tuple[Rung, ...] = ()
+    before: tuple[Run, ...] = ()
     corpora: Mapping[str, Corpus] = field(default_factory=dict)
     private: Mapping[str, Corpus] = field(default_factory=dict)
 
     @property
-    def rungs(self) -> tuple[Rung, ...]:
-        """Every rung once, each after the one that it starts from."""
-        every = (*self.before, *(row.rung for row in self.rows))
-        return tuple({rung.name: rung for rung in every}.values())
+    def runs(self) -> tuple[Run, ...]:
+        """Every run once, each after the one that it starts from."""
+        every = (*self.before, *(row.run for row in self.rows))
+        return tuple({run.name: run for run in every}.values())
 
 
 def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """Learning curves over the number of items that each annotator has answered."""
-    untrained = _asked(Rung("history-0", "prompted", "zero-shot"), size)
+    untrained = _asked(Run("history-0", "prompted", "zero-shot"), size)
     rows = [Row("Zero-shot, untrained", untrained, corpus)]
     for items in size.history:
         sft, capo = _pair(f"history-{items}", "tag", preset, size, {"train_items": items})
@@ -138,17 +182,17 @@ def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
 def overfitting(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """The ladder's first seed, asked for items that it was trained on and for items that are new."""
     trained = tuple(
-        rung
-        for rung in rungs(preset, ablations=False)
-        if rung.train and rung.seed == preset.seeds[0]
+        run
+        for run in ladder(corpus, preset, ablations=False)
+        if run.system in ("sft", "capo") and run.seed == preset.seeds[0]
     )
     rows = []
-    for rung in trained:
+    for run in trained:
         for split in ("train", "validation"):
-            name = f"overfitting-{rung.system}-{split}"
-            again = replace(rung, system=name, start=rung.system, train={})
+            name = f"overfitting-{run.system}-{split}"
+            again = replace(run, system=name, start=run.system, train={})
             asked = _asked(again, size, split)
-            rows.append(Row(f"{rung.system.upper()}, {split} items", asked, corpus))
+            rows.append(Row(f"{run.system.upper()}, {split} items", asked, corpus))
     return Design(
         "Learned or memorised?",
         "The ladder's SFT and CAPO checkpoints, seed 0, on training items and on new ones.",
@@ -165,10 +209,10 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
     rest = without(whole, held)
     file = f"{rest.name}.jsonl"
     sft, capo = _pair("held-out", "profile", preset, size, {}, corpus=str(output / file))
-    untrained = Rung("held-out-untrained", "prompted", "profile")
+    untrained = Run("held-out-untrained", "prompted", "profile")
     rows = []
-    for name, rung in (("Untrained", untrained), ("SFT", sft), ("CAPO", capo)):
-        asked = _asked(rung, size, corpus=corpus)
+    for name, run in (("Untrained", untrained), ("SFT", sft), ("CAPO", capo)):
+        asked = _asked(run, size, corpus=corpus)
         rows.append(Row(f"{name}, annotator {held} (held out)", asked, corpus, annotators=(held,)))
         others = f"{name}, annotators {', '.join(seen)}"
         rows.append(Row(others, asked, corpus, annotators=seen))
@@ -192,7 +236,7 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
         file = f"crowd-{count}.jsonl"
         corpora[file] = replace(made, name=f"crowd-{count}")
         place = str(folder / file)
-        base = Rung(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
+        base = Run(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
         slower = replace(size, capo={**size.capo, **size.crowd_capo})
         sft, capo = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=place)
         rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
@@ -277,9 +321,9 @@ def _by_history(corpus: Corpus) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return few, tuple(one for one, count in counts.items() if count >= MANY)
 
 
-def _asked(rung: Rung, size: Size, split: str = "validation", **metadata: str) -> Rung:
-    """The rung, evaluated as studies do."""
-    return replace(rung, evaluate={"limit": size.items}, metadata={"split": split, **metadata})
+def _asked(run: Run, size: Size, split: str = "validation", **metadata: str) -> Run:
+    """The run, evaluated as studies do."""
+    return replace(run, evaluate={"limit": size.items}, metadata={"split": split, **metadata})
 
 
 def _pair(
@@ -289,10 +333,10 @@ def _pair(
     size: Size,
     train: Options,
     corpus: str | None = None,
-) -> tuple[Rung, Rung]:
+) -> tuple[Run, Run]:
     """SFT, and CAPO from there."""
     sft = {**preset.train, **preset.sft, **size.sft, **train, "seed": 0}
     capo = {**preset.train, **preset.capo, **size.capo, **train, "seed": 0}
-    first = Rung(f"{system}-sft", "sft", setting, 0, None, sft, corpus)
-    then = Rung(f"{system}-capo", "capo", setting, 0, first.system, capo, corpus)
+    first = Run(f"{system}-sft", "sft", setting, 0, None, sft, corpus)
+    then = Run(f"{system}-capo", "capo", setting, 0, first.system, capo, corpus)
     return _asked(first, size), _asked(then, size)

@@ -1,4 +1,4 @@
-"""The ladder's results as a board: a submission for each system, and the contrasts of the paper."""
+"""An experiment's results as a board: a submission for each system, and the paper's contrasts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.experiments.ladder import ABLATIONS, PROMPTED, Ladder, Rung
+from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED
+from capo_bench.experiments.runs import Experiment, Run
 from capo_bench.files import write_text
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
 from capo_bench.leaderboard.submit import submit
@@ -23,8 +24,10 @@ SYSTEMS: Mapping[str, str] = {
     "zero-shot": "Zero-shot",
     "icl": "In-context examples",
     "profile": "Profile",
+    "persona": "Persona",
     "sft": "SFT",
     "capo": "CAPO",
+    EQUAL_COMPUTE: "SFT, compute of CAPO",
     "capo-no-sft": "CAPO without SFT",
     "capo-softmax": "CAPO, softmax loss",
     "capo-beta-0.5": "CAPO, beta 0.5",
@@ -32,16 +35,18 @@ SYSTEMS: Mapping[str, str] = {
     "capo-other-label": "CAPO, other labels rejected",
     "capo-no-anchor": "CAPO without anchor",
 }
-"""How tables call the systems of a ladder."""
+"""How tables call the systems of a experiment."""
 
 
-def publish(ladder: Ladder, board: Path, given: Mapping[str, Any], command: str) -> list[Path]:
-    """Makes a submission of every system whose rungs all stand; those of earlier calls are made anew.
+def publish(
+    experiment: Experiment, board: Path, given: Mapping[str, Any], command: str
+) -> list[Path]:
+    """Makes a submission of every system whose runs all stand; those of earlier calls are made anew.
 
     Args:
-        ladder: The ladder.
+        experiment: What was run.
         board: The board's folder. Where it has no `board.yaml` yet, one is written.
-        given: What cards say, beside what the ladder and its results know: `submitted_by`,
+        given: What cards say, beside what the experiment and its results know: `submitted_by`,
             `licence`, `hardware`, `url`, `notes`.
         command: The command that made the results, for the cards.
 
@@ -51,60 +56,60 @@ def publish(ladder: Ladder, board: Path, given: Mapping[str, Any], command: str)
     Raises:
         CapoBenchError: If the board is another corpus's, or a card would lack something.
     """
-    model = Path(ladder.model).name.removesuffix(".gguf")
+    model = Path(experiment.model).name.removesuffix(".gguf")
     prefix = re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-.")
     found: dict[str, Path] = {}
-    systems = dict.fromkeys(rung.system for rung in ladder.rungs)
-    unfinished = {step.rung.name for step in ladder.steps() if not step.done}
+    systems = dict.fromkeys(run.system for run in experiment.runs)
     for system in systems:
-        rungs = [rung for rung in ladder.rungs if rung.system == system]
-        if any(rung.name in unfinished for rung in rungs):
+        runs = [run for run in experiment.runs if run.system == system]
+        if not all(stage.done() for run in runs for stage in experiment.stages(run)):
             continue
         folder = board / SUBMISSIONS / f"{prefix}-{system}"
         shutil.rmtree(folder, ignore_errors=True)
-        results = [ladder.results(rung) for rung in rungs]
-        card = {**_card(ladder, rungs[0], model, command), "board": board.name, **given}
+        results = [experiment.results(run) for run in runs]
+        card = {**_card(experiment, runs[0], model, command), "board": board.name, **given}
         submit([path for path in results if path is not None], folder, card)
         found[system] = folder
     if not found:
-        raise CapoBenchError(f"{ladder.output} holds no finished system yet")
-    _write_board(ladder, board, found)
+        raise CapoBenchError(f"{experiment.output} holds no finished system yet")
+    _write_board(experiment, board, found)
     return list(found.values())
 
 
-def _card(ladder: Ladder, rung: Rung, model: str, command: str) -> dict[str, Any]:
-    trained = bool(rung.train)
+def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[str, Any]:
+    trained = bool(run.train)
     return {
-        "system": f"{SYSTEMS[rung.system]}, {model}",
-        "model": f"{model} + {SYSTEMS[rung.system]}" if trained else model,
+        "system": f"{SYSTEMS[run.system]}, {model}",
+        "model": f"{model} + {SYSTEMS[run.system]}" if trained else model,
         **({"base_model": model} if trained else {}),
-        "method": rung.method,
-        "training_data": f"train split of {ladder.corpus}" if trained else "none",
+        "method": run.method,
+        "training_data": f"train split of {experiment.corpus}" if trained else "none",
         "test_items_seen": False,
         "uses_test_explanations": False,
         "hardware": f"{platform.machine()}, {platform.system()}",
         "command": command,
-        "notes": shlex.join(f"{key}={value}" for key, value in rung.train.items()) or "not trained",
+        "notes": shlex.join(f"{key}={value}" for key, value in run.train.items()) or "not trained",
     }
 
 
-def _write_board(ladder: Ladder, board: Path, found: Mapping[str, Path]) -> None:
+def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path]) -> None:
     """Writes `board.yaml` unless it is there; it contrasts the systems that stand."""
     file = board / BOARD
     if file.is_file():
         corpus = read_board(board).corpus
-        if corpus != ladder.corpus:
+        if corpus != experiment.corpus:
             raise CapoBenchError(
-                f"{file} is the board of {corpus}, but the ladder climbed {ladder.corpus}; "
+                f"{file} is the board of {corpus}, but this experiment ran on {experiment.corpus}; "
                 "choose another --board"
             )
         return
-    pairs = [("sft", prompted) for prompted in PROMPTED] + [("capo", "sft")]
+    pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
+    pairs += [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
     pairs += [(ablation, "capo") for ablation in ABLATIONS]
     spec = {
-        "title": f"{ladder.corpus}, annotator faithfulness",
-        "corpus": ladder.corpus,
-        "bertscore": Options(ladder.corpus).scorer().encoder,
+        "title": f"{experiment.corpus}, annotator faithfulness",
+        "corpus": experiment.corpus,
+        "bertscore": Options(experiment.corpus).scorer().encoder,
         "contrasts": [
             [found[one].name, found[other].name]
             for one, other in pairs

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.curves import draw
 from capo_bench.experiments.designs import Design, asking_only
-from capo_bench.experiments.ladder import Ladder
+from capo_bench.experiments.runs import Experiment
 from capo_bench.files import validated, write_text
 from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.board_tables import estimate_json
@@ -96,36 +96,33 @@ class Scored:
     kind: str
 
 
-def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore: str) -> None:
-    """Writes predictions and `study.yaml` of a study whose rungs all stand.
+def write(
+    design: Design, experiment: Experiment, folder: Path, hardware: str, bertscore: str
+) -> None:
+    """Writes predictions and `study.yaml` of a study whose runs all stand.
 
     Args:
         design: The study.
-        ladder: What ran its rungs.
+        experiment: What was run.
         folder: The study's folder.
         hardware: What it ran on.
         bertscore: The encoder that its tables are built with.
 
     Raises:
-        CapoBenchError: If a rung has no results, or they answer another corpus.
+        CapoBenchError: If a run has no results, or they answer another corpus.
     """
-    known = {(step.rung.name, step.kind): step for step in ladder.steps()}
     rows = []
     for row in design.rows:
-        results = ladder.results(row.rung)
+        results = experiment.results(row.run)
         if results is None:
-            raise CapoBenchError(f"{row.rung.name} has no results yet; run the study first")
+            raise CapoBenchError(f"{row.run.name} has no results yet; run the study first")
         samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
         found = read_predictions(samples)
         corpus = _options(folder, row.corpus, row.split, bertscore).load()
         found.check(samples, corpus)
-        file = f"{row.rung.name}.jsonl"
+        file = f"{row.run.name}.jsonl"
         write_predictions(folder / PREDICTIONS / file, corpus, found.predictions)
-        steps = [
-            known[row.rung.name, kind]
-            for kind in ("train", "evaluate")
-            if (row.rung.name, kind) in known
-        ]
+        stages = experiment.stages(row.run)
         rows.append(
             {
                 "name": row.name,
@@ -135,14 +132,18 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
                 "annotators": list(row.annotators),
                 "curve": row.curve,
                 "x": None if row.x is None else float(row.x),
-                "seconds": {step.kind: step.seconds for step in steps if step.seconds is not None},
-                "commands": {step.kind: _portable(step.command, ladder, folder) for step in steps},
+                "seconds": {
+                    one.kind: taken for one in stages if (taken := one.seconds()) is not None
+                },
+                "commands": {
+                    one.kind: _portable(one.command, experiment, folder) for one in stages
+                },
             }
         )
     spec = {
         "title": design.title,
         "about": design.about,
-        "model": Path(ladder.model).name,
+        "model": Path(experiment.model).name,
         "hardware": hardware,
         "bertscore": bertscore,
         "x": design.x,
@@ -151,14 +152,14 @@ def write(design: Design, ladder: Ladder, folder: Path, hardware: str, bertscore
     write_text(folder / STUDY, yaml.safe_dump(spec, sort_keys=False, width=100))
 
 
-def _portable(command: Sequence[str], ladder: Ladder, folder: Path) -> str:
+def _portable(command: Sequence[str], experiment: Experiment, folder: Path) -> str:
     """A command without the interpreter and with names in the place of this machine's folders."""
     text = shlex.join(("python", *command[1:]))
     for place, name in (
         (folder, "FOLDER"),
-        (ladder.output, "RUNS"),
+        (experiment.output, "RUNS"),
         (tasks_path(), "TASKS"),
-        (ladder.model, Path(ladder.model).name),
+        (experiment.model, Path(experiment.model).name),
     ):
         text = text.replace(str(place), name)
     return text

@@ -9,8 +9,10 @@ import pytest
 from train import tiny
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.experiments.ladder import ABLATIONS, PRESETS, RUNG_FILE, Ladder, rungs
+from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, ladder
 from capo_bench.experiments.publish import publish
+from capo_bench.experiments.runs import PRESETS, Experiment
+from capo_bench.experiments.stages import RECORD, run_all
 from capo_bench.leaderboard.board import read_board
 from capo_bench.leaderboard.submission import read_card
 from capo_bench.leaderboard.verify import verify
@@ -20,7 +22,7 @@ SMOKE = PRESETS["smoke"]
 
 
 def in_process(command):
-    """Runs a rung's command without the ten seconds that a new process takes to import torch."""
+    """Runs a run's command without the ten seconds that a new process takes to import torch."""
     from lm_eval.__main__ import cli_evaluate
 
     _, _, module, *arguments = command
@@ -36,7 +38,7 @@ def in_process(command):
 
 
 def paper(preset):
-    return rungs(preset, ablations=False)
+    return ladder("mini-nli", preset, ablations=False)
 
 
 @pytest.fixture
@@ -46,52 +48,57 @@ def source(tmp_path, monkeypatch):
 
 
 def test_paper_comes_before_ablations_and_every_start_before_what_starts_there():
-    found = rungs(PRESETS["cpu"])
-    assert [rung.name for rung in found[:9]] == [
-        "zero-shot", "icl", "profile", "sft-0", "capo-0", "sft-1", "capo-1", "sft-2", "capo-2",
-    ]  # fmt: skip
-    assert {rung.system for rung in found[9:]} == set(ABLATIONS)
-    for place, rung in enumerate(found):
-        if rung.start:
-            assert (rung.start, rung.seed) in {(r.system, r.seed) for r in found[:place]}
+    found = ladder("nli", PRESETS["cpu"])
+    systems = [run.system for run in found if run.seed == 0]
+    prompted, trained = systems[: systems.index("sft")], systems[systems.index("sft") :]
+    assert prompted[:3] == ["zero-shot", "icl", "profile"]
+    assert trained == ["sft", "capo", "sft-equal-compute", *ABLATIONS]
+    for place, run in enumerate(found):
+        if run.start:
+            assert (run.start, run.seed) in {(r.system, r.seed) for r in found[:place]}
+
+
+def test_sft_beside_capo_goes_on_for_as_long_as_capo_takes():
+    preset = replace(SMOKE, sft={"num_train_epochs": 5}, capo={"max_steps": 30}, capo_cost=2.5)
+    (run,) = [one for one in paper(preset) if one.system == EQUAL_COMPUTE]
+    assert (run.method, run.start, run.train["max_steps"]) == ("sft", "sft", 75)
 
 
 def test_ladder_in_the_smoke_preset(source, tmp_path):
     """Without in-context and profile prompts, which tests/test_harness.py asks with."""
     preset = replace(SMOKE, evaluate={**SMOKE.evaluate, "limit": 4})  # seconds instead of a minute
-    climbed = [rung for rung in paper(preset) if rung.system in ("zero-shot", "sft", "capo")]
-    ladder = Ladder(source, "mini-nli", tmp_path / "runs", preset, climbed, run=in_process)
-    steps = [(step.kind, step.rung.name) for step, _ in ladder.climb()]
-    assert steps == [
-        ("evaluate", "zero-shot"),
-        ("train", "sft-0"),
-        ("evaluate", "sft-0"),
-        ("train", "capo-0"),
-        ("evaluate", "capo-0"),
+    chosen = tuple(r for r in paper(preset) if r.system in ("zero-shot", "sft", "capo"))
+    few = Experiment(source, "mini-nli", tmp_path / "runs", preset, chosen)
+    assert [stage.name for stage, _ in run_all(few.stages(), in_process)] == [
+        "evaluate zero-shot",
+        "train sft-0",
+        "evaluate sft-0",
+        "train capo-0",
+        "evaluate capo-0",
     ]
     asked = {}
-    for rung in ladder.rungs:
-        (file,) = ladder.results(rung).glob("results_*.json")
+    for run in few.runs:
+        (file,) = few.results(run).glob("results_*.json")
         (task, found) = json.loads(file.read_text())["configs"].popitem()
-        asked[rung.name] = task, found["metadata"]["setting"]
+        asked[run.name] = task, found["metadata"]["setting"]
     assert asked == {
         "zero-shot": ("capo_mini_nli", "zero-shot"),
         "sft-0": ("capo_mini_nli_tag", "tag"),
         "capo-0": ("capo_mini_nli_tag", "tag"),
     }
-    start = json.loads((tmp_path / "runs/capo-0" / RUNG_FILE).read_text())["train"]["command"]
+    start = json.loads((tmp_path / "runs/capo-0" / RECORD).read_text())["train"]["command"]
     assert start[start.index("--model") + 1] == str(tmp_path / "runs/sft-0/model")
 
     # What stands is not run again; other settings than those of what stands are refused.
-    again = Ladder(source, "mini-nli", tmp_path / "runs", preset, climbed, run=pytest.fail)
-    assert list(again.climb()) == []
-    other = replace(preset, sft={"learning_rate": 1e-4})
-    changed = Ladder(source, "mini-nli", tmp_path / "runs", other, paper(other), run=pytest.fail)
-    with pytest.raises(CapoBenchError, match=r"sft-0.*other settings"):
-        list(changed.climb())
+    assert list(run_all(few.stages(), pytest.fail)) == []
+    changed = replace(preset, sft={"learning_rate": 1e-4})
+    other = Experiment(source, "mini-nli", tmp_path / "runs", changed, paper(changed))
+    with pytest.raises(CapoBenchError, match="train ran with other settings") as refused:
+        list(run_all(other.stages(), pytest.fail))
+    assert refused.value.file == tmp_path / "runs/sft-0" / RECORD
 
 
-def test_goes_on_at_the_step_that_failed(tmp_path):
+def test_goes_on_at_the_stage_that_failed(tmp_path):
     ran = []
 
     def run(command):
@@ -104,15 +111,15 @@ def test_goes_on_at_the_step_that_failed(tmp_path):
         (folder / "results_1.json").write_text("{}")
         return 0
 
-    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE), run=run)
-    with pytest.raises(CapoBenchError, match=r"icl: evaluate stopped with status 1.*goes on"):
-        list(ladder.climb())
-    step, seconds = next(ladder.climb())
-    assert (step.rung.name, step.kind) == ("icl", "evaluate")
+    stages = Experiment("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE)).stages()
+    with pytest.raises(CapoBenchError, match=r"evaluate icl stopped with status 1.*goes on"):
+        list(run_all(stages, run))
+    stage, seconds = next(run_all(stages, run))
+    assert stage.name == "evaluate icl"
     assert seconds is None  # no training has run, so that nobody knows how long it takes
-    climb = ladder.climb()
-    next(climb)
-    assert next(climb)[0].rung.name == "profile"
+    going = run_all(stages, run)
+    next(going)
+    assert next(going)[0].name == "evaluate profile"
     assert "capo_mini_nli_icl" in ran[2]
 
 
@@ -131,15 +138,15 @@ def dummy(command):
 
 def test_finished_systems_become_submissions_of_a_board(tmp_path):
     preset = replace(SMOKE, evaluate={"gen_kwargs": "max_gen_toks=16"})
-    ladder = Ladder("org/Base_1B", "mini-nli", tmp_path / "runs", preset, paper(preset), run=dummy)
-    ladder.rungs = tuple(r for r in ladder.rungs if r.system in ("zero-shot", "sft", "capo"))
-    climb = ladder.climb()
-    while next(climb)[0].rung.system != "capo":
+    chosen = tuple(r for r in paper(preset) if r.system in ("zero-shot", "sft", "capo"))
+    few = Experiment("org/Base_1B", "mini-nli", tmp_path / "runs", preset, chosen)
+    going = run_all(few.stages(), dummy)
+    while next(going)[0].name != "train capo-0":
         pass
     given = {"submitted_by": "A tester", "licence": "CC0-1.0", "hardware": "one CPU"}
     board = tmp_path / "boards" / "mini-nli"
-    for _ in range(2):  # made anew, not refused, when the ladder went on meanwhile
-        made = publish(ladder, board, given, "capo-bench ladder ...")
+    for _ in range(2):  # made anew, not refused, when more has run meanwhile
+        made = publish(few, board, given, "capo-bench ladder ...")
         assert [folder.name for folder in made] == ["base-1b-zero-shot", "base-1b-sft"]
     card = read_card(made[1] / "card.yaml")
     assert (card.system, card.method, card.setting) == ("SFT, Base_1B", "sft", "tag")
@@ -153,12 +160,12 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
     assert [verify(folder, scorer, "mini-nli").errors for folder in made] == [(), ()]
 
 
-def test_a_ladder_without_a_finished_system_makes_no_board(tmp_path):
-    ladder = Ladder("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE), run=pytest.fail)
+def test_an_experiment_without_a_finished_system_makes_no_board(tmp_path):
+    none = Experiment("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE))
     with pytest.raises(CapoBenchError, match="no finished system"):
-        publish(ladder, tmp_path / "board", {}, "")
+        publish(none, tmp_path / "board", {}, "")
 
 
 def test_corpus_without_tasks_is_refused(tmp_path):
     with pytest.raises(CapoBenchError, match="no tasks"):
-        Ladder("base", "my.jsonl", tmp_path, SMOKE, ())
+        Experiment("base", "my.jsonl", tmp_path, SMOKE, ())

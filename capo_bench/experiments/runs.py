@@ -1,0 +1,233 @@
+"""Runs: systems trained with a seed and evaluated, and the stages that they take.
+
+Each stage is a process of its own, by a command that anyone can repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.experiments.stages import Stage
+from capo_bench.harness.paths import tasks_path
+from capo_bench.prompts.prompter import Setting, task_name
+from capo_bench.train.command import CARD_FILE
+
+Options = Mapping[str, str | int | float | bool]
+
+_FOUND = "results/*/results_*.json"  # what lm-eval writes last
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large the runs are. Options are those of `capo-bench train` and of `lm_eval run`.
+
+    Attributes:
+        train: For every training run.
+        sft: For supervised fine-tuning.
+        capo: For CAPO.
+        model_args: For lm-eval's `hf` model, beside `pretrained`.
+        evaluate: For lm-eval.
+        metadata: For the tasks.
+        seeds: Of SFT and CAPO; ablations take the first.
+        capo_cost: What an update of CAPO costs in updates of SFT on as many items.
+    """
+
+    train: Options
+    sft: Options
+    capo: Options
+    model_args: Options
+    evaluate: Options
+    metadata: Options = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1)
+    capo_cost: float = 2.0
+
+
+_CPU: Options = {"use_cpu": True, "eval_strategy": "no", "save_strategy": "no"}
+
+PRESETS: Mapping[str, Preset] = {
+    # Seconds on a tiny model: does the whole ladder stand?
+    "smoke": Preset(
+        train={**_CPU, "max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1},
+        sft={"learning_rate": 1e-3},
+        capo={"learning_rate": 1e-3},
+        model_args={"dtype": "float32"},
+        evaluate={"batch_size": 32, "device": "cpu", "gen_kwargs": "max_gen_toks=16"},
+        metadata={"k": 2},
+        seeds=(0,),
+    ),
+    # A model of some 100 million parameters on one core, about three hours a corpus.
+    "cpu": Preset(
+        train={**_CPU, "per_device_train_batch_size": 4, "logging_steps": 5},
+        sft={"learning_rate": 2e-4, "num_train_epochs": 1, "eval_strategy": "epoch"},
+        capo={"learning_rate": 5e-5, "max_steps": 30, "anchor": 0.1},
+        model_args={"dtype": "float32"},
+        evaluate={"batch_size": 64, "device": "cpu", "gen_kwargs": "max_gen_toks=48"},
+        metadata={"k": 4},
+        seeds=(0, 1, 2),
+    ),
+    # A model of a few billion parameters on one accelerator, with LoRA.
+    "gpu": Preset(
+        train={
+            "bf16": True,
+            "lora_rank": 16,
+            "per_device_train_batch_size": 8,
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+        },
+        sft={"learning_rate": 2e-4, "num_train_epochs": 3},
+        capo={"learning_rate": 2e-5, "num_train_epochs": 2, "anchor": 0.1},
+        model_args={"dtype": "bfloat16"},
+        evaluate={"batch_size": "auto", "gen_kwargs": "max_gen_toks=96"},
+        metadata={"k": 20},
+        seeds=(0, 1, 2),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system with one seed.
+
+    Attributes:
+        system: What it is called in tables, such as `capo-softmax`.
+        method: `prompted`, `sft` or `capo`.
+        setting: The prompts that it is asked with.
+        seed: Of training.
+        start: System whose run with the same seed it is trained from, or, without training, whose
+            checkpoint is evaluated; `None`: the base model.
+        train: Options of `capo-bench train`; empty: it is not trained.
+        corpus: Corpus or file that it is trained and evaluated on; `None`: the experiment's.
+        evaluate: Options of `lm_eval run` beside the preset's.
+        metadata: Of the task, beside the preset's.
+    """
+
+    system: str
+    method: str
+    setting: Setting
+    seed: int = 0
+    start: str | None = None
+    train: Options = field(default_factory=dict)
+    corpus: str | None = None
+    evaluate: Options = field(default_factory=dict)
+    metadata: Options = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.system}-{self.seed}" if self.train else self.system
+
+
+def has_task(corpus: str, setting: Setting) -> bool:
+    """Whether lm-eval can ask a corpus in a setting."""
+    return any(tasks_path().glob(f"*/{task_name(corpus, setting)}.yaml"))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs of one model on one corpus, in one folder.
+
+    Attributes:
+        model: A folder, a hub name or a `.gguf` file, as `capo-bench train` takes it.
+        corpus: A corpus that has tasks of its own: `nli`, `paraphrase`, `mini-nli`, ...
+        output: Folder of all results; a run has a folder of its own in it.
+        preset: How large the runs are.
+        runs: What is run, each after the one that it starts from.
+
+    Raises:
+        CapoBenchError: If the corpus has no tasks.
+    """
+
+    model: str
+    corpus: str
+    output: Path
+    preset: Preset
+    runs: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        if not has_task(self.corpus, "zero-shot"):
+            raise CapoBenchError(
+                f"corpus {self.corpus} has no tasks; experiments run on nli, paraphrase, mini-nli "
+                "and mini-paraphrase"
+            )
+
+    def folder(self, run: Run) -> Path:
+        """Where a run's checkpoint and results lie."""
+        return self.output / run.name
+
+    def results(self, run: Run) -> Path | None:
+        """The run's folder of lm-eval results, once they are there."""
+        found = sorted(self.folder(run).glob(_FOUND))
+        return found[-1].parent if found else None
+
+    def stages(self, run: Run | None = None) -> list[Stage]:
+        """The processes that a run takes, or all runs one after the other."""
+        if run is None:
+            return [stage for one in self.runs for stage in self.stages(one)]
+        folder, train = self.folder(run), f"train {run.method}"
+        found = [Stage(folder, "evaluate", "evaluate", self._evaluate(run), _FOUND)]
+        if run.train:
+            # The model card is what training writes last.
+            found.insert(0, Stage(folder, "train", train, self._train(run), f"model/{CARD_FILE}"))
+        return found
+
+    def _checkpoint(self, run: Run) -> Path:
+        return self.folder(run) / "model"
+
+    def _started(self, run: Run) -> str:
+        if run.start is None:
+            return self.model
+        start = next(r for r in self.runs if (r.system, r.seed) == (run.start, run.seed))
+        return str(self._checkpoint(start))
+
+    def _train(self, run: Run) -> tuple[str, ...]:
+        options = {
+            "model": self._started(run),
+            "corpus": run.corpus or self.corpus,
+            "setting": run.setting,
+            "output": str(self._checkpoint(run)),
+            **run.train,
+        }
+        return (sys.executable, "-m", "capo_bench.train", run.method, *_flags(options))
+
+    def _evaluate(self, run: Run) -> tuple[str, ...]:
+        checkpoint = str(self._checkpoint(run)) if run.train else self._started(run)
+        arguments: dict[str, str | int | float | bool]
+        if checkpoint == self.model:
+            arguments = self._base()
+        elif self.preset.train.get("lora_rank"):
+            arguments = {**self._base(), "peft": checkpoint}
+        else:
+            arguments = {"pretrained": checkpoint}
+        arguments |= self.preset.model_args
+        corpus = {"corpus": run.corpus} if run.corpus else {}
+        options = {
+            "include_path": str(tasks_path()),
+            "model": "hf",
+            "model_args": ",".join(f"{key}={value}" for key, value in arguments.items()),
+            "tasks": task_name(self.corpus, run.setting),
+            "metadata": json.dumps({**self.preset.metadata, **corpus, **run.metadata}),
+            "output_path": str(self.folder(run) / "results"),
+            "seed": run.seed,
+            **self.preset.evaluate,
+            **run.evaluate,
+        }
+        return (sys.executable, "-m", "lm_eval", "run", *_flags(options), "--log_samples")
+
+    def _base(self) -> dict[str, str | int | float | bool]:
+        file = Path(self.model)
+        if file.suffix == ".gguf":
+            return {"pretrained": str(file.parent), "gguf_file": file.name}
+        return {"pretrained": self.model}
+
+
+def _flags(options: Options) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", _text(value))]
+
+
+def _text(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,145 @@
+"""Stages: commands that leave something behind, run one after the other, none of them twice."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from capo_bench.errors import CapoBenchError
+from capo_bench.files import write_text
+
+RECORD = "stages.json"
+"""In the folder of each run: by kind of stage the command that has run, and how long it took."""
+
+
+def execute(command: Sequence[str]) -> int:
+    """Runs a command as a process that writes to this one's terminal; its exit status."""
+    return subprocess.run(command, check=False).returncode
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One process.
+
+    Attributes:
+        folder: Where its results and their record lie; stages of one run share it.
+        kind: What it does, such as `train`; no two stages of a folder do the same.
+        alike: Stages of which this says the same take about as long.
+        command: What is run.
+        makes: Pattern, below the folder, of what is there once it has run.
+    """
+
+    folder: Path
+    kind: str
+    alike: str
+    command: tuple[str, ...]
+    makes: str
+
+    @property
+    def name(self) -> str:
+        """As it is called on the terminal."""
+        return f"{self.kind} {self.folder.name}"
+
+    def done(self) -> bool:
+        """Whether its result stands.
+
+        Raises:
+            CapoBenchError: If another command made it.
+        """
+        known = self._known().get(self.kind)
+        if known is None or not self._stands():
+            return False
+        if known["command"] != list(self.command):
+            raise CapoBenchError(
+                f"{self.kind} ran with other settings than these; delete the folder, or choose "
+                "another --output",
+                file=self.folder / RECORD,
+            )
+        return True
+
+    def seconds(self) -> float | None:
+        """How long it took, if it has run."""
+        found = self._known().get(self.kind, {}).get("seconds")
+        return None if found is None else float(found)
+
+    def run(self, run: Callable[[Sequence[str]], int] = execute) -> None:
+        """Runs the command and records it.
+
+        Raises:
+            CapoBenchError: If it fails or leaves nothing.
+        """
+        start = time.monotonic()
+        status = run(self.command)
+        if status:
+            raise CapoBenchError(
+                f"{self.name} stopped with status {status}; its command was "
+                f"{shlex.join(self.command)}; the same call goes on from here"
+            )
+        if not self._stands():
+            raise CapoBenchError(f"{self.name} left no result; see above why")
+        seconds = round(time.monotonic() - start, 1)
+        known = {**self._known(), self.kind: {"command": list(self.command), "seconds": seconds}}
+        write_text(self.folder / RECORD, json.dumps(known, indent=1) + "\n")
+
+    def _stands(self) -> bool:
+        return next(self.folder.glob(self.makes), None) is not None
+
+    def _known(self) -> dict[str, Any]:
+        file = self.folder / RECORD
+        if not file.is_file():
+            return {}
+        try:
+            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CapoBenchError(f"damaged ({error}); delete its folder", file=file) from error
+        return known
+
+
+def run_all(
+    stages: Sequence[Stage], run: Callable[[Sequence[str]], int] = execute
+) -> Iterator[tuple[Stage, float | None]]:
+    """Runs what does not stand yet, in order.
+
+    Yields:
+        Each stage before it runs, and the seconds that all that is left is expected to take, by the
+        mean of the stages that are alike and have run; `None` where there is no such stage.
+
+    Raises:
+        CapoBenchError: If a process fails, or a result stands that another command made.
+    """
+    done = [stage.done() for stage in stages]
+    while not all(done):
+        at = done.index(False)
+        yield stages[at], _left(stages, done)
+        stages[at].run(run)
+        done[at] = True
+
+
+def run_shown(stages: Sequence[Stage], console: Console) -> None:
+    """Runs what does not stand yet; before each stage a line says which it is and what is left."""
+    for stage, seconds in run_all(stages):
+        place = stages.index(stage) + 1
+        left = f", about {seconds / 60:.0f} min left" if seconds is not None else ""
+        console.rule(f"{place} of {len(stages)}: {stage.name}{left}")
+
+
+def _left(stages: Sequence[Stage], done: Sequence[bool]) -> float | None:
+    """Seconds that the stages that have not run are expected to take."""
+    taken = [(stage.alike, stage.seconds()) for stage in stages]
+    total = 0.0
+    for stage, stands in zip(stages, done, strict=True):
+        if stands:
+            continue
+        alike = [seconds for what, seconds in taken if what == stage.alike and seconds is not None]
+        if not alike:
+            return None
+        total += sum(alike) / len(alike)
+    return total
