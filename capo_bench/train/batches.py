@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from capo_bench.train.dataset import Group
-from capo_bench.train.objective import Contests
-from capo_bench.train.packing import Form, Packed, build, pack
+from capo_bench.train.objective import Comparisons
+from capo_bench.train.packing import Layout, Packed, build, pack
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Batch:
 
     Attributes:
         packed: The rows.
-        contests: The contests, as indices into the rows' paths.
+        comparisons: The comparisons, as indices into the rows' paths.
         lengths: [N] tokens of each path's response.
         reference: [N] log pi_ref of each path; NaN where it was not computed.
-        annotator: [C] index of each contest's target annotator.
+        annotator: [C] index of each comparison's target annotator.
     """
 
     packed: Packed
-    contests: Contests
+    comparisons: Comparisons
     lengths: Tensor
     reference: Tensor
     annotator: Tensor
@@ -38,11 +38,11 @@ class Batch:
         """The same batch on another device; accelerate calls this."""
         return Batch(
             packed=self.packed.to(device, non_blocking),
-            contests=replace(
-                self.contests,
+            comparisons=replace(
+                self.comparisons,
                 **{
-                    field.name: getattr(self.contests, field.name).to(device)
-                    for field in fields(Contests)
+                    field.name: getattr(self.comparisons, field.name).to(device)
+                    for field in fields(Comparisons)
                 },
             ),
             lengths=self.lengths.to(device),
@@ -70,7 +70,7 @@ class Order(Sampler[int]):
 
 
 def compose(
-    groups: Sequence[Group], form: Form, most: int, budget: int, seed: int
+    groups: Sequence[Group], layout: Layout, most: int, budget: int, seed: int
 ) -> list[list[int]]:
     """Batches, as indices, of at most `most` groups within the token budget, of similar sizes.
 
@@ -79,12 +79,12 @@ def compose(
 
     Args:
         groups: The groups.
-        form: How a group is laid out.
+        layout: How a group is laid out.
         most: Most groups of a batch.
         budget: Most tokens of a batch, padding included; a group that needs more is a batch alone.
         seed: Of the composition.
     """
-    shapes = [_shape(group, form) for group in groups]
+    shapes = [_shape(group, layout) for group in groups]
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
     batches: list[list[int]] = []
@@ -103,29 +103,29 @@ def compose(
 
 
 def collate(
-    groups: Sequence[Group], form: Form, annotators: Sequence[str], multiple: int = 1
+    groups: Sequence[Group], layout: Layout, annotators: Sequence[str], multiple: int = 1
 ) -> Batch:
-    """Packs groups in a form; annotators are numbered by their place in `annotators`.
+    """Packs groups in a layout; annotators are numbered by their place in `annotators`.
 
     Rows are padded to a multiple of `multiple` tokens.
     """
-    own: list[int] = []
+    chosen: list[int] = []
     rejected: list[list[int]] = []
     weight: list[float] = []
     annotator: list[int] = []
     first = 0
     for group in groups:
-        for contest in group.contests:
-            own.append(first + contest.own)
-            rejected.append([first + path for path in contest.rejected])
-            weight.append(contest.weight)
-            annotator.append(annotators.index(contest.annotator))
+        for comparison in group.comparisons:
+            chosen.append(first + comparison.chosen)
+            rejected.append([first + path for path in comparison.rejected])
+            weight.append(comparison.weight)
+            annotator.append(annotators.index(comparison.annotator))
         first += len(group.paths)
     most = max(map(len, rejected))
     return Batch(
-        packed=pack([group.paths for group in groups], form, multiple=multiple),
-        contests=Contests(
-            own=torch.tensor(own),
+        packed=pack([group.paths for group in groups], layout, multiple=multiple),
+        comparisons=Comparisons(
+            chosen=torch.tensor(chosen),
             rejected=torch.tensor(
                 [others + [-1] * (most - len(others)) for others in rejected], dtype=torch.long
             ),
@@ -139,9 +139,9 @@ def collate(
     )
 
 
-def _shape(group: Group, form: Form) -> tuple[int, int]:
+def _shape(group: Group, layout: Layout) -> tuple[int, int]:
     """Length of the longest row of a group, and its rows."""
-    if form == "trie":
+    if layout == "trie":
         return len(build(group.paths).tokens), 1
-    packed = pack([group.paths], form)
+    packed = pack([group.paths], layout)
     return packed.input_ids.shape[1], packed.input_ids.shape[0]

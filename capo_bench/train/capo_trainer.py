@@ -73,12 +73,12 @@ class CapoTrainer(PackedTrainer):
         )
 
     def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
-        """The CAPO loss of each contest."""
+        """The CAPO loss of each comparison."""
         return preference(
             logprobs,
             batch.reference,
             batch.lengths,
-            batch.contests,
+            batch.comparisons,
             beta=self.args.beta,
             loss=self.args.loss,
             anchor=self.args.anchor,
@@ -86,5 +86,5 @@ class CapoTrainer(PackedTrainer):
         )
 
     def size(self, batch: Batch) -> Tensor:
-        """One a contest."""
-        return torch.ones_like(batch.contests.own)
+        """One a comparison."""
+        return torch.ones_like(batch.comparisons.chosen)

@@ -156,7 +156,7 @@ def _train(
     train, validation = _datasets(start, args, corpus, prompter, encoder, targets, longest(model))
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
-    _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.form} form")
+    _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.layout} layout")
     try:
         result = trainer.train(resume_from_checkpoint=resume)
     except KeyboardInterrupt:
@@ -173,7 +173,7 @@ def _train(
         "training items": items,
         "training groups": f"{trainer.run['data']} ({len(train.groups)})",
         "left out": "; ".join(train.notes) or "nothing",
-        "layout": trainer.form,
+        "layout": trainer.layout,
         "training loss": f"{result.training_loss:.4f} after {result.global_step} steps",
         **_validation_facts(trainer),
     }

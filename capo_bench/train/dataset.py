@@ -76,18 +76,18 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """An own response, by index into the group's paths, against the rejected ones.
+class Comparison:
+    """A chosen response, by index into the group's paths, against the rejected ones.
 
     Attributes:
         annotator: The target annotator.
-        own: The path of the annotator's own response.
+        chosen: The path of the annotator's own response.
         rejected: The paths of the rejected responses; none in supervised fine-tuning.
         weight: Weight of its loss; 1 on average over a training set.
     """
 
     annotator: str
-    own: int
+    chosen: int
     rejected: tuple[int, ...]
     weight: float
 
@@ -99,13 +99,13 @@ class Group:
     Attributes:
         item: The item's id.
         paths: The sequences.
-        contests: Which of them compete.
+        comparisons: Which of them compete.
         reference: Log pi_ref of each path's response in nats, once it is known.
     """
 
     item: str
     paths: tuple[Path, ...]
-    contests: tuple[Contest, ...]
+    comparisons: tuple[Comparison, ...]
     reference: tuple[float, ...] | None = None
 
 
@@ -115,7 +115,7 @@ class Options:
 
     Attributes:
         rejected: Which of the others' responses are rejected: all, only those with a label of the
-            own response's (style alone), or only those with another one. `None`: no contest, for
+            own response's (style alone), or only those with another one. `None`: no comparison, for
             supervised fine-tuning.
         balance: Which margins of the weights are made equal: items', annotators', both or none.
         max_length: Longest sequence, in tokens; longer responses are cut.
@@ -197,9 +197,11 @@ def build(
         for draft in drafts
         for group in _groups(draft, {a: weights[draft.item.id, a] for a in draft.own}, options)
     ]
-    scale = sum(len(g.contests) for g in groups) / sum(c.weight for g in groups for c in g.contests)
+    scale = sum(len(g.comparisons) for g in groups) / sum(
+        c.weight for g in groups for c in g.comparisons
+    )
     groups = [
-        replace(g, contests=tuple(replace(c, weight=c.weight * scale) for c in g.contests))
+        replace(g, comparisons=tuple(replace(c, weight=c.weight * scale) for c in g.comparisons))
         for g in groups
     ]
     return Dataset(tuple(groups), tuple(f"{count} {what}" for what, count in notes.items()))
@@ -225,7 +227,7 @@ def balanced(cells: Sequence[tuple[str, str]], balance: Balance) -> list[float]:
 
 @dataclass(frozen=True)
 class _Draft:
-    """An item before it is divided: distinct responses, and the contests as indices into them."""
+    """An item before it is divided: distinct responses, and the comparisons as indices into them."""
 
     item: Item
     contexts: dict[str, Tokens]
@@ -323,11 +325,11 @@ def _draft(
     texts = list(authors)
     own: dict[str, dict[int, list[int]]] = {}
     for annotator in contexts:
-        contests: dict[int, list[int]] = {}
+        comparisons: dict[int, list[int]] = {}
         for index, text in enumerate(texts):
             if annotator not in authors[text]:
                 continue
-            contests[index] = [
+            comparisons[index] = [
                 other
                 for other, rejected in enumerate(texts)
                 if annotator not in authors[rejected]
@@ -338,13 +340,13 @@ def _draft(
                 )
             ]
         if options.rejected is not None:
-            kept = {index: others for index, others in contests.items() if others}
+            kept = {index: others for index, others in comparisons.items() if others}
             notes["own responses left out because nothing is rejected for them"] += len(
-                contests
+                comparisons
             ) - len(kept)
-            contests = kept
-        if contests:
-            own[annotator] = contests
+            comparisons = kept
+        if comparisons:
+            own[annotator] = comparisons
     room = options.max_length - max(map(len, contexts.values()), default=0)
     encoded = [encode(text) for text in texts]
     cut = sum(len(ids) > room for ids in encoded)
@@ -380,24 +382,24 @@ def _groups(draft: _Draft, weights: dict[str, float], options: Options) -> list[
 def _sample(
     draft: _Draft, annotator: str, budget: int, rng: random.Random
 ) -> tuple[dict[int, list[int]], int]:
-    """The annotator's contests within a budget, and the tokens of their responses."""
-    contests = draft.own[annotator]
+    """The annotator's comparisons within a budget, and the tokens of their responses."""
+    comparisons = draft.own[annotator]
     length = [len(ids) for ids in draft.responses]
-    used = set(contests)
-    spent = sum(length[index] for index in contests)
-    others = sorted({other for rejected in contests.values() for other in rejected})
+    used = set(comparisons)
+    spent = sum(length[index] for index in comparisons)
+    others = sorted({other for rejected in comparisons.values() for other in rejected})
     if spent + sum(length[other] for other in others) <= budget:
-        return contests, spent + sum(length[other] for other in others)
-    # Every contest keeps one rejected response, whatever the budget; then as many as fit.
+        return comparisons, spent + sum(length[other] for other in others)
+    # Every comparison keeps one rejected response, whatever the budget; then as many as fit.
     rng.shuffle(others)
-    needed = [next(o for o in others if o in rejected) for rejected in contests.values()]
+    needed = [next(o for o in others if o in rejected) for rejected in comparisons.values()]
     for other in [*dict.fromkeys(needed), *others]:
         if other not in used and (other in needed or spent + length[other] <= budget):
             used.add(other)
             spent += length[other]
     sampled = {
         index: [other for other in rejected if other in used]
-        for index, rejected in contests.items()
+        for index, rejected in comparisons.items()
     }
     return sampled, spent
 
@@ -409,7 +411,7 @@ def _group(
     weights: dict[str, float],
 ) -> Group:
     paths: list[Path] = []
-    contests: list[Contest] = []
+    comparisons: list[Comparison] = []
     for annotator in annotators:
         place: dict[int, int] = {}
         for index in sorted(
@@ -418,12 +420,12 @@ def _group(
             place[index] = len(paths)
             paths.append(Path(draft.contexts[annotator], draft.responses[index]))
         for own, others in chosen[annotator].items():
-            contests.append(
-                Contest(
+            comparisons.append(
+                Comparison(
                     annotator=annotator,
-                    own=place[own],
+                    chosen=place[own],
                     rejected=tuple(place[other] for other in others),
                     weight=weights[annotator] / len(chosen[annotator]),
                 )
             )
-    return Group(draft.item.id, tuple(paths), tuple(contests))
+    return Group(draft.item.id, tuple(paths), tuple(comparisons))

@@ -69,7 +69,7 @@ class RunConfig:
 class PackedOptions:
     """What SFT and CAPO share; some are transformers' with another default."""
 
-    form: Literal["auto", "trie", "target", "plain"] = field(
+    layout: Literal["auto", "trie", "target", "plain"] = field(
         default="auto",
         metadata={
             "help": "How the sequences of an item are laid out: all in one trie, one trie a target "
@@ -132,7 +132,7 @@ class CapoOptions:
     )
     loss: Literal["sigmoid", "softmax"] = field(
         default="sigmoid",
-        metadata={"help": "sigmoid: pairwise (DPO). softmax: own against all rejected at once."},
+        metadata={"help": "sigmoid: pairwise (DPO). softmax: chosen against all rejected at once."},
     )
     rejected: Literal["all", "same-label", "other-label"] = field(
         default="all",
@@ -140,7 +140,7 @@ class CapoOptions:
     )
     anchor: float = field(
         default=0.0,
-        metadata={"help": "Weight of the own response's negative log-likelihood a token."},
+        metadata={"help": "Weight of the chosen response's negative log-likelihood a token."},
     )
     length_normalized: bool = field(
         default=False, metadata={"help": "Divide log-probabilities by the response's length."}

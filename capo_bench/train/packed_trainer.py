@@ -21,16 +21,24 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.train.batches import Batch, Order, collate, compose
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
 from capo_bench.train.dataset import Group
-from capo_bench.train.forms import choose
 from capo_bench.train.kernel import row_multiple
+from capo_bench.train.layouts import choose
 from capo_bench.train.logprobs import response_logprobs
 from capo_bench.train.models import join_tied_gradients
 from capo_bench.train.objective import Outcome
 from capo_bench.train.packed_config import PackedConfig
-from capo_bench.train.packing import Form
+from capo_bench.train.packing import Layout
 from capo_bench.train.reference import groups_fingerprint
 
-_METRICS = ("loss", "accuracy", "margin", "reward", "nll")
+# Names in the log, TRL's where it has one, and the attributes of an outcome.
+_METRICS = {
+    "loss": "loss",
+    "rewards/accuracies": "accuracy",
+    "rewards/margins": "margin",
+    "rewards/chosen": "chosen",
+    "rewards/rejected": "rejected",
+    "nll": "nll",
+}
 
 
 class PackedTrainer(Trainer):  # type: ignore[misc]
@@ -50,7 +58,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             when it is loaded.
     """
 
-    # The loss is divided by the number of contests (or tokens) of the whole step, below.
+    # The loss is divided by the number of comparisons (or tokens) of the whole step, below.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -84,13 +92,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         )
         self.model.to(args.device)  # FSDP and DeepSpeed would place it only later
         both = [*train_dataset, *(eval_dataset or ())]
-        self.form: Form = choose(
-            self.model, self.model.config, [group.paths for group in both], args.form
+        self.layout: Layout = choose(
+            self.model, self.model.config, [group.paths for group in both], args.layout
         )
         self._multiple = row_multiple(self.model)
         if args.world_size == 1:
             join_tied_gradients(self.model)
-        self._annotators = sorted({c.annotator for group in both for c in group.contests})
+        self._annotators = sorted({c.annotator for group in both for c in group.comparisons})
         self.run = {"method": self.method, "data": groups_fingerprint(train_dataset)}
         batches = self._compose(train_dataset, args.per_device_train_batch_size)
         self._order = Order(len(batches), args.seed if args.data_seed is None else args.data_seed)
@@ -107,14 +115,14 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     method = ""
 
     def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
-        """The loss and the metrics of every contest of a batch."""
+        """The loss and the metrics of every comparison of a batch."""
         raise NotImplementedError
 
     def size(self, batch: Batch) -> Tensor:
-        """[C] what each contest adds to the number that the loss of a step is divided by."""
+        """[C] what each comparison adds to the number that the loss of a step is divided by."""
         raise NotImplementedError
 
-    metrics: tuple[str, ...] = _METRICS
+    metrics: tuple[str, ...] = tuple(_METRICS)
 
     def prepared(self, groups: Sequence[Group]) -> Sequence[Group]:
         """What a method adds to the groups before training; nothing by default."""
@@ -123,7 +131,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     # Data.
 
     def _compose(self, groups: Sequence[Group], most: int) -> list[list[int]]:
-        return compose(groups, self.form, most, self.args.max_batch_tokens, self.args.seed)
+        return compose(groups, self.layout, most, self.args.max_batch_tokens, self.args.seed)
 
     def _visited(self) -> Sequence[int]:
         """The batches that the run will train on: all, unless it ends within the first epoch."""
@@ -150,7 +158,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def collate(self, groups: Sequence[Group]) -> Batch:
         """Packs groups."""
-        return collate(groups, self.form, self._annotators, self._multiple)
+        return collate(groups, self.layout, self._annotators, self._multiple)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One composed batch a step, in an order fixed by the seed and the epoch."""
@@ -193,7 +201,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """
         batch: Batch = inputs["batch"].to(self.args.device)
         outcome = self.outcome(self.logprobs(model, batch), batch)
-        loss = (outcome.loss * batch.contests.weight).sum()
+        loss = (outcome.loss * batch.comparisons.weight).sum()
         if not torch.isfinite(loss):
             last = last_whole(Path(self.args.output_dir))
             raise CapoBenchError(
@@ -218,7 +226,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     # Metrics.
 
     def _count(self, outcome: Outcome) -> None:
-        sums = [getattr(outcome, name).detach().double().sum() for name in _METRICS]
+        sums = [getattr(outcome, name).detach().double().sum() for name in _METRICS.values()]
         count = sums[0].new_tensor(len(outcome.loss))
         self._sums += torch.stack([*sums, count]).to(self._sums.device)
 
@@ -240,11 +248,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
-        """Metrics of the contests and their sizes, [1, C, .], and their annotators, [1, C]."""
+        """Metrics of the comparisons and their sizes, [1, C, .], and their annotators, [1, C]."""
         batch: Batch = inputs["batch"].to(self.args.device)
         with torch.no_grad(), self.compute_loss_context_manager():
             outcome = self.outcome(self.logprobs(model, batch), batch)
-        columns = [*(getattr(outcome, name) for name in _METRICS), self.size(batch)]
+        columns = [*(getattr(outcome, name) for name in _METRICS.values()), self.size(batch)]
         values = torch.stack([column.float() for column in columns], dim=1)
         return None, values[None], batch.annotator[None]
 
@@ -257,10 +265,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             if name in self.metrics
         }
         found["loss"] = float(values[:, 0].sum() / values[:, -1].sum())
-        by_annotator = "margin" if "margin" in self.metrics else "nll"
+        by_annotator = "rewards/margins" if "rewards/margins" in self.metrics else "nll"
+        column = list(_METRICS).index(by_annotator)
         for index, name in enumerate(self._annotators):
             if (annotator == index).any():
-                mean = values[annotator == index, _METRICS.index(by_annotator)].mean()
+                mean = values[annotator == index, column].mean()
                 found[f"{by_annotator}/{name}"] = float(mean)
         return found
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 # How the sequences of one group are laid out: all in one trie, one trie a prompt, one row each.
-Form = Literal["trie", "target", "plain"]
+Layout = Literal["trie", "target", "plain"]
 
 Tokens = tuple[int, ...]
 
@@ -86,12 +86,12 @@ def build(paths: Sequence[Path]) -> Trie:
     return Trie(tokens, positions, ends, list(edge_ids), scored, _branches(positions, ends))
 
 
-def rows(paths: Sequence[Path], form: Form) -> list[tuple[Trie, list[int]]]:
+def rows(paths: Sequence[Path], layout: Layout) -> list[tuple[Trie, list[int]]]:
     """The rows of one group, each with the indices of the paths that it holds."""
     keys: Iterable[object]
-    if form == "trie":
+    if layout == "trie":
         keys = [None] * len(paths)
-    elif form == "target":
+    elif layout == "target":
         keys = [path.context for path in paths]
     else:
         keys = range(len(paths))
@@ -141,12 +141,14 @@ class Packed:
         return replace(self, **moved)
 
 
-def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0, multiple: int = 1) -> Packed:
+def pack(
+    groups: Sequence[Sequence[Path]], layout: Layout, pad: int = 0, multiple: int = 1
+) -> Packed:
     """Lays out groups of paths as padded rows; the paths are numbered through in order.
 
     Args:
         groups: The paths of each group.
-        form: How a group is laid out.
+        layout: How a group is laid out.
         pad: Token id of the padding, which no other token sees.
         multiple: Rows are padded to a multiple of this many tokens, so that few lengths occur.
     """
@@ -154,7 +156,7 @@ def pack(groups: Sequence[Sequence[Path]], form: Form, pad: int = 0, multiple: i
     held: list[list[int]] = []
     size = 0
     for group in groups:
-        for trie, members in rows(group, form):
+        for trie, members in rows(group, layout):
             tries.append(trie)
             held.append([size + member for member in members])
         size += len(group)

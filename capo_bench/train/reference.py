@@ -32,7 +32,7 @@ def model_fingerprint(model: nn.Module) -> str:
 
 
 def groups_fingerprint(groups: Sequence[Group]) -> str:
-    """16 hex digits that change with any token, contest or weight: data, prompt and tokenizer."""
+    """16 hex digits that change with any token, comparison or weight: data, prompt and tokenizer."""
     return hashlib.blake2b(repr(list(groups)).encode(), digest_size=8).hexdigest()
 
 

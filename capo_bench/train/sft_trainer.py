@@ -18,11 +18,11 @@ class SftTrainer(PackedTrainer):
 
     def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
         """The negative log-likelihood of each own response, in nats; divided by tokens later."""
-        own = logprobs[batch.contests.own]
-        nothing = torch.zeros_like(own)
-        nll = -own / batch.lengths[batch.contests.own]
-        return Outcome(loss=-own, accuracy=nothing, margin=nothing, reward=nothing, nll=nll)
+        chosen = logprobs[batch.comparisons.chosen]
+        nothing = torch.zeros_like(chosen)
+        nll = -chosen / batch.lengths[batch.comparisons.chosen]
+        return Outcome(-chosen, nothing, nothing, nothing, nothing, nll)
 
     def size(self, batch: Batch) -> Tensor:
         """Tokens of the own responses."""
-        return batch.lengths[batch.contests.own]
+        return batch.lengths[batch.comparisons.chosen]

@@ -41,10 +41,10 @@ from capo_bench.prompts.prompter import Prompter
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory
-from capo_bench.train.dataset import Contest, Encoder, Group, Options, build
+from capo_bench.train.dataset import Comparison, Encoder, Group, Options, build
 from capo_bench.train.logprobs import response_logprobs
 from capo_bench.train.models import load_model, with_lora
-from capo_bench.train.objective import Contests, preference
+from capo_bench.train.objective import Comparisons, preference
 from capo_bench.train.packing import Path, pack
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
@@ -78,14 +78,14 @@ def items(options: argparse.Namespace) -> list[Group]:
         rejected: Any = "all" if method == "capo" else None
         built = build(corpus, "train", prompter, encoder, Options(rejected, max_trie_tokens=10**6))
         groups = [
-            replace(g, contests=tuple(replace(c, weight=1.0) for c in g.contests))
+            replace(g, comparisons=tuple(replace(c, weight=1.0) for c in g.comparisons))
             for g in built.groups
         ]
         # Items that four annotators answered, each in other words: 12 pairs.
         full = [
             group
             for group in groups
-            if [len(c.rejected) for c in group.contests] == [3 * (method == "capo")] * 4
+            if [len(c.rejected) for c in group.comparisons] == [3 * (method == "capo")] * 4
         ]
         return random.Random(0).sample(full, count)
     rng = random.Random(0)
@@ -97,7 +97,7 @@ def items(options: argparse.Namespace) -> list[Group]:
     for number in range(count):
         text, label = tokens(*TEXT[options.setting]), tokens(9, 9)
         responses = [(*label, *tokens(8, 24)) for _ in range(annotators)]
-        paths, contests = [], []
+        paths, comparisons = [], []
         for a in range(annotators):
             context = text + tokens(6, 6)
             first = len(paths)
@@ -105,8 +105,8 @@ def items(options: argparse.Namespace) -> list[Group]:
             paths += [Path(context, responses[b]) for b in scored]
             others = tuple(first + b for b in scored if b != a)
             own = first + (a if method == "capo" else 0)
-            contests.append(Contest(str(a), own, others, 1.0))
-        found.append(Group(str(number), tuple(paths), tuple(contests)))
+            comparisons.append(Comparison(str(a), own, others, 1.0))
+        found.append(Group(str(number), tuple(paths), tuple(comparisons)))
     return found
 
 
@@ -134,10 +134,10 @@ class Worker:
         if kind.startswith("trl"):
             self._start_trl(folder)
         elif self.method == "sft":
-            self.ours = SftTrainer(self.model, SftConfig(**common, form=kind), groups)
+            self.ours = SftTrainer(self.model, SftConfig(**common, layout=kind), groups)
         else:
-            form = "plain" if kind == "pairwise" else kind
-            config = CapoConfig(**common, form=form, reference_free=True)
+            layout = "plain" if kind == "pairwise" else kind
+            config = CapoConfig(**common, layout=layout, reference_free=True)
             self.ours = CapoTrainer(self.model, config, groups, cache=File(folder))
         self.model.train()
         _reset_peak()
@@ -171,11 +171,11 @@ class Worker:
         return (time.process_time() - start) / len(groups), loss, tokens / len(groups)
 
     def _backward(self, groups: list[Group]) -> tuple[float, int]:
-        # Every contest has as many rejected responses as any other: a mean over pairs serves.
+        # Every comparison has as many rejected responses as any other: a mean over pairs serves.
         pairs = [
-            (group.paths[c.own], group.paths[other])
+            (group.paths[c.chosen], group.paths[other])
             for group in groups
-            for c in group.contests
+            for c in group.comparisons
             for other in c.rejected
         ]
         if self.trl is not None:
@@ -184,9 +184,9 @@ class Worker:
             packed = pack([[path for pair in pairs for path in pair]], "plain")
             logprobs = response_logprobs(self.model, self.model.config, packed)
             own = torch.arange(0, 2 * len(pairs), 2)
-            contests = Contests(own, own[:, None] + 1, torch.ones(len(pairs)))
+            comparisons = Comparisons(own, own[:, None] + 1, torch.ones(len(pairs)))
             zero = torch.zeros_like(logprobs)
-            loss = preference(logprobs, zero, zero + 1, contests, beta=0.1).loss.mean()
+            loss = preference(logprobs, zero, zero + 1, comparisons, beta=0.1).loss.mean()
             loss.backward()
             return loss.item(), packed.input_ids.numel()
         inputs = self.ours._collate([list(self.ours.prepared(groups))])
@@ -284,7 +284,7 @@ def tiny() -> str:
 
 
 def main() -> None:
-    """Runs the contest and prints the table."""
+    """Runs the comparison and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--corpus", default="nli")
@@ -348,8 +348,8 @@ def print_table(
         title=f"{options.method}, {'LoRA' if options.lora else 'full'}, {data}, "
         f"{len(floors)} items, {options.per_step} a step, {File(options.model).name}"
     )
-    for column in ("form", "s/item", "items/s", "tokens", "loss", "peak GB", "ours is faster by"):
-        table.add_column(column, justify="left" if column == "form" else "right")
+    for column in ("layout", "s/item", "items/s", "tokens", "loss", "peak GB", "ours is faster by"):
+        table.add_column(column, justify="left" if column == "layout" else "right")
     ours = [seconds for seconds, _, _ in steps["trie"]]
     for kind, taken in steps.items():
         seconds = [s for s, _, _ in taken]

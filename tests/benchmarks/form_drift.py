@@ -1,10 +1,10 @@
-"""Which parts of a response CAPO moves, and when its form breaks.
+"""Which parts of a response CAPO moves, and when their form breaks.
 
     python tests/benchmarks/form_drift.py --model SFT [--corpus nli] [--anchor 0 0.1 1]
         [--steps 8] [--learning-rate 5e-5]
 
 Trains from an SFT model at a constant rate, 4 items a step, once for each anchor weight. Twice on
-the way and at the end it prints how far the log-probabilities of own and rejected validation
+the way and at the end it prints how far the log-probabilities of chosen and rejected validation
 responses are from where they started, in nats: of the label, of the form between label and text (a
 line break and `Explanation:`), and of the text; and how many of 20 greedy responses are unreadable.
 """
@@ -51,11 +51,14 @@ def pieces(response: Sequence[str]) -> dict[str, range]:
 
 @torch.no_grad()
 def logprobs(model: Any, tokenizer: Any, groups: Sequence[Group]) -> dict[str, float]:
-    """Mean log-probability of each piece of own and rejected responses, in nats."""
+    """Mean log-probability of each piece of chosen and rejected responses, in nats."""
     found = defaultdict(list)
     for group in groups:
-        for contest in group.contests:
-            for role, index in (("own", contest.own), ("rejected", contest.rejected[0])):
+        for comparison in group.comparisons:
+            for role, index in (
+                ("chosen", comparison.chosen),
+                ("rejected", comparison.rejected[0]),
+            ):
                 path = group.paths[index]
                 ids = torch.tensor([path.context + path.response])
                 logits = model(input_ids=ids).logits[0].log_softmax(-1)

@@ -78,8 +78,8 @@ def test_from_base_to_scores(source, tmp_path):
     short = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "no"}
     run(["sft", *options(source, "mini-nli", sft, **short)])
     run(["capo", *options(sft, "mini-nli", capo, **short)])
-    assert 0 < history(capo, "eval_accuracy")[3] < 1
-    assert set(history(capo, "eval_margin/Ann1")) == {3}
+    assert 0 < history(capo, "eval_rewards/accuracies")[3] < 1
+    assert set(history(capo, "eval_rewards/margins/Ann1")) == {3}
     card = (capo / "README.md").read_text()
     assert f"capo-bench train capo --model {sft} --corpus mini-nli" in card
     assert "(synthetic)" in card
@@ -244,7 +244,7 @@ def test_two_processes_give_the_gradient_of_one(source, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert not torch.equal(weights(one)["model.norm.weight"], weights(source)["model.norm.weight"])
     assert_same_weights(one, two, 1e-6)
-    for key in ("loss", "eval_loss", "eval_margin/A4", "margin"):
+    for key in ("loss", "eval_loss", "eval_rewards/margins/A4", "rewards/margins"):
         assert history(two, key) == pytest.approx(history(one, key), abs=1e-5)
 
 

@@ -35,14 +35,14 @@ def encoder(tokenizer):
 
 
 def _texts(tokenizer, group):
-    """Contests as (annotator, own text, rejected texts)."""
+    """Comparisons as (annotator, own text, rejected texts)."""
 
     def text(path):
         return tokenizer.decode(group.paths[path].response, skip_special_tokens=True)
 
     return [
-        (c.annotator, text(c.own), sorted(text(path) for path in c.rejected))
-        for c in group.contests
+        (c.annotator, text(c.chosen), sorted(text(path) for path in c.rejected))
+        for c in group.comparisons
     ]
 
 
@@ -69,9 +69,9 @@ def test_contests_by_hand(tokenizer, encoder):
         ("B", one, sorted([two, three])),
         ("C", three, sorted([one, two])),
     ]
-    for contest in group.contests:
-        prompt = Prompter(toy, "tag")(toy.items[0], contest.annotator)
-        assert group.paths[contest.own].context == encoder.context(prompt)
+    for comparison in group.comparisons:
+        prompt = Prompter(toy, "tag")(toy.items[0], comparison.annotator)
+        assert group.paths[comparison.chosen].context == encoder.context(prompt)
     same = build(toy, "train", encoder, Options(rejected="same-label")).groups
     assert _texts(tokenizer, same[0]) == [
         ("A", two, [three]),
@@ -97,7 +97,7 @@ def test_identical_responses_are_no_pair(encoder):
 
 def test_two_pairs_of_a_cell_share_its_weight(encoder):
     toy = corpus({"i": {"A": [("yes", "one"), ("no", "two")], "B": [("no", "three")]}})
-    weights = [c.weight for c in build(toy, "train", encoder, ALL).groups[0].contests]
+    weights = [c.weight for c in build(toy, "train", encoder, ALL).groups[0].comparisons]
     assert weights == pytest.approx([0.75, 0.75, 1.5])
 
 
@@ -123,7 +123,7 @@ def test_balance_of_both_margins():
 def test_targets(encoder):
     toy = crossed(3, 4)
     groups = build(toy, "train", encoder, ALL, targets=["A1"]).groups
-    assert {c.annotator for g in groups for c in g.contests} == {"A1"}
+    assert {c.annotator for g in groups for c in g.comparisons} == {"A1"}
     assert [len(g.paths) for g in groups] == [4, 4, 4]
 
 
@@ -163,10 +163,10 @@ def test_budget_divides_an_item_and_samples(encoder):
     assert len(whole[0].paths) == 144
     budget = 500
     groups = build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
-    assert sorted(c.annotator for g in groups for c in g.contests) == sorted(toy.annotator_ids)
+    assert sorted(c.annotator for g in groups for c in g.comparisons) == sorted(toy.annotator_ids)
     for group in groups:
         assert len(build_trie(group.paths).tokens) <= budget
-        assert all(contest.rejected for contest in group.contests)
+        assert all(comparison.rejected for comparison in group.comparisons)
     assert groups == build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from capo_bench.train import kernel
-from capo_bench.train.forms import choose
+from capo_bench.train.layouts import choose
 from capo_bench.train.logprobs import response_logprobs
 from capo_bench.train.models import join_tied_gradients
 from capo_bench.train.packing import pack

@@ -9,7 +9,7 @@ from capo_bench.train.packing import Path, build, pack, visible
 
 from . import tiny
 
-FORMS = ("trie", "target", "plain")
+LAYOUTS = ("trie", "target", "plain")
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +67,8 @@ def test_mask_sees_exactly_the_own_path():
         assert set(mask[query].nonzero().flatten().tolist()) == ancestors
 
 
-def _logprobs(model, groups, form):
-    return response_logprobs(model, model.config, pack(groups, form))
+def _logprobs(model, groups, layout):
+    return response_logprobs(model, model.config, pack(groups, layout))
 
 
 def _by_hand(model, path):
@@ -86,8 +86,8 @@ def test_all_forms_agree_with_the_plain_model(architecture, dtype, tolerance):
     groups = [tiny.group(1), tiny.group(2, annotators=4, shared=20)]
     with torch.no_grad():
         expected = torch.stack([_by_hand(model, path) for path in itertools.chain(*groups)])
-        for form in FORMS:
-            assert _logprobs(model, groups, form).sub(expected).abs().max() < tolerance
+        for layout in LAYOUTS:
+            assert _logprobs(model, groups, layout).sub(expected).abs().max() < tolerance
         if model.config._attn_implementation == "sdpa":
             model.set_attn_implementation(attention.NAME)
             assert _logprobs(model, groups, "trie").sub(expected).abs().max() < tolerance
@@ -99,9 +99,9 @@ def test_gradients_agree(architecture):
     groups = [tiny.group(3), tiny.group(4, annotators=2)]
     coefficients = torch.linspace(-1, 2, sum(map(len, groups)), dtype=torch.float64)
 
-    def gradients(form):
+    def gradients(layout):
         model.zero_grad()
-        (coefficients * _logprobs(model, groups, form)).sum().backward()
+        (coefficients * _logprobs(model, groups, layout)).sum().backward()
         return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
     expected = sum(
@@ -111,8 +111,8 @@ def test_gradients_agree(architecture):
     model.zero_grad()
     expected.backward()
     wanted = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    for form in FORMS:
-        for ours, theirs in zip(gradients(form), wanted, strict=True):
+    for layout in LAYOUTS:
+        for ours, theirs in zip(gradients(layout), wanted, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(attention.NAME)
@@ -129,12 +129,12 @@ def test_window_matters():
     assert _logprobs(model, groups, "plain").sub(windowed).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_other_items_in_the_batch_change_nothing(form):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_items_in_the_batch_change_nothing(layout):
     model = tiny.model()
     one, other = tiny.group(1), tiny.group(2, annotators=4, shared=30)
-    alone = _logprobs(model, [one], form)
-    together = _logprobs(model, [other, one], form)[len(other) :]
+    alone = _logprobs(model, [one], layout)
+    together = _logprobs(model, [other, one], layout)[len(other) :]
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-10)
 
 

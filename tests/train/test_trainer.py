@@ -11,7 +11,7 @@ from capo_bench.train.batches import compose
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.dataset import Encoder, Group, Options, build
-from capo_bench.train.forms import choose
+from capo_bench.train.layouts import choose
 from capo_bench.train.packing import Path
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
@@ -19,7 +19,7 @@ from capo_bench.train.sft_trainer import SftTrainer
 from . import tiny
 from .corpora import crossed
 
-FORMS = ("trie", "target", "plain")
+LAYOUTS = ("trie", "target", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +67,16 @@ def loss_and_gradient(trainer, groups):
 
 
 @pytest.mark.parametrize(("loss", "start"), [("sigmoid", math.log(2)), ("softmax", math.log(3))])
-@pytest.mark.parametrize("form", FORMS)
-def test_loss_at_the_start(source, tmp_path, form, loss, start):
-    trainer = capo(source, tmp_path, groups_of(), form=form, loss=loss)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_loss_at_the_start(source, tmp_path, layout, loss, start):
+    trainer = capo(source, tmp_path, groups_of(), layout=layout, loss=loss)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(start, abs=1e-6)
 
 
 def test_forms_give_the_same_loss_and_gradient(source, tmp_path):
     results = []
-    for form in FORMS:
-        trainer = capo(source, tmp_path, groups_of(), form=form)
+    for layout in LAYOUTS:
+        trainer = capo(source, tmp_path, groups_of(), layout=layout)
         moved(trainer.model)
         results.append(loss_and_gradient(trainer, trainer.train_dataset[0]))
     assert abs(results[0][0] - math.log(2)) > 0.01
@@ -99,13 +99,13 @@ def test_loss_is_that_of_trl(source, tmp_path):
     tokenizer = tiny.tokenizer()
     pairs = [
         {
-            "prompt": tokenizer.decode(group.paths[contest.own].context[1:]),
-            "chosen": tokenizer.decode(group.paths[contest.own].response[:-1]),
+            "prompt": tokenizer.decode(group.paths[comparison.chosen].context[1:]),
+            "chosen": tokenizer.decode(group.paths[comparison.chosen].response[:-1]),
             "rejected": tokenizer.decode(group.paths[rejected].response[:-1]),
         }
         for group in groups
-        for contest in group.contests
-        for rejected in contest.rejected
+        for comparison in group.comparisons
+        for rejected in comparison.rejected
     ]
     assert len(pairs) == 3 * 3 * 2
     policy = load(source)
@@ -138,8 +138,8 @@ def test_without_a_reference(source, tmp_path):
     with torch.no_grad():
         values = trainer.logprobs(trainer.model, trainer.collate(groups)).tolist()
     expected = [
-        math.log1p(math.exp(-0.3 * (values[c.own] - values[c.rejected[0]])))
-        for c in groups[0].contests
+        math.log1p(math.exp(-0.3 * (values[c.chosen] - values[c.rejected[0]])))
+        for c in groups[0].comparisons
     ]
     loss, _ = loss_and_gradient(trainer, trainer.train_dataset[0])
     assert loss == pytest.approx(sum(expected) / 2, abs=1e-5)
@@ -168,7 +168,7 @@ def test_order_of_annotators_and_items_in_a_batch_change_nothing(source, tmp_pat
     trainer = capo(source, tmp_path, groups)
     groups = trainer.prepared(groups)
     moved(trainer.model)
-    turned = [replace(g, contests=g.contests[::-1]) for g in reversed(groups)]
+    turned = [replace(g, comparisons=g.comparisons[::-1]) for g in reversed(groups)]
     loss, gradient = loss_and_gradient(trainer, groups)
     loss_turned, gradient_turned = loss_and_gradient(trainer, turned)
     assert loss == pytest.approx(loss_turned, abs=1e-6)
@@ -183,7 +183,7 @@ def test_sft_loss_is_that_of_transformers(source, tmp_path):
     trainer = SftTrainer(load(source), config(SftConfig, tmp_path), groups)
     loss, gradient = loss_and_gradient(trainer, groups)
     model = load(source)
-    paths = [group.paths[contest.own] for group in groups for contest in group.contests]
+    paths = [group.paths[comparison.chosen] for group in groups for comparison in group.comparisons]
     tokens = sum(len(path.response) for path in paths)
     expected = 0.0
     for path in paths:
@@ -237,11 +237,18 @@ def test_capo_learns_and_reports(source, tmp_path):
     )
     trainer.train()
     logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
-    assert {"accuracy", "margin", "reward", "nll", "loss"} <= set(logged)
+    assert {
+        "rewards/accuracies",
+        "rewards/margins",
+        "rewards/chosen",
+        "rewards/rejected",
+        "nll",
+        "loss",
+    } <= set(logged)
     measured = trainer.evaluate()
     assert measured["eval_loss"] < 0.5
-    assert measured["eval_accuracy"] > 0.9
-    assert all(measured[f"eval_margin/A{a}"] > 0 for a in range(3))
+    assert measured["eval_rewards/accuracies"] > 0.9
+    assert all(measured[f"eval_rewards/margins/A{a}"] > 0 for a in range(3))
 
 
 def test_reference_is_computed_once(source, tmp_path, monkeypatch):
@@ -302,7 +309,7 @@ def test_a_model_that_ignores_the_mask_is_named(caplog):
     assert choose(model, model.config, [tiny.group(1)], "auto") == "plain"
     assert "mistral with sdpa attention does not compute packed rows exactly (off by" in caplog.text
     assert model.config._attn_implementation == "sdpa"
-    with pytest.raises(CapoBenchError, match="use --form plain"):
+    with pytest.raises(CapoBenchError, match="use --layout plain"):
         choose(model, model.config, [tiny.group(1)], "trie")
 
 

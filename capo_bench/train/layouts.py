@@ -14,7 +14,7 @@ from torch import nn
 from capo_bench.errors import CapoBenchError
 from capo_bench.train import attention, kernel
 from capo_bench.train.logprobs import response_logprobs
-from capo_bench.train.packing import Form, Path, build, pack
+from capo_bench.train.packing import Layout, Path, build, pack
 
 _log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ def choose(
     config: Any,
     groups: Sequence[Sequence[Path]],
     wanted: Literal["auto", "trie", "target", "plain"],
-) -> Form:
-    """The form to train in, and the routines to go with it.
+) -> Layout:
+    """The layout to train in, and the routines to go with it.
 
-    The group with the longest sequence is computed in the form wanted and plainly. `auto` falls
+    The group with the longest sequence is computed in the layout wanted and plainly. `auto` falls
     back to `plain`, with a warning that names the reason. On a CPU the model is switched to what is
     faster there, if it is exact: oneDNN's products, if a trial says so, and, where the trie is exact
     and the model uses `sdpa`, the same attention by subtrees.
 
     Raises:
-        CapoBenchError: If a form is asked for that this model does not compute exactly.
+        CapoBenchError: If a layout is asked for that this model does not compute exactly.
     """
     paths = max(groups, key=lambda group: max(len(p.context) + len(p.response) for p in group))
     # A few sequences suffice: the first and the last of them differ most.
@@ -45,20 +45,20 @@ def choose(
     _choose_products(model, config, groups, paths)
     if wanted == "plain":
         return "plain"
-    form: Form = "trie" if wanted == "auto" else wanted
+    layout: Layout = "trie" if wanted == "auto" else wanted
     stock = config._attn_implementation
     # Many small calls suit a CPU; a GPU would wait for its launches.
     by_subtree = stock == "sdpa" and next(model.parameters()).device.type == "cpu"
     if by_subtree:
         model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-    reason = _difference(model, config, paths, form)
+    reason = _difference(model, config, paths, layout)
     if reason is None:
-        return form
+        return layout
     if by_subtree:
         model.set_attn_implementation(stock)  # type: ignore[operator]
     where = f"{config.model_type} with {stock} attention does not compute packed rows exactly"
     if wanted != "auto":
-        raise CapoBenchError(f"{where} ({reason}); use --form plain")
+        raise CapoBenchError(f"{where} ({reason}); use --layout plain")
     _log.warning(
         "%s (%s): training with plain rows, which gives the same loss, slower", where, reason
     )
@@ -79,15 +79,15 @@ def _choose_products(
         _log.warning("oneDNN's products are faster, but %s: not used", reason)
 
 
-def _difference(model: nn.Module, config: Any, paths: list[Path], form: Form) -> str | None:
-    """What is wrong with the form and the routines in use, or `None`."""
+def _difference(model: nn.Module, config: Any, paths: list[Path], layout: Layout) -> str | None:
+    """What is wrong with the layout and the routines in use, or `None`."""
     device = next(model.parameters()).device
     lengths = torch.tensor([len(path.response) for path in paths], device=device)
     with torch.no_grad(), _evaluating(model), _wide(model):
         with kernel.stock_products(model):
             plain = response_logprobs(model, config, pack([paths], "plain").to(device))
         try:
-            packed = response_logprobs(model, config, pack([paths], form).to(device))
+            packed = response_logprobs(model, config, pack([paths], layout).to(device))
         # Whatever a model raises when it is given a mask of its own is the reason to be named.
         except Exception as error:
             return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
