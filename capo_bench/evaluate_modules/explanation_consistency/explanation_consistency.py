@@ -1,37 +1,21 @@
 """`evaluate` module; see README.md beside it."""
 
-from typing import Any
+from collections.abc import Mapping
 
-import datasets
-import evaluate
-
-from capo_bench.evaluate_modules import INPUTS, cells_of, flat
+from capo_bench.evaluate_modules import frame
+from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.consistency import explanation_consistency, fit_habits
+from capo_bench.stats.resampling import Measured
 
-_DESCRIPTION = """\
+
+class ExplanationConsistency(frame.CorpusMetric):
+    """`capo_bench.metrics.consistency` for `evaluate`."""
+
+    about = """\
 How much of the way from the other annotators' habits of writing to the target's the responses have
 come: 1, they write as the target does; 0, as the other annotators do."""
 
-_CITATION = "capo-bench, the open benchmark of CAPO (https://arxiv.org/abs/2605.28802)"
-
-
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, INPUTS)
-class ExplanationConsistency(evaluate.Metric):  # type: ignore[misc]
-    """`capo_bench.metrics.consistency` for `evaluate`."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=INPUTS,
-            features=datasets.Features(
-                {name: datasets.Value("string") for name in ("predictions", "items", "annotators")}
-            ),
-        )
-
-    def _compute(  # type: ignore[no-untyped-def]
-        self, predictions, items, annotators, **corpus: Any
-    ) -> dict[str, Any]:
-        cells = cells_of(predictions, items, annotators, **corpus)
+    def measure(self, cells: Cells) -> Mapping[str, Measured]:
+        """Explanation consistency."""
         consistency = explanation_consistency(cells, fit_habits(cells.corpus))
-        return flat({"explanation_consistency": consistency}, cells.corpus)
+        return {"explanation_consistency": consistency}
