@@ -28,6 +28,7 @@ from capo_bench.stats.resampling import (
     bias_and_skew,
     interval,
     jackknife_error,
+    widening,
 )
 
 ALPHA = 0.05
@@ -87,7 +88,7 @@ def _errors_away(found: Resampled, threshold: float) -> float:
     apart = ndtri((below + 0.5) / (len(drawn) + 1)) - bias
     # Solves apart = tail / (1 - skew * tail), as the interval has it; none past the pole.
     tail = apart / max(1 + skew * apart, 1e-9)
-    return float((bias - tail) * np.sqrt((n - 1) / n))
+    return float((bias - tail) * np.sqrt((n - 1) / n)) / widening(found)
 
 
 def unseen_p(max_drop: float, n_items: int) -> float:

@@ -122,11 +122,10 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     if n < 2:
         return np.ones((len(contenders), len(contenders)))
     drawn = np.array([one.found.draws for one in contenders])
-    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
-    covariance = np.atleast_2d(np.cov(drawn)) * n / (n - 1)
-    own = np.diag(covariance)
-    items = own[:, None] + own - 2 * covariance
-    items[items < _ROUNDING * (own[:, None] + own)] = 0
+    without = np.array([one.found.without for one in contenders])
+    bootstrapped = _spread(drawn) * n / (n - 1)
+    # The larger of the two, as in an interval (`resampling.widening`).
+    items = np.maximum(bootstrapped, _spread(without) * (n - 1) ** 2 / n)
     values = np.array([one.found.value for one in contenders])
     apart = np.abs(values[:, None] - values)
     apart[apart < _ROUNDING] = 0
@@ -144,3 +143,15 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
         p = 2 * stdtr(df, -apart / np.sqrt(variance))
     p = np.where(variance > 0, p, 0)
     return np.where(apart > 0, np.maximum(p, 2.0 ** (1 - n)), 1.0)
+
+
+def _spread(values: Array) -> Array:
+    """Variance of the difference of each two rows, over the columns in which all are defined."""
+    values = values[:, np.isfinite(values).all(axis=0)]
+    if values.shape[1] < 2:
+        return np.zeros((len(values), len(values)))
+    covariance = np.atleast_2d(np.cov(values))
+    own = np.diag(covariance)
+    apart = own[:, None] + own - 2 * covariance
+    apart[apart < _ROUNDING * (own[:, None] + own)] = 0
+    return np.asarray(apart)

@@ -221,10 +221,10 @@ def interval(found: Resampled) -> Estimate:
     *Items.* The interval is Efron's (1987, https://doi.org/10.2307/2289144) BCa, which corrects the
     percentile interval for bias and skewness, at the levels that Hesterberg (2015,
     https://doi.org/10.1080/00031305.2015.1089789, section 5.3) widens to what Student's t would take;
-    the standard error is scaled by sqrt(n / (n - 1)) likewise. Where nearly all draws lie on one side
-    of the value, as with divergences of sparse histograms, BCa's levels run away and may miss the
-    value itself: the interval is then the jackknife's (`jackknife`). Draws in which the metric is
-    undefined are left out.
+    the standard error is scaled by sqrt(n / (n - 1)) likewise, and both by `widening`. Where nearly
+    all draws lie on one side of the value, as with divergences of sparse histograms, BCa's levels run
+    away and may miss the value itself: the interval is then the jackknife's (`jackknife`). Draws in
+    which the metric is undefined are left out.
 
     *What was not seen.* If no item of n does a thing, up to a share u = 1 - .025^(1/n) of all items
     may do it (Clopper and Pearson 1934 for no success in n; two-sided, the rule of three with 3.7 for
@@ -337,6 +337,18 @@ def jackknife_error(found: Resampled) -> float:
     return float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
 
 
+def widening(found: Resampled) -> float:
+    """The jackknife's standard error over the bootstrap's, where it is the larger one; else 1.
+
+    They agree for means. Of a metric that divides by what few items make up, such as the kappa of an
+    annotator with a dozen of them, the bootstrap's is too small; the jackknife's errs upwards (Efron
+    and Stein 1981, https://doi.org/10.1214/aos/1176345462).
+    """
+    drawn, n = found.draws[np.isfinite(found.draws)], len(found.without)
+    spread = float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
+    return max(1.0, jackknife_error(found) / spread) if spread > 0 else 1.0
+
+
 def _jackknife_error(without: Array) -> float:
     n = len(without)
     return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
@@ -351,8 +363,9 @@ def _reach(found: Resampled) -> tuple[float, float, float]:
         low, high = np.quantile(drawn, _bca_levels(*corrected, n))
         slip = _ROUNDING * max(1.0, abs(value))
         if low <= value + slip and high >= value - slip:
+            wider = widening(found)
             stderr = float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
-            return stderr, max(value - low, 0.0), max(high - value, 0.0)
+            return wider * stderr, wider * max(value - low, 0.0), wider * max(high - value, 0.0)
     stderr = jackknife_error(found)
     reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stderr
     return stderr, reach, reach
