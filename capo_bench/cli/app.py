@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "regression:compare",
     "gate": "regression:gate",
     "controls": "controls:controls",
+    "power": "power:power",
     "data": "data:app",
     "analyse": "analyse:analyse",
     "validate-humans": "validate_humans:app",

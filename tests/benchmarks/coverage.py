@@ -14,7 +14,6 @@ items as it has are drawn from it anew each time, and every metric of the benchm
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -180,22 +179,13 @@ def _two(name: str, at: str, rate: float, other: float) -> Case:
 
 def real(corpus: str) -> Iterator[Case]:
     """Every metric on graded mixtures of people and the item's other annotators."""
-    from capo_bench.metrics.cells import Prediction, join
+    from capo_bench.analysis.power import imitator
+    from capo_bench.metrics.cells import join
     from capo_bench.scoring.options import Options
-    from capo_bench.scoring.predictions import human_predictions
 
     scorer = Options(corpus).scorer()
-    human = human_predictions(scorer.corpus, scorer.split)
-    said: dict[str, list[Prediction]] = defaultdict(list)
-    for one in human:
-        said[one.item].append(one)
     for share in (0.0, 0.1, 0.5, 0.95, 1.0):
-        rng = np.random.default_rng(5)
-        mixed = []
-        for one in human:
-            others = [o.response for o in said[one.item] if o.annotator != one.annotator]
-            answer = one.response if rng.random() < share else str(rng.choice(others or [""]))
-            mixed.append(replace(one, response=answer))
+        mixed = imitator(scorer.corpus, scorer.split, share, seed=5)
         measured = scorer.measure(join(scorer.corpus, scorer.split, mixed), encoded=False)
         for name, found in measured.items():
             if isinstance(found, ItemSums) and name != "explanation_consistency":
