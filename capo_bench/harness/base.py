@@ -16,14 +16,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
 from capo_bench import __version__
 from capo_bench.errors import CapoBenchError
+from capo_bench.prompts.contexts import Template, context, thinks
 from capo_bench.prompts.prompter import Form, at_most_tokens, prompt_hash
-from capo_bench.prompts.responses import CHAT_STOP
+from capo_bench.prompts.responses import CHAT_STOP, CUE
 from capo_bench.scoring.options import Options
 
 _log = logging.getLogger(__name__)
@@ -35,9 +37,6 @@ CUE_TOKENS, CHAT_TOKENS = 128, 4096
 """The most tokens of a response: the answer alone, or with the thought before it."""
 
 _TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-
-Template = Callable[..., Any]
-"""A model's `apply_chat_template`: messages to text, or to messages where an API applies it."""
 
 
 class BenchTask(ConfigurableTask):  # type: ignore[misc]
@@ -103,15 +102,26 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         """Asks in a form from now on."""
         self.form = form
 
-    def fewshot_context(self, doc: Mapping[str, Any], num_fewshot: int, **kwargs: Any) -> list[str]:
-        """One context for each question, each as the base class builds one."""
+    def fewshot_context(
+        self,
+        doc: Mapping[str, Any],
+        num_fewshot: int,
+        *,
+        gen_prefix: str | None = None,
+        system_instruction: str | None = None,
+        chat_template: Template | None = None,
+        **_: Any,
+    ) -> list[Any]:
+        """One context for each question, as training builds them."""
         if num_fewshot:
             raise CapoBenchError(
                 f"{self.config.task}: --num_fewshot would show one annotator's answers for "
                 f"another; {self.own_examples}"
             )
-        build = super().fewshot_context
-        return [build(question, num_fewshot=0, **kwargs) for question in self.questions(doc)]
+        return [
+            context(prompt, gen_prefix, chat_template, system_instruction)
+            for prompt in self._prompts(doc)
+        ]
 
     def construct_requests(
         self, doc: Mapping[str, Any], ctx: list[str], **kwargs: Any
@@ -119,8 +129,8 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         """The requests of all questions, numbered through."""
         build = super().construct_requests
         requests: list[Instance] = []
-        for context in ctx:
-            built = build(doc, context, **kwargs)
+        for one in ctx:
+            built = build(doc, one, **kwargs)
             requests += built if isinstance(built, list) else [built]
         for index, request in enumerate(requests):
             request.idx = index
@@ -142,10 +152,8 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         """
         if not self.predicts_only:
             self.prepare()
-        probe = None
-        if chat_template is not None:
-            probe = chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True)
-        self.take_form(self._form(probe is None or isinstance(probe, str)))
+        probe = _continued(chat_template)
+        self.take_form(self._form(isinstance(probe, str)))
         if self.OUTPUT_TYPE == "generate_until":
             kwargs_of_generation = self.config.generation_kwargs
             if not kwargs_of_generation.get("until"):
@@ -231,12 +239,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
             raise CapoBenchError(f"unknown form {wanted!r}; expected auto, cue or chat")
         if wanted != "auto":
             return wanted
-        given = self.config.metadata
-        arguments = given.get("chat_template_args")
-        thinks = given.get("enable_thinking") or (
-            isinstance(arguments, dict) and arguments.get("enable_thinking")
-        )
-        return "cue" if continues and not thinks else "chat"
+        return "cue" if continues and not thinks(self.config.metadata) else "chat"
 
     def _sent(self, limit: int | None, samples: list[int] | None) -> dict[str, str]:
         """Hashes of what goes out: the prompts alone, and with all that is put around them.
@@ -247,9 +250,9 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         asked = [doc for _, doc in self.doc_iterator(limit=limit, samples=samples)]
         contexts = [_text(request.args[0]) for request in self.instances]
         told = prompt_hash(prompt for doc in asked for prompt in self._prompts(doc))
-        for request, context in zip(self.instances, contexts, strict=True):
+        for request, text in zip(self.instances, contexts, strict=True):
             prompt = self._prompts(request.doc)[request.idx // self.answers_per_question]
-            if " ".join(prompt.split()) not in " ".join(context.split()):
+            if " ".join(prompt.split()) not in " ".join(text.split()):
                 _log.warning(
                     "%s: the chat template changes the prompts; their hash is that of the requests",
                     self.config.task,
@@ -296,11 +299,19 @@ def _tokenizer(name: str, known: tuple[tuple[str, str], ...]) -> Any:
     return AutoTokenizer.from_pretrained(name, **dict(known))
 
 
-def _text(context: Any) -> str:
+def _continued(template: Template | None) -> Any:
+    """A begun answer as the model would be sent it: no text where it cannot go on from one."""
+    try:
+        return context("?", CUE, template)
+    except (ValueError, TemplateError):
+        return None
+
+
+def _text(sent: Any) -> str:
     """The text of a request: a prompt, or the messages that an API is sent."""
-    if isinstance(context, str):
-        return context
-    messages = json.loads(context[0]) if isinstance(context[0], str) else context
+    if isinstance(sent, str):
+        return sent
+    messages = json.loads(sent[0]) if isinstance(sent[0], str) else sent
     return "\n".join(str(message["content"]) for message in messages)
 
 

@@ -75,6 +75,7 @@ class Card:
         settings: Settings that differ from transformers' defaults.
         command: The command, as it was given.
         chat: Whether prompts are wrapped in the chat template.
+        template_arguments: What the template was given, such as `enable_thinking`.
         setting: The form of the prompts.
         corpus: The corpus, as it was given.
         reading: What else the task must know of how the corpus was read.
@@ -89,6 +90,7 @@ class Card:
     settings: Mapping[str, Any]
     command: str
     chat: bool
+    template_arguments: Mapping[str, Any]
     setting: Setting
     corpus: str
     reading: Mapping[str, Any]
@@ -102,6 +104,10 @@ def render(card: Card) -> str:
         if card.adapter
         else f"pretrained={card.output}"
     )
+    if card.template_arguments:
+        named = dict(part.split("=", 1) for part in arguments.split(","))
+        given = {**named, "chat_template_args": card.template_arguments}
+        arguments = shlex.quote(json.dumps(given))
     return _TEXT.format(
         library="peft" if card.adapter else "transformers",
         base=card.base,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shlex
 import sys
@@ -151,8 +152,10 @@ def _train(
         model = with_lora(
             model, rank=start.lora_rank, alpha=start.lora_alpha, targets=start.lora_targets
         )
-    encoder = Encoder(tokenizer, chat=args.apply_chat_template)
-    prompter = Prompter(corpus, start.setting)
+    arguments = _template_arguments(args)
+    encoder = Encoder(tokenizer, chat=args.apply_chat_template, arguments=arguments)
+    prompter = Prompter(corpus, start.setting, form=encoder.form)
+    encoder.check(prompter(corpus.split("train")[0], corpus.annotator_ids[0]))
     train, validation = _datasets(start, args, corpus, prompter, encoder, targets, longest(model))
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
@@ -253,6 +256,18 @@ def _check_output(output: Path, resume: bool | str | None) -> None:
         ) from error
 
 
+def _template_arguments(args: PackedConfig) -> dict[str, Any]:
+    try:
+        arguments = json.loads(args.chat_template_args or "{}")
+    except ValueError as error:
+        raise CapoBenchError(f"--chat_template_args is no JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise CapoBenchError("--chat_template_args must be a JSON object")
+    if args.enable_thinking is not None:
+        arguments["enable_thinking"] = args.enable_thinking
+    return arguments
+
+
 def _prompt_hash(corpus: Corpus, prompter: Prompter, encoder: Encoder) -> str:
     return prompt_hash(
         encoder.text(prompter(item, annotator))
@@ -306,6 +321,7 @@ def _save(
         settings={**asdict(start), **changed},
         command=f"capo-bench train {shlex.join(argv)}",
         chat=args.apply_chat_template,
+        template_arguments=_template_arguments(args),
         setting=start.setting,
         corpus=start.corpus,
         reading=reading,

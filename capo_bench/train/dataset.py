@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from jinja2 import TemplateError
+
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts.responses import render_target
+from capo_bench.prompts.contexts import context, template_of, thinks
+from capo_bench.prompts.prompter import Form
+from capo_bench.prompts.responses import CUE, render_target
 from capo_bench.train.packing import Path, Tokens, common_prefix
 
 Prompt = Callable[[Item, str], str]
@@ -27,12 +31,18 @@ class Encoder:
     Args:
         tokenizer: A tokenizer of transformers.
         chat: Wrap prompts in the tokenizer's chat template (lm-eval's `--apply_chat_template`).
+        arguments: For the template (lm-eval's `chat_template_args`).
+
+    Attributes:
+        form: How the evaluation will ask a model that is trained so, see `Prompter`.
 
     Raises:
         CapoBenchError: If there is no end token, or no chat template where one is asked for.
     """
 
-    def __init__(self, tokenizer: Any, *, chat: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, *, chat: bool = False, arguments: Mapping[str, Any] | None = None
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise CapoBenchError(
                 "the tokenizer has no end token, so that a response would never end; set `eos_token`"
@@ -41,38 +51,67 @@ class Encoder:
             raise CapoBenchError(
                 "the tokenizer has no chat template; train without --apply_chat_template"
             )
+        arguments = arguments or {}
         self._tokenizer = tokenizer
-        self._chat = chat
-        self._line_break: list[int] = tokenizer("\n", add_special_tokens=False).input_ids
+        self._template = template_of(tokenizer, arguments) if chat else None
+        self.form: Form = "chat" if chat and thinks(arguments) else "cue"
+        # What stands before a response decides how its first token is cut.
+        try:
+            self._before = self.text("?") if chat else "\n"
+        except (ValueError, TemplateError) as error:
+            raise CapoBenchError(
+                f"the chat template cannot begin an answer ({str(error).splitlines()[0]}); train "
+                "without --apply_chat_template"
+            ) from error
+        self._before_ids: list[int] = tokenizer(self._before, add_special_tokens=False).input_ids
 
     def text(self, prompt: str) -> str:
-        """The text that a model reads as a prompt."""
-        if not self._chat:
-            return prompt
-        message = [{"role": "user", "content": prompt}]
-        text: str = self._tokenizer.apply_chat_template(
-            message, tokenize=False, add_generation_prompt=True
-        )
-        return text
+        """The text that a model reads before its response, without the start of the response."""
+        return self._evaluated(prompt).removesuffix(self._cue or "")
 
     def context(self, prompt: str) -> Tokens:
         """The ids of a prompt, with the special tokens that the tokenizer adds unless it has them."""
-        text = self.text(prompt)
-        bos = self._tokenizer.bos_token
-        kwargs = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
-        return tuple(self._tokenizer(text, **kwargs).input_ids)
+        return self._ids(self.text(prompt))
 
     def response(self, text: str) -> Tokens:
         """The ids of a response and the end token.
 
-        A response begins a line. Tokenizers that put a blank before every text (sentencepiece) must
-        not do so here, hence it is encoded after a line break.
+        Tokenizers that put a blank before every text (sentencepiece) must not do so here, hence it
+        is encoded after what stands before it.
         """
-        ids = self._tokenizer("\n" + text, add_special_tokens=False).input_ids
-        size = len(self._line_break)
-        if ids[:size] != self._line_break:
+        ids = self._tokenizer(self._before + text, add_special_tokens=False).input_ids
+        size = len(self._before_ids)
+        if ids[:size] != self._before_ids:
             ids, size = self._tokenizer(text, add_special_tokens=False).input_ids, 0
         return (*ids[size:], self._tokenizer.eos_token_id)
+
+    def check(self, prompt: str) -> None:
+        """Compares what is trained on with what an evaluation will ask.
+
+        Raises:
+            CapoBenchError: If their token ids differ.
+        """
+        asked = self._ids(self._evaluated(prompt))
+        trained = (*self.context(prompt), *self.response(f"{CUE} a"))
+        if trained[: len(asked)] != asked:
+            shared = common_prefix(asked, trained)
+            raise CapoBenchError(
+                "this tokenizer cuts a response otherwise where it is trained than where it is asked "
+                f"for, after {self._tokenizer.decode(asked[:shared])[-40:]!r}; train "
+                f"{'without' if self._template else 'with'} --apply_chat_template"
+            )
+
+    @property
+    def _cue(self) -> str | None:
+        return CUE if self.form == "cue" else None
+
+    def _evaluated(self, prompt: str) -> str:
+        return str(context(prompt, self._cue, self._template))
+
+    def _ids(self, text: str) -> Tokens:
+        bos = self._tokenizer.bos_token
+        kwargs = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        return tuple(self._tokenizer(text, **kwargs).input_ids)
 
 
 @dataclass(frozen=True)

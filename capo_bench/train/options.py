@@ -106,6 +106,13 @@ class PackedOptions:
         default=False,
         metadata={"help": "Wrap prompts in the chat template, as lm-eval's flag of this name."},
     )
+    enable_thinking: bool | None = field(
+        default=None, metadata={"help": "For the template, as lm-eval's model argument."}
+    )
+    chat_template_args: str | None = field(
+        default=None,
+        metadata={"help": "JSON of more arguments for the template, as lm-eval's of this name."},
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
     save_total_limit: int | None = field(

@@ -7,7 +7,9 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
+from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness.paths import tasks_path
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.prompts.responses import render_target
 from capo_bench.train.dataset import Encoder, Options, balanced
@@ -231,6 +233,72 @@ def test_token_ids_are_those_of_lm_eval(tmp_path, chat):
     text = harness.apply_chat_template([{"role": "user", "content": prompt}])
     ids, _ = harness.tok_batch_encode([text])
     assert list(Encoder(harness.tokenizer, chat=True).context(prompt)) == ids[0].tolist()
+
+
+THINKING = (
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% if enable_thinking is false %}<think></think>"
+    "{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "opening"),
+    [
+        ({}, "<assistant><think></think>Label:"),
+        ({"enable_thinking": False}, "<assistant><think></think>Label:"),
+        # Who thinks begins its own message.
+        ({"enable_thinking": True}, "<assistant>"),
+    ],
+)
+def test_a_context_is_that_of_the_evaluation_under_a_template_for_thoughts(
+    tmp_path, arguments, opening
+):
+    from lm_eval.models.huggingface import HFLM
+
+    tiny.folder(tmp_path)
+    harness = HFLM(
+        pretrained=str(tmp_path),
+        device="cpu",
+        chat_template_args=dict(arguments),
+        think_end_token="</think>",
+    )
+    harness.tokenizer.chat_template = THINKING
+    (sent,) = sent_contexts("mini-nli", harness, arguments)
+    assert sent.endswith(opening)
+    ours = Encoder(harness.tokenizer, chat=True, arguments=arguments)
+    toy = load("mini-nli")
+    prompt = Prompter(toy, "tag", form=ours.form)(toy.split("test")[0], "Ann1")
+    ours.check(prompt)
+    asked = harness.tok_batch_encode([sent])[0][0].tolist()
+    trained = [*ours.context(prompt), *ours.response("Label: neutral")]
+    assert trained[: len(asked)] == asked
+
+
+def sent_contexts(corpus, harness, arguments):
+    """What goes out for the first annotator of the first test item."""
+    from lm_eval.tasks import TaskManager
+
+    name = f"capo_{corpus.replace('-', '_')}_tag"
+    manager = TaskManager(
+        include_path=str(tasks_path()), include_defaults=False, metadata=dict(arguments)
+    )
+    task = manager.load([name])["tasks"][name]
+    task.build_all_requests(
+        limit=1, apply_chat_template=True, chat_template=harness.apply_chat_template
+    )
+    return [task.instances[0].args[0]]
+
+
+def test_a_tokenizer_that_cuts_the_response_otherwise_is_refused():
+    """With a template that ends in a letter, its last letter and the cue's first are one token."""
+    vocabulary = {"<eos>": 0, "x": 1, "L": 2, "xL": 3, "a": 4, "b": 5, "e": 6, "l": 7, ":": 8}
+    core = Tokenizer(BPE(vocab={**vocabulary, " ": 9, "?": 10, "\n": 11}, merges=[("x", "L")]))
+    merging = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
+    merging.chat_template = "{% for m in messages %}{{ m.content }}x{% endfor %}"
+    with pytest.raises(CapoBenchError, match="cuts a response otherwise"):
+        Encoder(merging, chat=True).check("a")
 
 
 def test_segments_and_the_joint_text_have_the_same_ids(tokenizer, encoder):
