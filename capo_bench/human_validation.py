@@ -33,6 +33,7 @@ from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Cells
 from capo_bench.prompts.prompter import earlier_responses, render_input
 from capo_bench.prompts.responses import render_target
+from capo_bench.render.estimates import estimate_json
 from capo_bench.stats.resampling import Estimate, Undefined, estimate, item_means
 
 SHEET, KEY, TASKS, INTERFACE = "sheet.csv", "key.json", "label-studio.json", "label-studio.xml"
@@ -143,10 +144,7 @@ class Agreement:
         """Plain data; an undefined share has the key `undefined` with the reason."""
         return {
             **asdict(self),
-            "shares": {
-                name: {"undefined": found.reason} if isinstance(found, Undefined) else asdict(found)
-                for name, found in self.shares.items()
-            },
+            "shares": {name: estimate_json(found) for name, found in self.shares.items()},
             "kappas": [
                 {"raters": pair, **{k: v if np.isfinite(v) else None for k, v in values.items()}}
                 for pair, values in self.kappas.items()

@@ -22,17 +22,16 @@ from capo_bench.experiments.designs import Design, asking_only
 from capo_bench.experiments.runs import Experiment
 from capo_bench.files import validated, write_text
 from capo_bench.harness.paths import tasks_path
-from capo_bench.leaderboard.board_tables import estimate_json
 from capo_bench.leaderboard.contrasts import SHOWN
 from capo_bench.leaderboard.submission import Line, Text, read_yaml
 from capo_bench.metrics.cells import Prediction
+from capo_bench.render.estimates import estimate_cell, estimate_json
 from capo_bench.render.html import escape_markdown
 from capo_bench.scoring.cache import measured
 from capo_bench.scoring.controls import HUMAN, control_predictions
-from capo_bench.scoring.options import Options
+from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.predictions import human_predictions, read_predictions, write_predictions
 from capo_bench.scoring.scorer import Scorer, Scores
-from capo_bench.stats.resampling import Estimate, Undefined
 
 STUDY, PREDICTIONS = "study.yaml", "predictions"
 REFERENCES = (HUMAN, "swapped", "constant", "random-train")
@@ -51,7 +50,13 @@ class RowSpec(BaseModel):
     predictions: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9._-]+\.jsonl$", description=f"A file in {PREDICTIONS}/.")
     ]
-    corpus: Annotated[Line, Field(description="A corpus's name, or a .jsonl file of the folder.")]
+    corpus: Annotated[
+        Line,
+        Field(
+            pattern=r"^[A-Za-z0-9._-]+$",
+            description="A corpus's name, or a .jsonl file of the folder.",
+        ),
+    ]
     split: Annotated[Line, Field(description="The split that was answered.")]
     annotators: Annotated[list[Line], Field(description="Targets scored; none: all of them.")] = []
     curve: Annotated[str, Field(description="Line of the figure that it belongs to.")] = ""
@@ -256,7 +261,7 @@ def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
     ]
     for row in rows:
         name = escape_markdown(row.name)
-        cells = [_cell(row.scores.estimates[metric]) for metric in SHOWN]
+        cells = [estimate_cell(row.scores.estimates[metric]) for metric in SHOWN]
         seconds = row.spec.seconds if row.spec else {}
         times = [
             f"{seconds[kind]:.0f}" if kind in seconds else "" for kind in ("train", "evaluate")
@@ -266,26 +271,18 @@ def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(found: Estimate | Undefined) -> str:
-    if isinstance(found, Undefined):
-        return "–"
-    text = f"{found.value:.3f} [{found.low:.2f}, {found.high:.2f}]"
-    return text.replace("-", "−")
-
-
 def _row_json(row: Scored) -> dict[str, Any]:
     return {
         "name": row.name,
         "kind": row.kind,
         "items": row.scores.n_items,
         "responses": row.scores.n_responses,
-        "metrics": {name: estimate_json(one) for name, one in row.scores.estimates.items()},
+        "metrics": {name: estimate_json(one, 4) for name, one in row.scores.estimates.items()},
     }
 
 
 def _options(folder: Path, corpus: str, split: str, bertscore: str) -> Options:
-    place = str(folder / Path(corpus).name) if corpus.endswith(".jsonl") else corpus
-    return Options(place, split=split, bertscore=bertscore)
+    return Options(beside(folder, corpus), split=split, bertscore=bertscore)
 
 
 @cache

@@ -35,7 +35,7 @@ from capo_bench.metrics.registry import Metric, metrics_of
 from capo_bench.report.build import HEADLINE, Finding, judge
 from capo_bench.scoring.cache import Measurements, Runs, Track, key, measured, remembered
 from capo_bench.scoring.controls import HUMAN, control_predictions
-from capo_bench.scoring.options import Options
+from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.ranking import standings
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -78,10 +78,8 @@ class BoardSpec(BaseModel):
         Args:
             folder: The board's folder.
         """
-        file = self.corpus.endswith(".jsonl")
-        corpus = str(folder / self.corpus) if file else self.corpus
         return Options(
-            corpus,
+            beside(folder, self.corpus),
             splits=self.splits,
             split=self.split,
             valid_only=self.valid_only,

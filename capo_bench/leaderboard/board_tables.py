@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from capo_bench.leaderboard.board import Board, Entry
+from capo_bench.render.estimates import estimate_json, rounded
 from capo_bench.render.html import decimal, escape_markdown, interval, number
 from capo_bench.report.build import HEADLINE
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -173,22 +174,9 @@ def _runs(entry: Entry, metric: str, digits: int) -> dict[str, Any]:
         return {}
     found = spread(entry, metric)
     return {
-        "runs": [_rounded(value, digits) for value in values],
-        "sd": found and _rounded(found[2], digits),
+        "runs": [rounded(value, digits) for value in values],
+        "sd": found and rounded(found[2], digits),
     }
-
-
-def estimate_json(found: Estimate | Undefined, digits: int = 4) -> dict[str, Any]:
-    """An estimate as plain data, rounded; an undefined one has the key `undefined`: the reason."""
-    if isinstance(found, Undefined):
-        return {"undefined": found.reason}
-    parts = ("value", "stderr", "low", "high")
-    return {part: _rounded(getattr(found, part), digits) for part in parts}
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    # Minus zero becomes zero: which of the two it is hangs on the machine.
-    return round(value, digits) + 0.0 if isfinite(value) else None
 
 
 def _three(found: Estimate | Undefined | None) -> list[str | None]:

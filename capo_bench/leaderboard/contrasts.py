@@ -15,6 +15,7 @@ from pathlib import Path
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.board import BOARD, Board
+from capo_bench.render.estimates import estimate_cell
 from capo_bench.render.html import escape_markdown
 from capo_bench.stats.comparing import holm
 from capo_bench.stats.ranking import Contender, pairwise_p
@@ -135,11 +136,7 @@ def markdown(board: Board, found: Sequence[Contrast]) -> str:
 def _cell(one: Contrast | None) -> str:
     if one is None:
         return "not defined"
-    value = f"{one.difference.value:+.3f}".replace("-", "−")
-    if one.p_holm < 1 - LEVEL:
-        value = f"**{value}**"
-    interval = f"[{one.difference.low:.2f}, {one.difference.high:.2f}]".replace("-", "−")
-    return f"{value} {interval}"
+    return estimate_cell(one.difference, signed=True, bold=one.p_holm < 1 - LEVEL)
 
 
 def _contrast(ours: str, theirs: str, metric: str, pair: tuple[Contender, Contender]) -> Contrast:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
 from capo_bench.metrics.style import FUNCTION_WORDS, words
 from capo_bench.prompts.responses import render_target
+from capo_bench.render.estimates import estimate_json
 from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.scorer import Scorer, Scores
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -104,9 +105,7 @@ class ControlRow:
 
     def as_json(self) -> dict[str, Any]:
         """As `Scores.as_json`, and `below_human`."""
-        below = self.below_human
-        gap = {"undefined": below.reason} if isinstance(below, Undefined) else asdict(below)
-        return {**self.scores.as_json(), "below_human": gap}
+        return {**self.scores.as_json(), "below_human": estimate_json(self.below_human)}
 
 
 def score_controls(

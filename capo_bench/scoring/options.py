@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 from capo_bench.corpus.load import Splits, load
@@ -74,6 +75,11 @@ class Options:
 
 ANSWERED = ("corpus", "data", "splits", "split", "valid_only", "min_responses")
 """The options that say what is answered, and not how."""
+
+
+def beside(folder: Path, corpus: str) -> str:
+    """The corpus that a YAML file in a folder names: by name, or a `.jsonl` file that lies there."""
+    return str(folder / corpus) if corpus.endswith(".jsonl") else corpus
 
 
 @lru_cache(maxsize=4)

@@ -7,7 +7,7 @@ the references' encodings), so that many sets of predictions share it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ from capo_bench.metrics.labels import label_agreement, labels_agree
 from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
 from capo_bench.metrics.soft import lewidi_distances
 from capo_bench.metrics.text import content_metrics, rouge_l
+from capo_bench.render.estimates import estimate_json
 from capo_bench.stats.resampling import (
     Estimate,
     Measured,
@@ -74,10 +75,7 @@ class Scores:
             "signature": self.signature,
             "n_items": self.n_items,
             "n_responses": self.n_responses,
-            "metrics": {
-                name: {"undefined": found.reason} if isinstance(found, Undefined) else asdict(found)
-                for name, found in self.estimates.items()
-            },
+            "metrics": {name: estimate_json(found) for name, found in self.estimates.items()},
         }
 
 
