@@ -1,4 +1,4 @@
-"""Files: one gate for what comes in, one writer for what goes out, the cache folder.
+"""Files: one gate for what comes in, one writer for what goes out.
 
 In: `opened` follows no link, waits for no pipe and bounds the size; what was opened is what is
 checked, so that nobody can swap it in between. On it stand text, JSON and YAML, each refused in one
@@ -301,18 +301,23 @@ def write_json_lines(path: Path, values: list[Any]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keeps every other process that asks for the same out of a folder; the folder is made.
 
     The lock ends with the process, however that ends.
 
+    Args:
+        folder: The folder.
+        wait: Wait until another process has left.
+
     Raises:
-        CapoBenchError: If another process has it, or the folder cannot be written.
+        CapoBenchError: If another process has it and `wait` is not set, or the folder cannot be
+            written.
     """
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise CapoBenchError(
             "is being written by another process; wait for it, or choose another folder",
@@ -402,8 +407,3 @@ def validated_line(adapter: TypeAdapter[T], path: Path, number: int, value: Any)
     """
     advice = "the format is printed by `capo-bench data schema`"
     return validated(adapter, value, advice, file=path, line=number)
-
-
-def cache_folder() -> Path:
-    """The local cache: `$XDG_CACHE_HOME/capo-bench`, by default `~/.cache/capo-bench`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capo-bench"

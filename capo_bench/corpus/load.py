@@ -25,11 +25,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from capo_bench.caches import cache_folder, kept_folder
 from capo_bench.corpus.model import SPLITS, Corpus
 from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder, write_json_lines
+from capo_bench.files import write_json_lines
 
 DATA_VARIABLE = "CAPO_BENCH_DATA"
 Splits = Literal["capo", "native"]
@@ -237,13 +238,16 @@ def _find(spec: str, path: Path | None) -> Path:
         tried.append(f"{what}: not in {folder}" if folder else f"{what} is not set")
     if spec != "nli":
         return _missing(spec, "; ".join([*tried, "hub: not published there"]))
-    try:
-        rows = varierr.read_hub()
-    except OSError as error:
-        return _missing(spec, "; ".join([*tried, f"hub: {_short(error)}"]))
-    kept = cache_folder() / _SOURCES[spec].files[0]
-    write_json_lines(kept, rows)
-    return kept
+
+    def download(folder: Path) -> None:
+        try:
+            rows = varierr.read_hub()
+        except OSError as error:
+            _missing(spec, "; ".join([*tried, f"hub: {_short(error)}"]))
+        write_json_lines(folder / _SOURCES[spec].files[0], rows)
+
+    kept = cache_folder() / "downloads" / "varierr"
+    return kept_folder(kept, varierr.CONTENT_SHA256, download) / _SOURCES[spec].files[0]
 
 
 def _found_in(folder: Path, spec: str) -> Path | None:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
-from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder, read_json, write_bytes, write_text
+from capo_bench.caches import cache_folder, keep, kept
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.registry import bounds, metrics_of
 from capo_bench.scoring.scorer import Scorer, Scores, conclude
@@ -26,7 +25,7 @@ from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined
 Runs = Sequence[Sequence[Prediction]]
 Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
-_FORMAT = 3  # of the files; raised whenever they mean something else
+_FORMAT = 4  # of the files; raised whenever they mean something else
 _NUMBERS = ("value", "noise", "unseen", "slack")
 
 
@@ -75,8 +74,7 @@ def measured(scorer: Scorer, *rows: Runs, track: Track = iter) -> list[Measureme
         track: Wraps the rows that are about to be scored, to show progress.
 
     Raises:
-        CapoBenchError: As `capo_bench.metrics.cells.join` does, if a kept file is damaged, or a
-            result cannot be kept.
+        CapoBenchError: As `capo_bench.metrics.cells.join` does, or if a result cannot be kept.
     """
     known = [_load(scorer, runs) for runs in rows]
     missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
@@ -85,39 +83,31 @@ def measured(scorer: Scorer, *rows: Runs, track: Track = iter) -> list[Measureme
 
 
 def _load(scorer: Scorer, runs: Runs) -> Measurements | None:
-    """What was kept of these runs, or `None`.
-
-    Raises:
-        CapoBenchError: If the file is damaged.
-    """
-    file = _file(key(scorer, runs))
-    if not file.exists():
+    """What was kept of these runs and is still whole, or `None`."""
+    name = key(scorer, runs)
+    content = kept(_file(name), name)
+    if content is None:
         return None
-    try:
-        with safe_open(file, framework="numpy") as kept:
-            meta = json.loads(kept.metadata()["measurements"])
-            contenders = {
-                name: Contender(
-                    Resampled(
-                        draws=kept.get_tensor(f"{name}.draws"),
-                        without=kept.get_tensor(f"{name}.without"),
-                        bounds=bounds(name, scorer.corpus),
-                        slack=tuple(one.pop("slack")),
-                        **one,
-                    ),
-                    tuple(runs),
-                )
-                for name, (one, runs) in meta.pop("contenders").items()
-            }
-        estimates = {
-            name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
-            for name, found in meta.pop("metrics").items()
-        }
-        return Measurements(Scores(estimates, **meta), contenders)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CapoBenchError(
-            f"{file} cannot be read ({error}); delete it, it is a cache"
-        ) from error
+    tensors = load_tensors(content)
+    meta = json.loads(tensors["measurements"].tobytes())
+    contenders = {
+        name: Contender(
+            Resampled(
+                draws=tensors[f"{name}.draws"],
+                without=tensors[f"{name}.without"],
+                bounds=bounds(name, scorer.corpus),
+                slack=tuple(one.pop("slack")),
+                **one,
+            ),
+            tuple(runs),
+        )
+        for name, (one, runs) in meta.pop("contenders").items()
+    }
+    estimates = {
+        name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
+        for name, found in meta.pop("metrics").items()
+    }
+    return Measurements(Scores(estimates, **meta), contenders)
 
 
 def _measure(scorer: Scorer, runs: Runs) -> Measurements:
@@ -139,7 +129,7 @@ def _measure(scorer: Scorer, runs: Runs) -> Measurements:
         )
     scores = Scores(estimates, len(cells[0].items), len(cells[0]), scorer.signature)
     measurements = Measurements(scores, contenders)
-    _keep(_file(key(scorer, runs)), measurements)
+    _keep(key(scorer, runs), measurements)
     return measurements
 
 
@@ -151,12 +141,14 @@ def remembered(name: str, make: Callable[[], list[str]]) -> list[str]:
         make: Makes them.
 
     Raises:
-        CapoBenchError: If the file is damaged or cannot be written.
+        CapoBenchError: If the file cannot be written.
     """
     file = cache_folder() / "scores" / f"{name}.json"
-    if not file.exists():
-        write_text(file, json.dumps(make()))
-    return list(map(str, read_json(file)))
+    content = kept(file, name)
+    if content is None:
+        content = json.dumps(make()).encode()
+        keep(file, name, content)
+    return list(map(str, json.loads(content)))
 
 
 @cache
@@ -192,7 +184,7 @@ def _file(name: str) -> Path:
     return cache_folder() / "scores" / f"{name}.safetensors"
 
 
-def _keep(file: Path, measurements: Measurements) -> None:
+def _keep(name: str, measurements: Measurements) -> None:
     contenders = measurements.contenders
     meta: dict[str, Any] = {
         **measurements.scores.as_json(),
@@ -206,4 +198,5 @@ def _keep(file: Path, measurements: Measurements) -> None:
         for name, one in contenders.items()
         for part in ("draws", "without")
     }
-    write_bytes(file, save(tensors, metadata={"measurements": json.dumps(meta)}))
+    tensors["measurements"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    keep(_file(name), name, save(tensors))

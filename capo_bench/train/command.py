@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,10 +17,11 @@ import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from capo_bench.caches import cache_folder
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder
+from capo_bench.files import locked, read_text, write_text
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
@@ -126,10 +128,9 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
 def _from_yaml(file: Path) -> list[str]:
     """The options of a YAML file as command-line arguments, so that both are read alike."""
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = " ".join(str(error).split())
-        raise CapoBenchError(f"--config {file} cannot be read: {what}") from error
+        values = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
+        raise CapoBenchError(" ".join(str(error).split()), file=file) from error
     if not isinstance(values, dict):
         raise CapoBenchError(f"--config {file} must hold `option: value` lines")
     arguments: list[str] = []
@@ -141,6 +142,15 @@ def _from_yaml(file: Path) -> list[str]:
 
 
 def _train(
+    argv: Sequence[str], start: RunConfig, args: PackedConfig, corpus: Corpus, targets: list[str]
+) -> None:
+    # Of several processes of one run the first speaks for all.
+    alone = locked(Path(args.output_dir)) if args.process_index == 0 else nullcontext()
+    with alone:
+        _train_alone(argv, start, args, corpus, targets)
+
+
+def _train_alone(
     argv: Sequence[str], start: RunConfig, args: PackedConfig, corpus: Corpus, targets: list[str]
 ) -> None:
     method = argv[0]
@@ -245,15 +255,6 @@ def _check_output(output: Path, resume: bool | str | None) -> None:
             f"{output} holds the checkpoints of a run; add --resume_from_checkpoint true to go on "
             "with it, or choose another folder"
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CapoBenchError(
-            f"{output} cannot be written: {error.strerror}; choose another --output folder"
-        ) from error
 
 
 def _template_arguments(args: PackedConfig) -> dict[str, Any]:
@@ -326,7 +327,7 @@ def _save(
         corpus=start.corpus,
         reading=reading,
     )
-    (Path(args.output_dir) / CARD_FILE).write_text(render(card), encoding="utf-8")
+    write_text(Path(args.output_dir) / CARD_FILE, render(card))
     _say(args, f"saved in {args.output_dir}")
 
 

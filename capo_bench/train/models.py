@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from capo_bench.caches import cache_folder, kept_folder
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder
 
 ADAPTER_FILE = "adapter_config.json"
 
@@ -131,29 +132,28 @@ def _converted(gguf: Path) -> Path:
     with gguf.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
     folder = cache_folder() / "models" / f"{gguf.stem}-{digest}"
-    if (folder / "config.json").is_file():
-        return folder
+    return kept_folder(folder, digest, lambda made: _convert(gguf, made))
+
+
+def _convert(gguf: Path, folder: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise CapoBenchError(f"{gguf} cannot be converted: {_first_line(error)}") from error
+        raise CapoBenchError(f"cannot be converted: {_first_line(error)}", file=gguf) from error
     # The weights are plain floats now, but the model still refuses to be saved as a quantised one.
     model.is_quantized = False
     model.hf_quantizer = None
     for flag in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, flag):
             delattr(model.config, flag)
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        partial.replace(folder)
-    except OSError as error:
-        raise CapoBenchError(f"{folder} cannot be written: {error}") from error
-    return folder
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # a full disk is an error of its own there
+        raise OSError(_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:

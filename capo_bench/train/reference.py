@@ -9,13 +9,12 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from capo_bench.caches import keep, kept
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_bytes
 from capo_bench.train.dataset import Group
 
 _CHUNK = 64  # groups a file; an interrupted pass resumes at the last whole file
@@ -59,7 +58,7 @@ def with_reference(
         The same groups, in order.
 
     Raises:
-        CapoBenchError: If the folder cannot be written or a file in it is damaged.
+        CapoBenchError: If the folder cannot be written, or does not hold what another process made.
     """
     chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
     files = [folder / f"{_key(model, chunk)}.safetensors" for chunk in chunks]
@@ -68,18 +67,18 @@ def with_reference(
         total=len(groups), desc="Reference", unit="group", disable=rank > 0, leave=False
     ) as bar:
         for index, (file, chunk) in enumerate(zip(files, chunks, strict=True)):
-            if index % world == rank and not file.exists():
-                values = []
+            if index % world == rank and kept(file, _key(model, chunk)) is None:
+                parts = []
                 for group in chunk:
-                    values.append(score([group]).cpu())
+                    parts.append(score([group]).cpu())
                     bar.update(world)
-                _save(file, torch.cat(values))
+                keep(file, _key(model, chunk), save({"logprobs": torch.cat(parts)}))
     wait()
     found: list[Group] = []
     for file, chunk in zip(files, chunks, strict=True):
-        kept = iter(_load(file, sum(len(group.paths) for group in chunk)).tolist())
+        values = iter(_load(file, _key(model, chunk)).tolist())
         for group in chunk:
-            found.append(replace(group, reference=tuple(islice(kept, len(group.paths)))))
+            found.append(replace(group, reference=tuple(islice(values, len(group.paths)))))
     return found
 
 
@@ -88,20 +87,10 @@ def _key(model: str, groups: Sequence[Group]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _load(file: Path, size: int) -> Tensor:
-    try:
-        values = load_file(file)["logprobs"]
-    except (OSError, SafetensorError, KeyError) as error:
+def _load(file: Path, key: str) -> Tensor:
+    content = kept(file, key)
+    if content is None:
         raise CapoBenchError(
-            f"{file} cannot be read ({error}); delete it if it is damaged, and keep the cache where "
-            "all processes see it"
-        ) from error
-    if values.shape != (size,):
-        raise CapoBenchError(
-            f"{file} holds {tuple(values.shape)} values, expected {size}; delete it and start again"
+            "is not there or was damaged; keep the cache where all processes see it", file=file
         )
-    return values
-
-
-def _save(file: Path, values: Tensor) -> None:
-    write_bytes(file, save({"logprobs": values}))
+    return load(content)["logprobs"]

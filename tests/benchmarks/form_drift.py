@@ -26,9 +26,9 @@ os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
 import torch
 from transformers import TrainerCallback
 
+from capo_bench.caches import cache_folder
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
-from capo_bench.files import cache_folder
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.prompts.responses import CUE, parse
 from capo_bench.train.capo_config import CapoConfig

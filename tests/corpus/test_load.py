@@ -8,10 +8,10 @@ from typing import Any
 import datasets
 import pytest
 
+from capo_bench.caches import cache_folder
 from capo_bench.corpus.load import load
 from capo_bench.corpus.readers import jsonl, varierr
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import cache_folder
 
 from .build import corpus_of, nli_record, pair, par_record, varierr_row, write_lewidi, write_lines
 
@@ -138,7 +138,7 @@ def test_hub_copy_is_checked_and_kept(
     monkeypatch.setattr(datasets, "load_dataset", hub)
     with pytest.raises(CapoBenchError, match="is not the VariErr-NLI of this benchmark"):
         load("nli")
-    assert not no_data.exists()
+    assert not list(no_data.rglob("*.json"))
 
     local = varierr.read_varierr(write_lines(tmp_path / "v.json", rows))
     monkeypatch.setattr(varierr, "CONTENT_SHA256", varierr.content_sha256(local))

@@ -318,8 +318,8 @@ BAD = {
     "unknown annotator": ({"target": "Bob"}, "no annotator 'Bob'; it has A0, A1, A2"),
     "unknown option": ({"betta": 1}, "--betta"),
     "unknown layers": ({"lora_rank": 2, "lora_targets": "nolayer"}, "LoRA cannot be applied"),
-    "bad yaml": ({"config": "/nowhere.yaml"}, "--config /nowhere.yaml cannot be read"),
-    "output is a file": ({"output": "/dev/null"}, "/dev/null cannot be written"),
+    "bad yaml": ({"config": "/nowhere.yaml"}, "/nowhere.yaml: cannot be read"),
+    "output is a file": ({"output": "/dev/null"}, "/dev/null: cannot be written"),
     "bad value": ({"max_length": "many"}, "max_length.*: invalid int value: 'many'"),
 }
 
@@ -352,3 +352,18 @@ def test_no_tokenizer_and_no_explanations(source, toy, tmp_path):
     save_file({"x": torch.zeros(1)}, broken / "unrelated.safetensors")
     with pytest.raises(CapoBenchError, match=r"the model .*broken cannot be loaded"):
         run(["sft", *options(broken, toy, tmp_path / "c")])
+
+
+def test_two_trainings_do_not_share_a_folder(source, toy, tmp_path):
+    holds = (
+        "import sys, time, pathlib\n"
+        "from capo_bench.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n"
+        "    print('ready', flush=True); time.sleep(60)\n"
+    )
+    arguments = [sys.executable, "-c", holds, str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(CapoBenchError, match="is being written by another process"):
+            run(["sft", *options(source, toy, tmp_path / "out", max_steps=1)])
+        other.kill()
