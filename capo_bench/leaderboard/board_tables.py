@@ -23,12 +23,14 @@ from capo_bench.report.build import HEADLINE
 from capo_bench.stats.resampling import Estimate, Undefined
 
 COLUMNS = {
-    "label_accuracy": "label",
+    "label_skill": "label skill",
+    "label_accuracy": "label accuracy",
+    "attribution_probability": "P(target)",
+    "attribution_at_1": "attribution @1",
+    "explanation_consistency": "consistency",
+    "indistinguishability": "indistinguishable",
     "item_relevance": "relevance",
     "bertscore_f1": "BERTScore F1",
-    "attribution_at_1": "attribution @1",
-    "attribution_at_3": "attribution @3",
-    "explanation_consistency": "consistency",
     "invalid_rate": "invalid",
     "irrelevance_excess": "off item",
     "copy_excess": "copied",

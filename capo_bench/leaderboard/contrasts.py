@@ -23,12 +23,15 @@ from capo_bench.stats.resampling import LEVEL, Estimate
 
 SHOWN: Mapping[str, str] = {
     "faithful_rate": "faithful rate",
+    "label_skill": "label skill",
     "label_accuracy": "label accuracy",
-    "bertscore_f1": "BERTScore F1",
-    "item_relevance": "relevance",
+    "attribution_probability": "P(target)",
     "attribution_at_1": "attribution @1",
     "attribution_at_10": "attribution @10",
     "explanation_consistency": "consistency",
+    "indistinguishability": "indistinguishable",
+    "bertscore_f1": "BERTScore F1",
+    "item_relevance": "relevance",
     "invalid_rate": "invalid",
     "copy_excess": "copied",
     "ngram_excess": "phrase",

@@ -17,7 +17,7 @@ from capo_bench.metrics.registry import Metric
 from capo_bench.render import html as pages
 from capo_bench.render.html import drawn
 from capo_bench.render.map import Map, Point, draw_map
-from capo_bench.report.build import CONTENT, HEADLINE, IDENTITY
+from capo_bench.report.build import HEADLINE, IDENTITY, LABEL
 from capo_bench.stats.resampling import Estimate, Undefined
 
 Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
@@ -26,8 +26,10 @@ _LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
 _DIGITS = 6  # so that rounding them to the three that are shown is rounding once
 _LABEL = 26  # characters of a name on the map
 _GROUPS = (
-    ("content", ("label_accuracy", "item_relevance", "bertscore_f1")),
-    ("identity", ("attribution_at_1", "attribution_at_3", "explanation_consistency")),
+    ("label", ("label_skill", "label_accuracy")),
+    ("identity", ("attribution_probability", "attribution_at_1", "explanation_consistency")),
+    ("indistinguishable", ("indistinguishability",)),
+    ("content", ("item_relevance", "bertscore_f1")),
     ("guards", ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")),
 )
 
@@ -130,7 +132,7 @@ def _map(board: Board, width: int, height: int) -> Map | None:
     points = []
     for entry in board.entries:
         scores = entry.measurements.scores.estimates
-        x, y = scores[CONTENT], scores[IDENTITY]
+        x, y = scores[LABEL], scores[IDENTITY]
         if isinstance(x, Undefined) or isinstance(y, Undefined):
             continue
         system = entry.kind == "system"

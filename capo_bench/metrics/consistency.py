@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +15,20 @@ from numpy.typing import NDArray
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import habit_names, habits
-from capo_bench.stats.resampling import (
-    Array,
-    Estimate,
-    ItemSums,
-    Measured,
-    Undefined,
-    bootstrap,
-    estimate,
-)
+from capo_bench.stats.resampling import Array, Estimate, Measured, Undefined, estimate, linearised
+
+MIN_RESPONSES = 5
+"""Evaluated responses of an annotator below which they have no distribution to speak of."""
+
+PEERS = 32
+"""Most other annotators that one is held against: in a crowd, a random choice of them."""
+
+PARTS = 10
+"""Parts of the training explanations that are left out in turn."""
 
 _BINS = 8
-_KEPT: dict[bytes, tuple[Array, Array]] = {}
-_MOST_KEPT = 10_000  # some 30 MB; a crowd of fifty takes 2,500 for ten thousand draws
 _CLEARLY = 3  # standard errors by which annotators must differ, for a ratio to their difference
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,14 @@ class HabitBins:
             explanations, each annotator counted equally.
         train: Distribution of each annotator, shape (annotators, F, bins); `nan` for an annotator
             without training explanations.
+        without: Those without each of `PARTS` parts of an annotator's explanations, shape (PARTS,
+            annotators, F, bins): how much hangs on what happened to be in training.
     """
 
     names: tuple[str, ...]
     edges: tuple[Array, ...]
     train: Array
+    without: Array
 
     def place(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> Array:
         """One-hot bins of n texts, shape (n, F, bins)."""
@@ -67,202 +69,199 @@ def fit_habits(corpus: Corpus) -> HabitBins:
     names = habit_names(list(corpus.task.fields))
     present = [values for values in per_annotator if len(values)]
     if not present:
-        return HabitBins(names, (), np.full((len(per_annotator), len(names), _BINS), np.nan))
+        nothing = np.full((PARTS + 1, len(per_annotator), len(names), _BINS), np.nan)
+        return HabitBins(names, (), nothing[0], nothing[1:])
     pooled = np.concatenate(present)
     weights = np.concatenate([np.full(len(values), 1 / len(values)) for values in present])
     edges = tuple(_quantile_edges(pooled[:, j], weights) for j in range(len(names)))
-    train = np.full((len(per_annotator), len(names), _BINS), np.nan)
+    train = np.full((PARTS + 1, len(per_annotator), len(names), _BINS), np.nan)
     for index, values in enumerate(per_annotator):
         if len(values):
-            train[index] = _one_hot(values, edges).mean(axis=0)
-    return HabitBins(names, edges, train)
+            placed = _one_hot(values, edges)
+            train[:, index] = placed.mean(axis=0)
+            part = np.arange(len(values)) % PARTS
+            for left in range(PARTS if len(values) >= PARTS else 0):
+                train[1 + left, index] = placed[part != left].mean(axis=0)
+    return HabitBins(names, edges, train[0], train[1:])
 
 
 @dataclass(frozen=True)
-class HabitDivergence:
-    """How far the model is along from the other annotators to the target, in one habit.
+class StyleContrast:
+    """How much more like the target than like the others the responses are, in one feature of style.
 
     Attributes:
         annotator: Id of the target.
         habit: Name of the feature.
-        own: Distance of the target's evaluated explanations from their training ones, 0..1.
-        others: Mean distance of the other annotators' from them.
-        model: Distance of the model's from them.
-        caught: `(others - model) / (others - own)`, as in `explanation_consistency`: 1, the model has
-            the habit as the target does; 0, as the others do. Undefined where the habit does not tell
-            the target from the others.
+        own: What the target's own evaluated explanations have, -1..1: their mean distance from the
+            other annotators' training explanations, less that from the target's.
+        model: What the responses have.
+        caught: `model / own`, as in `explanation_consistency`: 1, the responses have the habit as the
+            target does; 0, as nobody in particular; below, as somebody else. Undefined where the
+            habit does not tell the target from the others.
     """
 
     annotator: str
     habit: str
     own: float
-    others: float
     model: float
     caught: Estimate | Undefined
 
 
 def explanation_consistency(cells: Cells, bins: HabitBins) -> Measured:
-    """How much of the way from the other annotators to the target the responses have come.
+    """How much more like the target than like the others the responses are written, as people are.
 
     With D(P, Q) the mean over features of the Jensen-Shannon distance (square root of the divergence
-    in bits), G the model's explanations for annotator a, H_a and H_b the human explanations of the
-    same items and T_a the training explanations of a:
+    in bits), G_a the responses for annotator a, H_a a's own explanations of the same items, T_a and
+    T_b the training explanations of a and of the others:
 
-        C = 1 - sum_a (D(G, T_a) - D(H_a, T_a)) / sum_a (mean_b D(H_b, T_a) - D(H_a, T_a))
+        K = sum_a (mean_b D(G_a, T_b) - D(G_a, T_a)) / sum_a (mean_b D(H_a, T_b) - D(H_a, T_a))
 
-    1: as a is to themself; 0: as the other annotators are; below 0: farther than they. All distances
-    compare as many test explanations with the same training ones, so that small samples, which
-    inflate every distance, cancel.
+    1: as the annotators are; 0: as nobody in particular; below 0: as somebody else. What makes the
+    responses unlike all people weighs on both terms and cancels, as does the size of the sample.
+
+    Of more than `PEERS` others a fixed random choice stands for all.
     """
-    known = _known(cells, bins)
-    if len(known) < 2:
-        return Undefined("it takes two annotators with training and evaluated explanations")
-    return _caught(_histograms(cells, bins, known), bins.train, known)
+    found = _contrasts(cells, bins)
+    if isinstance(found, Undefined):
+        return found
+    return _relative(cells, found, slice(None), np.unique(found.annotator))
 
 
-def feature_divergence(cells: Cells, bins: HabitBins) -> list[HabitDivergence]:
-    """Which habits of each annotator the model has caught, and which it has missed.
+def style_contrasts(cells: Cells, bins: HabitBins) -> list[StyleContrast]:
+    """Which habits of each annotator the responses have caught, and which they have missed.
 
     Returns:
         One row for each annotator and habit, by annotator and then from the habit that sets them
         apart most to the one that does so least. Empty where `explanation_consistency` is undefined
         for want of annotators.
     """
-    known = _known(cells, bins)
-    if len(known) < 2:
+    found = _contrasts(cells, bins)
+    if isinstance(found, Undefined):
         return []
-    histograms = _histograms(cells, bins, known)
     rows = []
-    for annotator in known:
+    for annotator in np.unique(found.annotator):
         for feature, name in enumerate(bins.names):
-            # Kept as an axis of length one, so that the mean over features is that feature's.
-            one = slice(feature, feature + 1)
-            part, train = histograms[..., one, :], bins.train[:, one]
-            target = np.array([annotator])
-            own, others, model = _distances(part.sum(axis=0), train, target)
-            caught = _caught(part, train, target)
+            caught = _relative(cells, found, slice(feature, feature + 1), np.array([annotator]))
             rows.append(
-                HabitDivergence(
+                StyleContrast(
                     annotator=cells.corpus.annotator_ids[annotator],
                     habit=name,
-                    own=float(own[0]),
-                    others=float(others[0]),
-                    model=float(model[0]),
+                    own=float(found.human[annotator, feature]),
+                    model=float(found.model[annotator, feature]),
                     caught=caught if isinstance(caught, Undefined) else estimate(caught),
                 )
             )
     order = {annotator: index for index, annotator in enumerate(cells.corpus.annotator_ids)}
-    return sorted(rows, key=lambda row: (order[row.annotator], row.own - row.others))
+    return sorted(rows, key=lambda row: (order[row.annotator], -row.own))
 
 
-def _known(cells: Cells, bins: HabitBins) -> NDArray[np.int64]:
-    """Annotators with training explanations and evaluated ones."""
-    explained = [any(r.explanation for r in references) for references in cells.references]
-    evaluated = np.unique(cells.annotator[np.array(explained, dtype=np.bool_)])
-    return evaluated[np.isfinite(bins.train[evaluated]).all(axis=(1, 2))]
+@dataclass(frozen=True)
+class _Contrasts:
+    """Contrasts of the responses and of the annotators' own explanations, with all cells and without.
+
+    Attributes:
+        cell: Indices of the n cells that are compared.
+        annotator: Their annotators, shape (n,).
+        model: Contrast of each annotator's responses in each feature, shape (annotators, F).
+        human: That of their own explanations.
+        model_change: By how much it changes for the cell's annotator without the cell, shape (n, F).
+        human_change: Likewise for their own explanations.
+        human_noise: Jackknife variance of `human` that comes from the training explanations.
+    """
+
+    cell: NDArray[np.int64]
+    annotator: NDArray[np.int64]
+    model: Array
+    human: Array
+    model_change: Array
+    human_change: Array
+    human_noise: Array
 
 
-def _histograms(cells: Cells, bins: HabitBins, known: NDArray[np.int64]) -> Array:
-    """Of the model's and of the human explanations, shape (items, 2, annotators, F, bins)."""
-    placed = np.stack([bins.place(cells.explanations, cells.inputs), _human(cells, bins)], axis=1)
-    # Without a human explanation there is nothing to compare the model's with.
-    counted = np.isin(cells.annotator, known) & (placed[:, 1].sum(axis=(1, 2)) > 0)
-    sums = np.zeros((len(cells.items), 2, *bins.train.shape))
-    sums[cells.item[counted], :, cells.annotator[counted]] = placed[counted]
-    return sums
+def _contrasts(cells: Cells, bins: HabitBins) -> _Contrasts | Undefined:
+    human = _human(cells, bins)
+    trained: NDArray[np.bool_] = np.asarray(np.isfinite(bins.train).all(axis=(1, 2)))
+    counted = trained[cells.annotator] & (human.sum(axis=(1, 2)) > 0)
+    present = np.bincount(cells.annotator[counted], minlength=len(trained))
+    counted &= present[cells.annotator] >= MIN_RESPONSES
+    known = np.unique(cells.annotator[counted])
+    if trained.sum() < 2 or not len(known):
+        return Undefined(
+            "it takes two annotators with training explanations, one of them with "
+            f"{MIN_RESPONSES} evaluated ones"
+        )
+    cell = np.flatnonzero(counted)
+    annotator = cells.annotator[cell]
+    placed = bins.place(cells.explanations, cells.inputs)
+    shape = len(trained), len(bins.names)
+    model_all, human_all, noise = np.zeros((3, *shape))
+    model_change, human_change = np.zeros((2, len(cell), shape[1]))
+    rng = np.random.default_rng(_SEED)
+    for one in known:
+        others = np.flatnonzero(trained & (np.arange(len(trained)) != one))
+        if len(others) > PEERS:
+            others = np.sort(rng.choice(others, PEERS, replace=False))
+        rows = np.flatnonzero(annotator == one)
+        for whole, change, given in (
+            (model_all, model_change, placed[cell[rows]]),
+            (human_all, human_change, human[cell[rows]]),
+        ):
+            total = given.sum(axis=0)
+            whole[one] = _contrast(total, bins.train[one], bins.train[others])
+            without = _contrast(total - given, bins.train[one], bins.train[others])
+            change[rows] = without - whole[one]
+        total = human[cell[rows]].sum(axis=0)
+        parts = np.array([_contrast(total, part[one], part[others]) for part in bins.without])
+        noise[one] = (PARTS - 1) / PARTS * ((parts - parts.mean(axis=0)) ** 2).sum(axis=0)
+    return _Contrasts(cell, annotator, model_all, human_all, model_change, human_change, noise)
 
 
-def _caught(histograms: Array, train: Array, targets: NDArray[np.int64]) -> Measured:
-    shape = histograms.shape[1:]
-
-    def gaps(sums: Array) -> tuple[Array, Array]:
-        own, others, model = _distances(sums.reshape(*sums.shape[:-1], *shape), train, targets)
-        use = np.isfinite(own) & np.isfinite(others)
-        ours, apart = np.where(use, model - own, 0), np.where(use, others - own, 0)
-        return ours.sum(axis=-1), apart.sum(axis=-1)
-
-    def combine(sums: Array) -> Array:
-        ours, apart = gaps(sums)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(1 - ours / apart)
-
-    sums = histograms.reshape(len(histograms), -1)
-    apart = ItemSums(sums, lambda values: gaps(values)[1])
-    noise = bootstrap(apart, draws=200).std(ddof=1) if len(sums) > 1 else 0.0
-    if apart.value() <= _CLEARLY * noise:
-        return Undefined("the annotators' habits cannot be told apart on the evaluated items")
-    return ItemSums(sums, combine)
-
-
-def _distances(
-    histograms: Array, train: Array, targets: NDArray[np.int64]
-) -> tuple[Array, Array, Array]:
-    """D(H_a, T_a), mean_b D(H_b, T_a) and D(G, T_a) for each target a; `nan` if nobody answered.
+def _contrast(counts: Array, own: Array, others: Array) -> Array:
+    """Mean distance from the others less the distance from one's own, in each feature.
 
     Args:
-        histograms: Shape (..., 2, annotators, F, bins).
-        train: Shape (annotators, F, bins).
-        targets: Indices of the a.
+        counts: Histograms of shape (..., F, bins), not empty.
+        own: Distribution of shape (F, bins).
+        others: Distributions of shape (others, F, bins).
 
     Returns:
-        Three arrays of shape (..., targets).
+        Array of shape (..., F).
     """
-    own, others = _human_distances(histograms[..., 1, :, :, :], train, targets)
-    p = _shares(histograms[..., 0, targets, :, :])
-    to = train[targets]
-    model = _distance(_entropy((p + to) / 2), _entropy(p), _entropy(to))
-    return own, others, model
-
-
-def _human_distances(
-    histograms: Array, train: Array, targets: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """The first two of `_distances`, from the human histograms of shape (..., annotators, F, bins).
-
-    They are most of the work, and the same for every system: whoever answers the same items is
-    resampled by the same draws. So the latest are kept, by a digest of all that they depend on.
-    """
-    digest = blake2b(repr((histograms.shape, train.shape, targets.tolist())).encode())
-    digest.update(np.ascontiguousarray(histograms).data)
-    digest.update(np.ascontiguousarray(train).data)
-    key = digest.digest()
-    if key not in _KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.pop(next(iter(_KEPT)))
-        _KEPT[key] = _human_distances_anew(histograms, train, targets)
-    return _KEPT[key]
-
-
-def _human_distances_anew(
-    histograms: Array, train: Array, targets: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    p = _shares(histograms)
+    p = counts / counts.sum(axis=-1, keepdims=True)
     entropy = _entropy(p)
-    own, others = np.empty((2, *histograms.shape[:-3], len(targets)))
-    for at, a in enumerate(targets):
-        middle = _entropy((p + train[a]) / 2)
-        human = _distance(middle, entropy, _entropy(train[a]))
-        own[..., at] = human[..., a]
-        peers = np.delete(human, a, axis=-1)
-        answered = np.isfinite(peers)
-        with np.errstate(invalid="ignore"):
-            others[..., at] = np.where(answered, peers, 0).sum(axis=-1) / answered.sum(axis=-1)
-    return own, others
+    from_others = np.zeros(p.shape[:-1])
+    for other in others:
+        from_others += _distance(_entropy((p + other) / 2), entropy, _entropy(other))
+    return np.asarray(
+        from_others / len(others) - _distance(_entropy((p + own) / 2), entropy, _entropy(own))
+    )
 
 
-def _shares(histograms: Array) -> Array:
-    """Histograms that sum to 1 over their bins; `nan` where they are empty."""
-    total = histograms.sum(axis=-1, keepdims=True)
-    nothing = np.full_like(histograms, np.nan)
-    return np.asarray(np.divide(histograms, total, out=nothing, where=total > 0))
+def _relative(
+    cells: Cells, found: _Contrasts, features: slice, annotators: NDArray[np.int64]
+) -> Measured:
+    """The responses' contrast over the annotators' own, in some features and of some annotators."""
+    model = float(found.model[annotators, features].mean(axis=1).sum())
+    human = float(found.human[annotators, features].mean(axis=1).sum())
+    rows = np.isin(found.annotator, annotators)
+    items = cells.item[found.cell[rows]]
+    changes: list[Array] = [
+        np.asarray(np.bincount(items, change[rows, features].mean(axis=1), len(cells.items)))
+        for change in (found.model_change, found.human_change)
+    ]
+    own = linearised(human, changes[1]).sums[:, 0]
+    noise = own.var(ddof=1) / len(own) if len(own) > 1 else 0.0
+    # As if the training noise of all features were one: they are features of the same texts.
+    noise += (np.sqrt(found.human_noise[annotators, features]).mean(axis=1) ** 2).sum()
+    if human <= _CLEARLY * np.sqrt(noise):
+        return Undefined("the annotators' habits cannot be told apart on the evaluated items")
+    value = model / human
+    return linearised(value, (model + changes[0]) / (human + changes[1]) - value)
 
 
 def _distance(middle: Array, p: Array, q: Array) -> Array:
-    """Mean over features of the Jensen-Shannon distance, from entropies of shape (..., F).
-
-    The divergence is the entropy of the mean less the mean of the entropies.
-    """
-    return np.asarray(np.sqrt((middle - (p + q) / 2).clip(min=0)).mean(axis=-1))
+    """Jensen-Shannon distance from entropies: that of the mean less the mean of both."""
+    return np.asarray(np.sqrt((middle - (p + q) / 2).clip(min=0)))
 
 
 def _entropy(p: Array) -> Array:
@@ -281,7 +280,7 @@ def _human(cells: Cells, bins: HabitBins) -> Array:
         for response in references
         if response.explanation
     ]
-    cell = np.array([index for index, _, _ in rows])
+    cell = np.array([index for index, _, _ in rows], dtype=np.int64)
     placed = bins.place([text for _, text, _ in rows], [source for _, _, source in rows])
     placed /= np.bincount(cell)[cell][:, None, None]
     out = np.zeros((len(cells), *placed.shape[1:]))

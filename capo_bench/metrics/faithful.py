@@ -1,92 +1,175 @@
-"""Faithful rate, the headline: how many responses are right on both axes, and not by a trick."""
+"""Faithful rate, the headline: right labels, in a voice that cannot be told from the annotator's."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.guards import Flags, Guards, excesses
+from capo_bench.metrics.guards import Flags
+from capo_bench.metrics.indistinguishability import Discrimination
 from capo_bench.metrics.labels import labels_agree
-from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
-
-_GUARDS = ("irrelevance_excess", "copy_excess", "ngram_excess")
+from capo_bench.stats.resampling import Array, Measured, Undefined, linearised
 
 
-def faithful_metrics(
-    cells: Cells,
-    guards: Guards | Undefined,
-    attributed: Flags | Undefined,
-) -> dict[str, Measured]:
-    """`faithful_rate`, `item_relevance` and the three guards.
+def faithful_rate(
+    cells: Cells, attributed: Flags | Undefined, told: Discrimination | Undefined
+) -> Measured:
+    """The headline: label skill of the responses in the target's voice, times indistinguishability.
 
-    A response is *right* if its label agrees with the target's own (`label_accuracy`) and its
-    normalised explanation is attributed to the target (`attribution_at_1`). For annotator a with n_a
-    responses, R_a of them right, let X_ga be the number of responses in excess of what guard g (off
-    the item, copied, overused phrase; see `excesses`) finds in a's own training explanations. Then
+    A response is *right* if its label agrees with the target's own and its explanation is attributed
+    to the target. For annotator a with n_a responses let R_a be the right ones, C_a those that would
+    be right if the labels were dealt at random to a's responses, O_a those of a's own labels that
+    would agree with a's own labels dealt at random, and I_a the share of `indistinguishability`. Then
 
-        faithful_rate = sum_a max(0, R_a - sum_g max(0, X_ga)) / sum_a n_a
+        faithful_rate = sum_a (R_a - C_a) I_a / sum_a (n_a - O_a)
 
-    The excess may fall on right or on wrong responses; that all of it fell on right ones is the worst
-    case, so at least this share of responses is right on both axes and free of tricks (the lower
-    Fréchet bound). Deciding response by response instead would punish people: on Par the annotators
-    repeat themselves in up to 86 % of their explanations. Under a clip nobody gains by being
-    less repetitive than the annotator, nor makes up for one annotator with another.
+    The chance correction is Cohen's, taken inside the joint: whoever answers as the annotator usually
+    does, in whatever voice, is at 0, and so is whoever answers another item. I_a is fitted to these
+    very responses, so that there is no fixed classifier, threshold or list to search against. Both
+    are taken annotator by annotator: what is gained with one makes up for nothing with another.
 
-    A single number hides which axis failed: read it beside both.
+    1: every answer is right and cannot be told from the annotator's own. People reach the attribution
+    classifier's accuracy. 0: no better than chance, or always told apart; by chance below 0. Where a
+    corpus has no explanations there is no voice, and the headline is `label_skill`.
 
     Args:
-        cells: The evaluated cells.
-        guards: The annotators' own behaviour.
-        attributed: Whether the normalised attributor takes each response for the target's, shape
-            (cells,); `False` for targets that it cannot name.
-
-    Returns:
-        * `faithful_rate`, in 0..1;
-        * `item_relevance`: share of responses whose explanation is closer to its own item than to
-          nine in ten of the other items of the split;
-        * `irrelevance_excess`, `copy_excess`, `ngram_excess`: sum_a max(0, X_ga) / sum_a n_a.
-
-        All but `item_relevance` are taken over the annotators that attribution can name.
+        cells: The evaluated cells; those whose annotator attribution cannot name or who gave no
+            explanation are left out.
+        attributed: Whether each response alone is attributed to its target, shape (cells,).
+        told: What the discriminator found.
     """
-    names = ("faithful_rate", "item_relevance", *_GUARDS)
-    if isinstance(guards, Undefined):
-        return dict.fromkeys(names, guards)
-    if len(cells.corpus.split(str(cells.items[0].split))) < 2:
-        return dict.fromkeys(names, Undefined("the split has one item, so nothing is off the item"))
-    counted = np.isin(cells.annotator, list(guards.own))
-    if not counted.any():
-        return dict.fromkeys(names, Undefined("no annotator of the guards was evaluated"))
-    relevant, excess = excesses(cells, guards)
-    right = labels_agree(cells) & (False if isinstance(attributed, Undefined) else attributed)
-    # Per item and annotator: responses, right ones, excess of each guard.
-    per_cell = np.column_stack([np.ones(len(cells)), right, excess]) * counted[:, None]
-    shape = len(cells.corpus.annotator_ids), per_cell.shape[1]
-    blocks = np.zeros((len(cells.items), *shape))
-    np.add.at(blocks, (cells.item, cells.annotator), per_cell)
-    sums = blocks.reshape(len(cells.items), -1)
+    if cells.corpus.task.explanations == "none":
+        return label_skill(cells)
+    if isinstance(attributed, Undefined):
+        return attributed
+    if isinstance(told, Undefined):
+        return told
+    skill = _skill(cells, told.counted, attributed)
+    if skill.reachable <= 0:
+        return Undefined("the annotators always give the same label, so that none has to be told")
+    share = np.nan_to_num(told.shares)
+    value = float(skill.beyond @ share) / skill.reachable
+    beyond = _by_item(cells, skill.beyond_change * share[cells.annotator])
+    beyond += told.influence(skill.beyond)
+    return linearised(value, _ratio_change(skill, value, beyond, cells))
 
-    def split(values: Array) -> tuple[Array, Array, Array]:
-        per_annotator = values.reshape(*values.shape[:-1], *shape)
-        n = per_annotator[..., 0].sum(axis=-1)
-        return n, per_annotator[..., 1], np.maximum(per_annotator[..., 2:], 0)
 
-    def faithful(values: Array) -> Array:
-        n, hits, taken = split(values)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.maximum(hits - taken.sum(axis=-1), 0).sum(axis=-1) / n)
+def label_skill(cells: Cells) -> Measured:
+    """Agreement with the annotators' own labels beyond chance, over all of them together.
 
-    def guard(column: int) -> ItemSums:
-        def combine(values: Array) -> Array:
-            n, _, taken = split(values)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return np.asarray(taken[..., column].sum(axis=-1) / n)
+    sum_a (R_a - C_a) / sum_a (n_a - O_a) as in `faithful_rate`, of the labels alone: Cohen's kappa
+    with the annotator's own labels dealt at random for the second rater, pooled over annotators, each
+    weighing as much as there is to be told of them. 1: as the annotators; 0: no better than chance.
+    """
+    everyone = np.ones(len(cells), dtype=np.bool_)
+    skill = _skill(cells, everyone, everyone)
+    if skill.reachable <= 0:
+        return Undefined("the annotators always give the same label, so that none has to be told")
+    value = float(skill.beyond.sum()) / skill.reachable
+    beyond = _by_item(cells, skill.beyond_change)
+    return linearised(value, _ratio_change(skill, value, beyond, cells))
 
-        return ItemSums(sums, combine)
 
-    return {
-        "faithful_rate": (
-            attributed if isinstance(attributed, Undefined) else ItemSums(sums, faithful)
-        ),
-        "item_relevance": item_means(relevant, cells.item, len(cells.items)),
-        **{name: guard(column) for column, name in enumerate(_GUARDS)},
-    }
+def indistinguishability(cells: Cells, told: Discrimination | Undefined) -> Measured:
+    """Mean over responses of their annotator's share min(1, 2 (1 - AUC)); see `discriminate`.
+
+    0: a classifier that is fitted to the responses can always tell them from the annotators' own; 1:
+    it cannot.
+    """
+    if isinstance(told, Undefined):
+        return told
+    weights = np.bincount(
+        cells.annotator[told.counted], minlength=len(cells.corpus.annotator_ids)
+    ).astype(np.float64)
+    share = np.nan_to_num(told.shares)
+    value = float(weights @ share) / weights.sum()
+    own = np.where(told.counted, share[cells.annotator] - value, 0)
+    lost = _by_item(cells, told.counted)
+    change = told.influence(weights) - _by_item(cells, own)
+    return linearised(value, change / (weights.sum() - lost))
+
+
+@dataclass(frozen=True)
+class _Skill:
+    """Right answers beyond chance, and how they change without each cell.
+
+    Attributes:
+        beyond: R_a - C_a, shape (annotators,).
+        beyond_change: By how much it changes for the cell's annotator without the cell, (cells,).
+        reachable: sum_a (n_a - O_a).
+        reachable_change: By how much it changes without the cell, shape (cells,).
+    """
+
+    beyond: Array
+    beyond_change: Array
+    reachable: float
+    reachable_change: Array
+
+
+def _skill(cells: Cells, counted: Flags, voiced: Flags) -> _Skill:
+    space = cells.corpus.task.labels.labels
+    predicted, of_predicted = _kinds([parsed.labels for parsed in cells.parsed])
+    human, of_human = _kinds(
+        [tuple(sorted({r.label for r in own}, key=space.index)) for own in cells.references]
+    )
+    agrees = _subset(predicted, human)
+    n, voice = counted.astype(np.float64), (counted & voiced).astype(np.float64)
+    right = voice * labels_agree(cells)
+    annotators = len(cells.corpus.annotator_ids)
+    # Per annotator: responses, right ones, voiced ones by what they predict, cells by their labels.
+    per = np.hstack(
+        [
+            n[:, None],
+            right[:, None],
+            voice[:, None] * np.eye(len(predicted))[of_predicted],
+            n[:, None] * np.eye(len(human))[of_human],
+        ]
+    )
+    total = np.zeros((annotators, per.shape[1]))
+    np.add.at(total, cells.annotator, per)
+
+    def beyond_and_reachable(sums: Array) -> tuple[Array, Array]:
+        size, hits = sums[:, 0], sums[:, 1]
+        said, given = sums[:, 2 : 2 + len(predicted)], sums[:, 2 + len(predicted) :]
+        known = np.maximum(size, 1)
+        chance = ((said @ agrees) * given).sum(axis=1) / known
+        own = ((given @ _subset(human, human)) * given).sum(axis=1) / known
+        return hits - chance, size - own
+
+    beyond, reachable = beyond_and_reachable(total)
+    without = beyond_and_reachable(total[cells.annotator] - per)
+    return _Skill(
+        beyond,
+        without[0] - beyond[cells.annotator],
+        float(reachable.sum()),
+        without[1] - reachable[cells.annotator],
+    )
+
+
+def _ratio_change(skill: _Skill, value: float, beyond: Array, cells: Cells) -> Array:
+    reachable = _by_item(cells, skill.reachable_change)
+    return np.asarray(
+        (value * skill.reachable + beyond) / np.maximum(skill.reachable + reachable, 1e-9) - value
+    )
+
+
+def _by_item(cells: Cells, values: ArrayLike) -> Array:
+    weights = np.asarray(values, dtype=np.float64)
+    return np.asarray(np.bincount(cells.item, weights, len(cells.items)), dtype=np.float64)
+
+
+def _kinds(sets: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
+    """The distinct label sets, and which of them each cell has."""
+    index = {kind: at for at, kind in enumerate(dict.fromkeys(sets))}
+    return list(index), np.array([index[kind] for kind in sets], dtype=np.int64)
+
+
+def _subset(answers: list[tuple[str, ...]], truths: list[tuple[str, ...]]) -> Array:
+    """Whether an answer agrees with a truth: it says something, and nothing beyond it."""
+    return np.array(
+        [[bool(answer) and set(answer) <= set(truth) for truth in truths] for answer in answers],
+        dtype=np.float64,
+    ).reshape(len(answers), len(truths))

@@ -23,7 +23,7 @@ from capo_bench.corpus.model import Corpus, Item
 from capo_bench.metrics.attribution import MIN_EXPLANATIONS
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import mask_content, normalise, words
-from capo_bench.stats.resampling import Array, Undefined
+from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 Flags = NDArray[np.bool_]
 Gram = tuple[str, ...]
@@ -233,6 +233,57 @@ def copy_grams(
         for text, source in zip(texts, inputs, strict=True)
     ]
     return [ngrams(words(text), COPY_N) for text in texts], [ngrams(row, COPY_N) for row in masked]
+
+
+GUARDS = ("irrelevance_excess", "copy_excess", "ngram_excess")
+
+
+def guard_metrics(cells: Cells, guards: Guards | Undefined) -> dict[str, Measured]:
+    """How much of each trick there is beyond the annotators' own behaviour, and item relevance.
+
+    For annotator a with n_a responses let X_ga be the number of responses in excess of what guard g
+    (off the item, copied, overused phrase; see `excesses`) finds in a's own training explanations.
+    Under the clip nobody makes up for one annotator by being less repetitive than another.
+
+    Args:
+        cells: The evaluated cells.
+        guards: The annotators' own behaviour.
+
+    Returns:
+        * `item_relevance`: share of responses whose explanation is closer to its own item than to
+          nine in ten of the other items of the split;
+        * `irrelevance_excess`, `copy_excess`, `ngram_excess`: sum_a max(0, X_ga) / sum_a n_a, over
+          the annotators of the guards.
+    """
+    names = ("item_relevance", *GUARDS)
+    if isinstance(guards, Undefined):
+        return dict.fromkeys(names, guards)
+    if len(cells.corpus.split(str(cells.items[0].split))) < 2:
+        return dict.fromkeys(names, Undefined("the split has one item, so nothing is off the item"))
+    counted = np.isin(cells.annotator, list(guards.own))
+    if not counted.any():
+        return dict.fromkeys(names, Undefined("no annotator of the guards was evaluated"))
+    relevant, excess = excesses(cells, guards)
+    # Per item and annotator: responses, excess of each guard.
+    per_cell = np.column_stack([np.ones(len(cells)), excess]) * counted[:, None]
+    shape = len(cells.corpus.annotator_ids), per_cell.shape[1]
+    blocks = np.zeros((len(cells.items), *shape))
+    np.add.at(blocks, (cells.item, cells.annotator), per_cell)
+    sums = blocks.reshape(len(cells.items), -1)
+
+    def guard(column: int) -> ItemSums:
+        def combine(values: Array) -> Array:
+            per_annotator = values.reshape(*values.shape[:-1], *shape)
+            taken = np.maximum(per_annotator[..., column], 0).sum(axis=-1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.asarray(taken / per_annotator[..., 0].sum(axis=-1))
+
+        return ItemSums(sums, combine)
+
+    return {
+        "item_relevance": item_means(relevant, cells.item, len(cells.items)),
+        **{name: guard(column) for column, name in enumerate(GUARDS, 1)},
+    }
 
 
 def excesses(cells: Cells, guards: Guards) -> tuple[Flags, Array]:

@@ -18,27 +18,29 @@ class Metric:
 
     Attributes:
         name: As in tables.
-        axis: `headline` (both axes at once), `identity` (is it this annotator?), `content` (is it
-            right for this item?) or `guard` (is it a response at all, and not a trick?).
+        axis: `headline` (all axes at once), `label` (the label that this annotator gives?),
+            `identity` (is it this annotator who writes?), `indistinguishability` (can it be told
+            from the annotator's own?), `content` (is it about this item?) or `guard` (is it a
+            response at all, and not a trick?).
         higher_is_better: Direction.
     """
 
     name: str
-    axis: Literal["headline", "identity", "content", "guard"]
+    axis: Literal["headline", "label", "identity", "indistinguishability", "content", "guard"]
     higher_is_better: bool = True
 
 
 _HEADLINE = (Metric("faithful_rate", "headline"),)
-_LABELS = (Metric("label_accuracy", "content"),)
-_MULTILABEL = (Metric("label_accuracy_strict", "content"),)
-_ERROR_RATE = (Metric("lewidi_er", "content", higher_is_better=False),)
-_SOFT = (Metric("lewidi_soft", "content", higher_is_better=False),)
-_AGREEMENT = (Metric("label_macro_f1", "content"), Metric("label_kappa", "content"))
+_LABELS = (Metric("label_skill", "label"), Metric("label_accuracy", "label"))
+_MULTILABEL = (Metric("label_accuracy_strict", "label"),)
+_ERROR_RATE = (Metric("lewidi_er", "label", higher_is_better=False),)
+_SOFT = (Metric("lewidi_soft", "label", higher_is_better=False),)
+_AGREEMENT = (Metric("label_macro_f1", "label"), Metric("label_kappa", "label"))
 _ORDINAL = (
-    Metric("label_within_1", "content"),
-    Metric("label_mae", "content", higher_is_better=False),
-    Metric("label_qwk", "content"),
-    Metric("label_anad", "content", higher_is_better=False),
+    Metric("label_within_1", "label"),
+    Metric("label_mae", "label", higher_is_better=False),
+    Metric("label_qwk", "label"),
+    Metric("label_anad", "label", higher_is_better=False),
 )
 _TEXT = (
     Metric("bertscore_precision", "content"),
@@ -50,12 +52,14 @@ _TEXT = (
     Metric("label_explanation_relative", "content"),
 )
 _IDENTITY = (
+    Metric("explanation_consistency", "identity"),
+    Metric("attribution_probability", "identity"),
     *(Metric(f"attribution_at_{k}", "identity") for k in GROUP_SIZES),
     *(Metric(f"attribution_raw_at_{k}", "identity") for k in GROUP_SIZES),
-    Metric("explanation_consistency", "identity"),
     Metric("contrast_rouge_l", "identity"),
     Metric("contrast_bertscore", "identity"),
 )
+_INDISTINGUISHABILITY = (Metric("indistinguishability", "indistinguishability"),)
 _GUARDS = tuple(
     Metric(name, "guard", higher_is_better=False)
     for name in ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")
@@ -82,8 +86,9 @@ def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
         *(_ORDINAL if corpus.task.labels.ordered else ()),
         *(_ERROR_RATE if kind == "multilabel" else ()),
         *(() if kind == "nominal" else _SOFT),
-        *_TEXT,
         *_IDENTITY,
+        *_INDISTINGUISHABILITY,
+        *_TEXT,
         *_GUARDS,
     )
 
@@ -99,7 +104,7 @@ def bounds(name: str, corpus: Corpus) -> tuple[float, float]:
     """The smallest and the largest value that a metric can have on a corpus."""
     space = corpus.task.labels
     width = len(space.labels) - 1
-    if name in ("label_kappa", "label_qwk") or name.startswith(("contrast_", "bertscore_")):
+    if name.startswith(("label_skill", "label_kappa", "label_qwk", "contrast_", "bertscore_")):
         return -1, 1
     if name == "explanation_consistency":
         return -inf, inf

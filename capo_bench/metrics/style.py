@@ -50,6 +50,8 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", flags=re.UNICODE)
 _QUOTE = re.compile(r"[\"“”«»]|(?<!\w)['‘]|['’](?!\w)")
 _SENTENCE_END = re.compile(r"[.!?]+(?:\s|$)")
 _PUNCTUATION = re.compile(r"[^\w\s'’]|_", flags=re.UNICODE)
+_CONTRACTION = re.compile(r"(?<=\w)[ '’]+(t|s|d|m|ll|re|ve)\b")
+_APOSTROPHES = re.compile(r"['’]")
 
 HABITS = (
     "words",
@@ -86,11 +88,13 @@ def words(text: str) -> list[str]:
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation but apostrophes, single blanks.
+    """Lower case, no punctuation, single blanks; contractions as one word, however they are typed.
 
-    Otherwise one annotator's missing full stop decides whom a text is attributed to.
+    Otherwise one annotator's missing full stop decides whom a text is attributed to, or that
+    somebody types `don't` as `dont`.
     """
-    return " ".join(_PUNCTUATION.sub(" ", text.lower()).replace("’", "'").split())
+    text = " ".join(_PUNCTUATION.sub(" ", text.lower()).split())
+    return _APOSTROPHES.sub("", _CONTRACTION.sub(r"\1", text))
 
 
 def mask_content(text: str, inputs: Sequence[str]) -> str:

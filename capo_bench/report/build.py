@@ -12,14 +12,19 @@ from typing import Literal
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.consistency import HabitDivergence
+from capo_bench.metrics.consistency import StyleContrast
 from capo_bench.metrics.registry import Metric, metrics_of
 from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.scorer import Scorer, Scores, Verdicts
 from capo_bench.stats.resampling import Estimate, Undefined
 
-HEADLINE, IDENTITY, CONTENT = "faithful_rate", "attribution_at_1", "label_accuracy"
+HEADLINE, LABEL, IDENTITY, INDISTINCT = (
+    "faithful_rate",
+    "label_skill",
+    "attribution_probability",
+    "indistinguishability",
+)
 
 Control = tuple[str, Sequence[Prediction]]
 Controls = Sequence[Control]
@@ -80,7 +85,7 @@ class Report:
     scores: Scores
     references: tuple[ReferenceRow, ...] | Undefined
     verdicts: Verdicts
-    habits: tuple[HabitDivergence, ...]
+    habits: tuple[StyleContrast, ...]
 
     @property
     def controls(self) -> tuple[ReferenceRow, ...]:

@@ -13,25 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench.files import write_all
-from capo_bench.metrics.consistency import HabitDivergence
+from capo_bench.metrics.consistency import StyleContrast
 from capo_bench.metrics.registry import GROUP_SIZES, Metric
 from capo_bench.render import html as pages
 from capo_bench.render.html import drawn
 from capo_bench.render.map import Map, Point, draw_map, spread
-from capo_bench.report.build import CONTENT, HEADLINE, IDENTITY, ReferenceRow, Report
+from capo_bench.report.build import (
+    HEADLINE,
+    IDENTITY,
+    INDISTINCT,
+    LABEL,
+    ReferenceRow,
+    Report,
+)
 from capo_bench.scoring.controls import HUMAN
 from capo_bench.scoring.scorer import NOBODY, Scores
 from capo_bench.stats.resampling import Array, Estimate, Undefined
 
 AXES = {
-    "headline": "both axes at once, free of tricks",
-    "identity": "identity: is it this annotator?",
-    "content": "content: is it right for this item?",
+    "headline": "right label in the annotator's voice, and not to be told from theirs",
+    "label": "label: is it the one that this annotator gives?",
+    "identity": "identity: is it this annotator who writes?",
+    "indistinguishability": "indistinguishability: is it told from the annotator's own?",
+    "content": "content: is it about this item?",
 }
 _STRIPS = {
-    HEADLINE: ("Faithful rate", "right on both axes, tricks taken off"),
-    IDENTITY: ("Identity", "attributed to the target annotator"),
-    CONTENT: ("Content", "label agrees with the target's own"),
+    HEADLINE: ("Faithful rate", "right label in a voice that cannot be told from the annotator's"),
+    LABEL: ("Label", "agreement with the annotator's own labels beyond chance"),
+    IDENTITY: ("Identity", "probability of the target annotator, given the explanation"),
+    INDISTINCT: ("Indistinguishability", "passes for the annotator's own"),
 }
 _OTHER = "other-annotator"
 _PROBABLE = 3  # annotators whose probability is shown with a response
@@ -161,7 +171,7 @@ def _confusion(report: Report) -> dict[str, Any]:
 
 def _habits(report: Report) -> list[dict[str, Any]]:
     """By annotator: the habits that set them apart, and the names of those that do not."""
-    found: dict[str, list[HabitDivergence]] = {}
+    found: dict[str, list[StyleContrast]] = {}
     for row in report.habits:
         found.setdefault(row.annotator, []).append(row)
     return [
@@ -187,7 +197,7 @@ def caught_or_missed(caught: Estimate) -> str:
 
 def _map(report: Report, width: float, height: float) -> Map | None:
     def point(name: str, kind: str, scores: Scores) -> Point | None:
-        x, y = scores.estimates[CONTENT], scores.estimates[IDENTITY]
+        x, y = scores.estimates[LABEL], scores.estimates[IDENTITY]
         if isinstance(x, Undefined) or isinstance(y, Undefined):
             return None
         return Point(name, kind, drawn(x), drawn(y))

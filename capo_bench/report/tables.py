@@ -57,11 +57,13 @@ _GUARD_COLUMNS = {
     "phrase": "ngram_excess",
 }
 _AXIS_COLUMNS = {
+    "label skill": "label_skill",
     "label accuracy": "label_accuracy",
-    "BERTScore F1": "bertscore_f1",
-    "item relevance": "item_relevance",
+    "P(target)": "attribution_probability",
     "attributed @1": "attribution_at_1",
     "consistency": "explanation_consistency",
+    "indistinguishable": "indistinguishability",
+    "relevance": "item_relevance",
 }
 
 
@@ -76,13 +78,13 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
         title=f"Controls of {signature['corpus']}{synthetic}, {signature['split']}: headline and "
         "guards",
         caption="human − row is paired by item. Off item, copied, phrase: what exceeds the "
-        "annotator's own behaviour in training and is taken off the faithful rate.",
+        "annotator's own behaviour in training.",
     )
     axes = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
         padding=0,
-        title="The two axes: content (label, BERTScore, relevance) and identity",
+        title="The axes: label, identity, indistinguishability; and relevance to the item",
         caption="\n".join(
             [
                 "Intervals by bootstrap over items.",

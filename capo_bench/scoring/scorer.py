@@ -21,19 +21,30 @@ from capo_bench.metrics.argument import (
     fit_arguments,
     label_explanation_consistency,
 )
-from capo_bench.metrics.attribution import Attributor, attributed, attribution, fit_attributor
+from capo_bench.metrics.attribution import (
+    Attributor,
+    attributed,
+    attribution,
+    attribution_probability,
+    fit_attributor,
+)
 from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import (
     HabitBins,
-    HabitDivergence,
+    StyleContrast,
     explanation_consistency,
-    feature_divergence,
     fit_habits,
+    style_contrasts,
 )
 from capo_bench.metrics.contrast import contrast_metrics
-from capo_bench.metrics.faithful import faithful_metrics
-from capo_bench.metrics.guards import Guards, excesses, fit_guards
+from capo_bench.metrics.faithful import faithful_rate, indistinguishability, label_skill
+from capo_bench.metrics.guards import GUARDS, Guards, excesses, fit_guards, guard_metrics
+from capo_bench.metrics.indistinguishability import (
+    Discriminator,
+    discriminate,
+    fit_discriminator,
+)
 from capo_bench.metrics.labels import label_agreement, labels_agree
 from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
 from capo_bench.metrics.soft import lewidi_distances
@@ -49,7 +60,7 @@ from capo_bench.stats.resampling import (
     resample,
 )
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raised whenever a metric of the same name may come out differently."""
 
 
@@ -161,8 +172,12 @@ class Scorer:
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
+        told = discriminate(cells, self._discriminator)
         measured: dict[str, Measured] = {
-            **faithful_metrics(cells, self._guards, target_named),
+            "faithful_rate": faithful_rate(cells, target_named, told),
+            "label_skill": label_skill(cells),
+            "indistinguishability": indistinguishability(cells, told),
+            **guard_metrics(cells, self._guards),
             **label_agreement(cells),
             **lewidi_distances(cells),
             **(self._encoded(cells) if encoded else {}),
@@ -234,12 +249,12 @@ class Scorer:
                 self.corpus.annotator_ids[a]: float(excess[own, column].mean())
                 for a, own in rows.items()
             }
-            for column, name in enumerate(("irrelevance_excess", "copy_excess", "ngram_excess"))
+            for column, name in enumerate(GUARDS)
         }
 
-    def habits(self, cells: Cells) -> list[HabitDivergence]:
-        """Which habits of each annotator the responses have caught; see `feature_divergence`."""
-        return feature_divergence(cells, self._habits)
+    def habits(self, cells: Cells) -> list[StyleContrast]:
+        """Which habits of each annotator the responses have caught; see `style_contrasts`."""
+        return style_contrasts(cells, self._habits)
 
     @property
     def signature(self) -> dict[str, Any]:
@@ -267,6 +282,10 @@ class Scorer:
         return fit_guards(self.corpus)
 
     @cached_property
+    def _discriminator(self) -> Discriminator:
+        return fit_discriminator(self.corpus, self.split)
+
+    @cached_property
     def _arguments(self) -> ArgumentClassifier | Undefined:
         return fit_arguments(self.corpus)
 
@@ -280,11 +299,14 @@ def _attributions(
 ) -> tuple[dict[str, Measured], NDArray[np.bool_] | Undefined]:
     """Attribution by group size, and whether each response alone is attributed to its target."""
     names = {k: f"attribution_{variant}at_{k}" for k in GROUP_SIZES}
+    probability = () if variant else ("attribution_probability",)
     if isinstance(attributor, Undefined):
-        return dict.fromkeys(names.values(), attributor), attributor
+        return dict.fromkeys([*probability, *names.values()], attributor), attributor
     scores = attributor.log_probabilities(cells.explanations, cells.inputs)
     known = attributor.annotators
     measured = {name: attribution(cells, scores, known, k) for k, name in names.items()}
+    for name in probability:
+        measured[name] = attribution_probability(cells, scores, known)
     return measured, attributed(cells, scores, known)
 
 

@@ -174,6 +174,21 @@ def item_means(values: ArrayLike, items: NDArray[np.int64], n_items: int) -> Ite
     return ItemSums(sum_by_item(columns, items, n_items), ratio)
 
 
+def linearised(value: float, change: Array) -> ItemSums:
+    """A metric that is no function of sums over items, by what each item changes in it.
+
+    Each item carries its jackknife pseudo-value (Tukey 1958; Miller 1974,
+    https://doi.org/10.1093/biomet/61.1.1), centred so that their mean is the metric. To first order a
+    draw of items then gives what the metric of these items would be.
+
+    Args:
+        value: The metric over all items.
+        change: By how much it changes when each item is left out, shape (items,).
+    """
+    own = value - (len(change) - 1) * (change - change.mean())
+    return ItemSums(np.column_stack([own, np.ones(len(own))]), ratio)
+
+
 def sum_by_item(values: Array, items: NDArray[np.int64], n_items: int) -> Array:
     """Sums rows of shape (responses, d) into shape (n_items, d)."""
     sums = np.zeros((n_items, values.shape[1]))

@@ -1,4 +1,4 @@
-"""Feature divergence: one habit by hand, the order of the rows, and what is not defined."""
+"""Contrasts of single features of style: one by hand, their order, and what is not defined."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from capo_bench.metrics.consistency import feature_divergence, fit_habits
+from capo_bench.metrics.consistency import fit_habits, style_contrasts
 from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
@@ -31,32 +31,32 @@ def rows():
     answers = [dict.fromkeys(ENDS, (["neutral"], words(".")))] * 40
     test = corpus(human[40:])
     cells = replace(answer(test, answers), corpus=both)
-    return feature_divergence(cells, fit_habits(both))
+    return style_contrasts(cells, fit_habits(both))
 
 
 def test_one_habit_by_hand(rows):
     found = {(row.annotator, row.habit): row for row in rows}
-    distance = jensenshannon([0.75, 0.25], [0.25, 0.75], base=2)
-    for annotator, own in (("A", [0.75, 0.25]), ("B", [0.25, 0.75])):
+    apart = jensenshannon([0.75, 0.25], [0.25, 0.75], base=2)
+    near, far = (jensenshannon([1, 0], own, base=2) for own in ([0.75, 0.25], [0.25, 0.75]))
+    # The annotators' own test explanations are as their training ones: at no distance from them.
+    for annotator, model in (("A", far - near), ("B", near - far)):
         row = found[annotator, "final full stop"]
-        model = jensenshannon([1, 0], own, base=2)
-        assert row.own == pytest.approx(0, abs=1e-8)
-        assert row.others == pytest.approx(distance)
+        assert row.own == pytest.approx(apart)
         assert row.model == pytest.approx(model)
-        assert row.caught.value == pytest.approx((distance - model) / distance)
+        assert row.caught.value == pytest.approx(model / apart)
         assert row.caught.low < row.caught.value < row.caught.high
 
 
 def test_the_most_distinctive_habit_of_each_annotator_comes_first(rows):
     assert [row.annotator for row in rows] == ["A"] * (len(rows) // 2) + ["B"] * (len(rows) // 2)
     assert rows[0].habit == rows[len(rows) // 2].habit == "final full stop"
-    apart = [row.others - row.own for row in rows if row.annotator == "A"]
+    apart = [row.own for row in rows if row.annotator == "A"]
     assert apart == sorted(apart, reverse=True)
 
 
 def test_a_habit_that_all_share_is_neither_caught_nor_missed(rows):
     shared = next(row for row in rows if row.habit == "words")
-    assert (shared.own, shared.others, shared.model) == (0, 0, 0)
+    assert (shared.own, shared.model) == (0, 0)
     assert isinstance(shared.caught, Undefined)
     assert "cannot be told apart" in shared.caught.reason
 
@@ -65,5 +65,5 @@ def test_one_annotator_alone_has_no_rows():
     base = corpus([{"A": [("neutral", "So it is.")]}])
     train = replace(base, items=(replace(base.items[0], split="train"),))
     cells = answer(base, [{"A": ""}])
-    assert feature_divergence(cells, fit_habits(train)) == []
+    assert style_contrasts(cells, fit_habits(train)) == []
     assert np.isfinite(fit_habits(train).train).all()

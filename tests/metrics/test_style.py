@@ -47,8 +47,16 @@ def test_an_empty_text_has_no_habits():
     assert habits("", INPUTS) == [0.0] * len(habit_names(list(INPUTS)))
 
 
-def test_normalise_keeps_words_and_apostrophes_only():
-    assert normalise("  It’s “not”  said—Why? ") == "it's not said why"
+@pytest.mark.parametrize(
+    "typed", ["It’s “not” said—Why? ", "it's not said why", "ITS not said, why"]
+)
+def test_normalise_keeps_words_only_however_they_are_typed(typed):
+    assert normalise(typed) == "its not said why"
+
+
+@pytest.mark.parametrize("typed", ["don't", "don’t", "dont", "don t", "DON'T!"])
+def test_a_contraction_is_one_word(typed):
+    assert normalise(f"we {typed} know") == "we dont know"
 
 
 def test_masking_hides_content_of_the_item_and_keeps_function_words():

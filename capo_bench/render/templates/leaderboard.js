@@ -6,15 +6,18 @@
   const page = document.getElementById("entry");
   const SIZES = [1e9, 4e9, 14e9, Infinity];
   const AXES = {
-    headline: "both axes at once, free of tricks",
-    identity: "identity: is it this annotator?",
-    content: "content: is it right for this item?",
+    headline: "right label in the annotator's voice, and not to be told from theirs",
+    label: "label: is it the one that this annotator gives?",
+    identity: "identity: is it this annotator who writes?",
+    indistinguishability: "indistinguishability: is it told from the annotator's own?",
+    content: "content: is it about this item?",
     guard: "guards: people come out near 0; beside them the control that each catches most",
   };
   const STRIPS = {
-    faithful_rate: ["Faithful rate", "right on both axes, tricks taken off"],
-    attribution_at_1: ["Identity", "attributed to the target annotator"],
-    label_accuracy: ["Content", "label agrees with the target's own"],
+    faithful_rate: ["Faithful rate", "right label in a voice that cannot be told from the annotator's"],
+    label_skill: ["Label", "agreement with the annotator's own labels beyond chance"],
+    attribution_probability: ["Identity", "probability of the target annotator, given the explanation"],
+    indistinguishability: ["Indistinguishability", "passes for the annotator's own"],
   };
   const CARD = {
     model: "model", base_model: "base model", parameters: "parameters", method: "method",

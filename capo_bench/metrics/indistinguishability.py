@@ -1,0 +1,410 @@
+"""Indistinguishability: can a classifier tell the responses from the annotator's own?
+
+A classifier two-sample test (Lopez-Paz and Oquab 2017, https://arxiv.org/abs/1610.06545). For each
+set of responses a classifier is trained anew to tell its explanations from the annotators' own to
+the same items, and asked about items that it was not trained on. What it finds cannot be searched
+for beforehand: nothing of it is public but the recipe, and whatever an attack makes more of than
+people do is what the next fit goes by.
+
+The classifier reads three things. *Wording*: n-grams of words, of characters and of a skeleton of
+function words and word endings, with the words of the item masked. *Shape*: features of style, and
+how much of the text repeats itself. *Novelty*: which shares of its 1- to 5-grams stand in the
+annotator's other responses, how much of it a single one of them holds, and how close it is to its
+own item. A text put together from an annotator's old phrases has bigrams that are all known and
+trigrams that never occur; a copy has nothing new; people lie in between, and a fit to people's own
+rates of both leaves no threshold to step under.
+
+Case, punctuation and the spelling of contractions are dropped first: who retypes an annotator's
+words is still that annotator.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from capo_bench.corpus.model import SPLITS, Corpus, Item
+from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
+from capo_bench.metrics.style import FUNCTION_WORDS, habits, mask_content, normalise
+from capo_bench.stats.resampling import Array, Undefined
+
+MIN_RESPONSES = 5
+"""Evaluated responses of an annotator below which a classifier learns nothing of them."""
+
+FOLDS = 100
+"""Most groups of items that are held out in turn; of up to a hundred items each is its own."""
+
+_LONGEST = 5  # n-grams by which novelty is told
+_RIDGE = 0.3
+_SHARED = 0.5  # how much a text of another annotator counts, against one of the same
+_POOL = 1024  # most texts that one classifier is trained on: its cost grows with their cube
+_CLIP = 3.0
+
+_FUNCTION = frozenset(FUNCTION_WORDS)
+
+Grams = Mapping[tuple[str, ...], frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The n-grams of each annotator's responses outside the evaluated split.
+
+    Attributes:
+        plain: By annotator, for n = 1 to 5, the ids of the items whose explanations hold an n-gram.
+        masked: As `plain`, with the words that an explanation shares with its item masked.
+    """
+
+    plain: Mapping[str, Sequence[Grams]]
+    masked: Mapping[str, Sequence[Grams]]
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """What is known before there are responses: the annotators' histories, and the items.
+
+    Attributes:
+        histories: The annotators' n-grams.
+        vectors: How texts are compared with items.
+        pool: The items of the evaluated split.
+    """
+
+    histories: Histories
+    vectors: ItemVectors
+    pool: Sequence[Item]
+    _known: dict[tuple[str, str, str], tuple[float, ...]] = field(default_factory=dict, repr=False)
+
+    def shape(self, text: str, item: Item, annotator: str) -> tuple[float, ...]:
+        """Shape and novelty of one text; novelty leaves the annotator's responses to the item out."""
+        key = (text, item.id, annotator)
+        if key not in self._known:
+            self._known[key] = tuple(self._shape(text, item, annotator))
+        return self._known[key]
+
+    def _shape(self, text: str, item: Item, annotator: str) -> Iterator[float]:
+        inputs = {name: normalise(source) for name, source in item.text.items()}
+        plain = normalise(text)
+        masked = mask_content(plain, list(inputs.values())).split()
+        tokens = plain.split()
+        n = max(len(tokens), 1)
+        yield from habits(plain, inputs)
+        yield float(np.log1p(len(tokens)))
+        yield 1 - len(set(tokens)) / n
+        yield _repeated(tokens)
+        yield _repeated(["#" if "#" in token else "" for token in masked])
+        for view, histories in ((tokens, self.histories.plain), (masked, self.histories.masked)):
+            yield from _novelty(view, item.id, histories[annotator])
+
+    def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
+        """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
+        row = {item.id: index for index, item in enumerate(self.pool)}
+        similarity = (self.vectors.texts(texts) @ self.vectors.items(self.pool).T).toarray()
+        own = similarity[np.arange(len(texts)), [row[item.id] for item in items]]
+        return np.column_stack([own, np.sqrt((similarity > own[:, None]).mean(axis=1))])
+
+
+def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
+    """Reads the annotators' responses outside the evaluated split; never those of the test split.
+
+    Args:
+        corpus: The corpus.
+        split: The evaluated split.
+    """
+    # Who answers the test split may know the validation split, so that its texts are no news there.
+    read = SPLITS[: [*map(str, SPLITS)].index(split)] or SPLITS[:1]
+    plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
+    masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
+    for annotator in corpus.annotator_ids:
+        for views in (plain, masked):
+            views[annotator] = [defaultdict(set) for _ in range(_LONGEST)]
+        for name in read:
+            for item, response in corpus.responses(name, annotator):
+                text = normalise(response.explanation)
+                sources = [normalise(source) for source in item.text.values()]
+                _remember(plain[annotator], text.split(), item.id)
+                _remember(masked[annotator], mask_content(text, sources).split(), item.id)
+    frozen = [
+        {a: [{g: frozenset(i) for g, i in n.items()} for n in own] for a, own in view.items()}
+        for view in (plain, masked)
+    ]
+    return Discriminator(Histories(*frozen), fit_item_vectors(corpus), list(corpus.split(split)))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What one classifier found; groups are the folds of its items.
+
+    Attributes:
+        annotators: Indices of the annotators whose texts it read, shape (n,).
+        without: Their `Discrimination.shares` by a fit without each group, shape (groups, n).
+        group: The group of each evaluated item, -1 for one that it did not read, shape (items,).
+    """
+
+    annotators: NDArray[np.int64]
+    without: Array
+    group: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """What the classifier makes of the responses.
+
+    Attributes:
+        counted: Whether the response and the annotator's own explanation were compared, (cells,).
+        passes: How often the response passes for the annotator's own: the share of the annotator's
+            own explanations that the classifier takes for human less surely than this response, plus
+            the share of responses that it takes for human more surely than the annotator's own
+            explanation of this item; 0..2, (cells,).
+        shares: Of each annotator of the corpus, min(1, mean of `passes`) = min(1, 2 (1 - AUC)), where
+            AUC is how often the classifier takes the human one of two texts for human; 0 where they
+            are always told apart, 1 where they cannot be told; `nan` for those not evaluated.
+    """
+
+    counted: NDArray[np.bool_]
+    passes: Array
+    shares: Array
+    _pools: tuple[_Pool, ...]
+
+    def influence(self, weights: Array) -> Array:
+        """By how much the weighted sum of `shares` changes when an item is left out, shape (items,).
+
+        The item is left out of training, too, so that this holds what hangs on the fit. Items that
+        are held out together share their group's change; it is divided by the root of their number,
+        so that the variance over items is that over groups.
+
+        Args:
+            weights: One for each annotator of the corpus.
+        """
+        change = np.zeros(len(self._pools[0].group))
+        for pool in self._pools:
+            by_group = (pool.without - self.shares[pool.annotators]) @ weights[pool.annotators]
+            read = pool.group >= 0
+            together = np.bincount(pool.group[read], minlength=len(by_group))
+            change[read] += (by_group / np.sqrt(together))[pool.group[read]]
+        return change
+
+
+def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination | Undefined:
+    """Trains a classifier to tell the responses from the annotators' own, and asks it item by item.
+
+    Kernel ridge regression, each item's texts predicted by a fit without them, in closed form: the
+    result hangs on no random folds. Its kernel is the mean of the cosine similarities of wording and
+    of a Gaussian of the standardised shape and novelty; texts of the same annotator count double, so
+    that a trick played on all annotators is learnt from all, and a habit of one from that one.
+
+    Args:
+        cells: The evaluated cells. Those whose annotator gave no explanation, or has fewer than
+            `MIN_RESPONSES` of them evaluated, are left out.
+        discriminator: As from `fit_discriminator` for the evaluated split.
+    """
+    human = [
+        next((r.explanation for r in own if normalise(r.explanation)), None)
+        for own in cells.references
+    ]
+    n_annotators = len(cells.corpus.annotator_ids)
+    counted = np.array([text is not None for text in human])
+    present = np.bincount(cells.annotator[counted], minlength=n_annotators)
+    counted &= present[cells.annotator] >= MIN_RESPONSES
+    if not counted.any() or len(np.unique(cells.item[counted])) < MIN_RESPONSES:
+        return Undefined(f"no annotator has {MIN_RESPONSES} evaluated explanations of their own")
+    passes = np.zeros(len(cells))
+    pools = []
+    for rows in _pools(cells, counted):
+        own = [human[row] or "" for row in rows]
+        kernel = _kernel(cells, discriminator, rows, own)
+        items, group = np.unique(cells.item[rows], return_inverse=True)
+        group %= FOLDS
+        found, without = _held_out(kernel, group, cells.annotator[rows])
+        passes[rows] = found
+        of_item = np.full(len(cells.items), -1)
+        of_item[items] = np.arange(len(items)) % FOLDS
+        pools.append(_Pool(np.unique(cells.annotator[rows]), without, of_item))
+    sums = np.bincount(cells.annotator[counted], passes[counted], n_annotators)
+    with np.errstate(invalid="ignore"):
+        shares = np.minimum(sums / np.bincount(cells.annotator[counted], minlength=n_annotators), 1)
+    return Discrimination(counted, passes, shares, tuple(pools))
+
+
+def _pools(cells: Cells, counted: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Cells that share a classifier: whole annotators, as many as fit; a busy one in parts."""
+    waiting: list[NDArray[np.int64]] = []
+    size = 0
+    for annotator in np.unique(cells.annotator[counted]):
+        own = np.flatnonzero(counted & (cells.annotator == annotator))
+        for part in np.array_split(own, -(-len(own) // (_POOL // 2))):
+            if waiting and size + len(part) > _POOL // 2:
+                yield np.concatenate(waiting)
+                waiting, size = [], 0
+            waiting.append(part)
+            size += len(part)
+    yield np.concatenate(waiting)
+
+
+def _kernel(
+    cells: Cells, discriminator: Discriminator, rows: NDArray[np.int64], own: Sequence[str]
+) -> Array:
+    """Similarities of the annotators' own texts and then the responses, (2 rows, 2 rows)."""
+    items = [cells.items[index] for index in cells.item[rows]] * 2
+    annotators = np.tile(cells.annotator[rows], 2)
+    ids = cells.corpus.annotator_ids
+    texts = [*own, *(cells.parsed[row].explanation for row in rows)]
+    masked = [
+        mask_content(normalise(text), [normalise(source) for source in item.text.values()])
+        for text, item in zip(texts, items, strict=True)
+    ]
+    wording = sum((_cosines(block) for block in _wording(masked)), np.zeros(())) / 3
+    shape = np.hstack(
+        [
+            [
+                discriminator.shape(text, item, ids[annotator])
+                for text, item, annotator in zip(texts, items, annotators, strict=True)
+            ],
+            discriminator.relevance(texts, items),
+        ]
+    )
+    spread = shape.std(axis=0)
+    shape = (shape - shape.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    shape = np.clip(shape, -_CLIP, _CLIP) / np.sqrt(shape.shape[1])
+    norms = (shape**2).sum(axis=1)
+    apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
+    same = annotators[:, None] == annotators
+    return np.asarray((wording + np.exp(-apart / 2)) / 2 * np.where(same, 1, _SHARED))
+
+
+def _wording(masked: Sequence[str]) -> Iterator[csr_matrix]:
+    """TF-IDF of n-grams of words, characters and skeleton; rows of length 1, or 0 without words."""
+    skeletons = [" ".join(map(_bone, text.split())) for text in masked]
+    for texts, analyzer, longest in (
+        (masked, "word", 3),
+        (masked, "char", 4),
+        (skeletons, "word", 4),
+    ):
+        shortest = 2 if analyzer == "char" else 1
+        yield TfidfVectorizer(
+            sublinear_tf=True,
+            lowercase=False,
+            analyzer=analyzer,
+            token_pattern=r"\S+" if analyzer == "word" else None,
+            ngram_range=(shortest, longest),
+        ).fit_transform(texts)
+
+
+def _bone(token: str) -> str:
+    """A function word or mask as it is, of any other word how it ends: what grammar is seen by."""
+    if token in _FUNCTION or "#" in token:
+        return token
+    return f"~{token[-2:]}" if len(token) > 4 else "~"
+
+
+def _cosines(rows: csr_matrix) -> Array:
+    return np.asarray((rows @ rows.T).toarray())
+
+
+def _held_out(
+    kernel: Array, group: NDArray[np.int64], annotator: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """`passes` of each response, and the annotators' shares without each group of items.
+
+    With the inverse V of kernel plus ridge and truths y, a fit without block B predicts
+    y_B - (V_BB)^-1 (V y)_B for it. Without a further block D, V_BB becomes V_BB - V_BD (V_DD)^-1 V_DB
+    and (V y)_B becomes (V y)_B - V_BD (V_DD)^-1 (V y)_D: every fit without one group, and every fit
+    without two, follows from one inverse.
+
+    Args:
+        kernel: Of the annotators' own texts and then the responses, shape (2 n, 2 n).
+        group: The group of each response's item, shape (n,).
+        annotator: The annotator of each response, shape (n,).
+
+    Returns:
+        Arrays of shape (n,) and (groups, annotators that occur).
+    """
+    n = len(group)
+    truth = np.repeat([1.0, -1.0], n)
+    inverse = np.linalg.inv(kernel + _RIDGE * np.eye(2 * n))
+    # Blocks of equal size: a row beyond the last, of an identity matrix, fills up the shorter ones.
+    inverse = np.pad(inverse, (0, 1))
+    whole = inverse @ np.append(truth, 0.0)
+    n_groups = int(group.max()) + 1
+    members = [np.flatnonzero(np.tile(group, 2) == one) for one in range(n_groups)]
+    size = max(map(len, members))
+    block = np.full((n_groups, size), 2 * n)
+    for row, own in zip(block, members, strict=True):
+        row[: len(own)] = own
+    filled = (block == 2 * n)[:, :, None] * np.eye(size)
+    own = inverse[block[:, :, None], block[:, None, :]] + filled
+    found = np.empty((n_groups + 1, 2 * n + 1))  # of all, and then without each group
+    found[0, block] = np.append(truth, 0.0)[block] - _solved(own, whole[block])
+    for left in range(n_groups):
+        across = inverse[block[:, :, None], block[left]]
+        weighted = across @ np.linalg.inv(own[left])
+        rest = own - weighted @ across.transpose(0, 2, 1)
+        rest[left] = np.eye(size)
+        shifted = whole[block] - weighted @ whole[block[left]]
+        found[left + 1, block] = np.append(truth, 0.0)[block] - _solved(rest, shifted)
+    # Twins must tie, and other processors round otherwise.
+    found = np.round(found[:, : 2 * n], 7)
+    passes = np.zeros(n)
+    known = np.unique(annotator)
+    shares = np.empty((n_groups, len(known)))
+    for column, one in enumerate(known):
+        rows = np.flatnonzero(annotator == one)
+        human, response = found[:, rows], found[:, n + rows]
+        passes[rows] = _share_below(response[0], human[0]) + 1 - _share_below(human[0], response[0])
+        for left in range(n_groups):
+            kept = group[rows] != left
+            h, r = human[left + 1, kept], response[left + 1, kept]
+            shares[left, column] = 2 * _share_below(r, h).mean() if kept.any() else np.nan
+    # Who answered items of one group only cannot be left out.
+    everything = np.array([passes[annotator == one].mean() for one in known])
+    return passes, np.minimum(np.where(np.isnan(shares), everything, shares), 1)
+
+
+def _solved(matrices: Array, vectors: Array) -> Array:
+    return np.asarray(np.linalg.solve(matrices, vectors[..., None])[..., 0])
+
+
+def _share_below(values: Array, others: Array) -> Array:
+    """Share of the others below each value; those that are equal count half."""
+    ranked = np.sort(others)
+    below = np.searchsorted(ranked, values, side="left")
+    upto = np.searchsorted(ranked, values, side="right")
+    return np.asarray((below + upto) / 2 / len(others))
+
+
+def _repeated(tokens: Sequence[str]) -> float:
+    """Share of neighbours that are the same; empty ones do not count."""
+    return sum(a == b != "" for a, b in pairwise(tokens)) / max(len(tokens) - 1, 1)
+
+
+def _remember(
+    grams: Sequence[dict[tuple[str, ...], set[str]]], tokens: Sequence[str], item: str
+) -> None:
+    for n, known in enumerate(grams, 1):
+        for gram in _grams(tokens, n):
+            known[gram].add(item)
+
+
+def _novelty(tokens: Sequence[str], item: str, history: Sequence[Grams]) -> Iterator[float]:
+    """How much of a text stands in the annotator's other responses.
+
+    For n = 1 to 5 the share of its n-grams that do, and the largest share of 3-grams that a single
+    one of them holds; .5 for a text that has none.
+    """
+    for n, known in enumerate(history, 1):
+        grams = _grams(tokens, n)
+        seen = sum(bool(known.get(gram, frozenset()) - {item}) for gram in grams)
+        yield seen / len(grams) if grams else 0.5
+    grams = _grams(tokens, 3)
+    held = Counter(i for gram in grams for i in history[2].get(gram, ()) if i != item)
+    yield max(held.values(), default=0) / len(grams) if grams else 0.5
+
+
+def _grams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)]
