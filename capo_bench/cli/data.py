@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from capo_bench.cli.options import Asked, Json, Named, asking
+from capo_bench.cli.options import Asked, Force, Json, Named, asking, may_write
 from capo_bench.errors import CapoBenchError, listed
 
 if TYPE_CHECKING:
@@ -45,15 +45,92 @@ def convert(
     corpus: Named,
     out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
     asked: Asked,
+    force: Force = False,
 ) -> None:
     """Write a corpus as a file in the project's own format."""
     from capo_bench.corpus.describe import describe
     from capo_bench.corpus.readers import jsonl
 
-    _check_name(out)
+    _check_name(out, force)
     loaded = asked.load(corpus)
     jsonl.write(loaded, out)
     typer.echo(f"{out}: wrote {_summary(describe(loaded))}")
+
+
+@app.command("import")
+def import_command(
+    table: Annotated[
+        Path, typer.Argument(help="A .csv, .tsv, .json, .jsonl or .parquet, or a datasets folder.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
+    annotator: Annotated[str, typer.Option(help="Column of who answered.")] = "",
+    label: Annotated[
+        str,
+        typer.Option(
+            help="Column of the label; with a star, the columns of a wide table: 'label_*'."
+        ),
+    ] = "",
+    explanation: Annotated[
+        str, typer.Option(help="Column of the explanation, or columns: 'reason_*'.")
+    ] = "",
+    item: Annotated[str, typer.Option(help="Column that tells items apart.")] = "",
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column of a text that was labelled; several times.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Column of the split.")] = "",
+    group_by: Annotated[
+        list[str] | None, typer.Option(help="Text whose items stay in one split; several times.")
+    ] = None,
+    kind: Annotated[
+        Literal["nominal", "multilabel", "ordinal", "interval"] | None,
+        typer.Option(help="Kind of the labels."),
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="All labels, divided by commas, a scale's in its order.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Of the corpus; by default the table's.")] = "",
+    instruction: Annotated[str, typer.Option(help="What the annotators were asked.")] = "",
+    license: Annotated[str, typer.Option(help="Under which the data may be used.")] = "",
+    language: Annotated[str, typer.Option(help="Of the texts, such as en.")] = "",
+    force: Force = False,
+) -> None:
+    """Make a corpus of any table; columns that are not named are found by names and contents."""
+    from capo_bench.corpus.describe import describe
+    from capo_bench.corpus.importing import Role, Wanted, import_table
+    from capo_bench.corpus.load import in_splits
+    from capo_bench.corpus.readers import jsonl
+    from capo_bench.corpus.readers.tables import read_table
+    from capo_bench.files import naming
+
+    _check_name(out, force)
+    columns: dict[Role, str] = {
+        "annotator": annotator,
+        "label": label,
+        "explanation": explanation,
+        "item": item,
+        "split": split,
+    }
+    wanted = Wanted(
+        columns={role: column for role, column in columns.items() if column},
+        texts=tuple(text or ()),
+        group_by=tuple(group_by or ()),
+        kind=kind,
+        labels=tuple(one.strip() for one in labels.split(",")) if labels else (),
+        name=name or table.stem,
+        instruction=instruction,
+        license=license,
+        language=language,
+    )
+    with naming(table):
+        corpus, notes = import_table(read_table(table), wanted)
+        used = in_splits(corpus)
+    jsonl.write(corpus, out)
+    description = describe(used)
+    for note in notes:
+        typer.echo(f"  {note}")
+    typer.echo(f"{out}: wrote {_summary(description)}")
+    for remark in _remarks(description):
+        typer.echo(f"  note: {remark}")
 
 
 @app.command()
@@ -65,13 +142,14 @@ def synthesize(
         float, typer.Option(help="0 (annotators alike) to 1 (each has habits of their own).")
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Another one gives other items and responses.")] = 0,
+    force: Force = False,
 ) -> None:
     """Write a synthetic NLI corpus whose test split holds out combinations."""
     from capo_bench.corpus.describe import describe
     from capo_bench.corpus.readers import jsonl
     from capo_bench.corpus.synthetic import world
 
-    _check_name(output)
+    _check_name(output, force)
     made = world.synthesize("places", distinctness, seed, items, annotators=annotators)
     jsonl.write(made.corpus, output)
     typer.echo(f"{output}: wrote {_summary(describe(made.corpus))}")
@@ -108,9 +186,10 @@ def schema() -> None:
     typer.echo(json.dumps(jsonl.json_schema(), indent=2))
 
 
-def _check_name(file: Path) -> None:
+def _check_name(file: Path, force: bool) -> None:
     if file.suffix != ".jsonl":
         raise CapoBenchError(f"{file} does not end in .jsonl, by which a corpus file is known")
+    may_write(file, force)
 
 
 def _summary(d: Description) -> str:

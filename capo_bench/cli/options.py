@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,7 +32,20 @@ Metadata = Annotated[
 ]
 Preset = Annotated[Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")]
 Model = Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Named = Annotated[str, typer.Argument(help="nli, paraphrase, mini-nli, ..., or a .jsonl file.")]
+
+
+def may_write(path: Path, force: bool) -> None:
+    """Asks before a file is overwritten, or refuses to where nobody can be asked.
+
+    Raises:
+        CapoBenchError: If the file is there and may not be overwritten.
+    """
+    if not path.exists() or force:
+        return
+    if not (sys.stdin.isatty() and typer.confirm(f"{path} is there already; overwrite it?")):
+        raise CapoBenchError("is there already; choose another name, or add --force", file=path)
 
 
 @dataclass(frozen=True)

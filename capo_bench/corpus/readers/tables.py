@@ -1,0 +1,275 @@
+"""Tables as people have them: delimited text of spreadsheets, JSON, Parquet, `datasets` folders.
+
+Every cell comes out as text, as `None` where it is empty, or as a list or mapping where the file has
+one. Numbers lose a decimal part of nothing but zeros, which spreadsheets add.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capo_bench.errors import CapoBenchError, listed
+from capo_bench.files import FILE_BYTES, parse_json, read_bytes, read_json_lines
+
+DELIMITERS = ",;\t|"
+_SPLITS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        columns: Their names.
+        rows: The cells of each row by column.
+        notes: What was understood of the file, for people.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_table(source: Path) -> Table:
+    """Reads a table.
+
+    Args:
+        source: A file that ends in `.csv`, `.tsv`, `.txt` (delimited text), `.json` (a list of
+            objects, or an object of them by id), `.jsonl`, `.ndjson` or `.parquet`, or a folder that
+            `datasets.save_to_disk` wrote. What stands in the column `split` of a folder with several
+            splits is their names.
+
+    Raises:
+        CapoBenchError: If it cannot be read as what its name says, or has no rows.
+    """
+    kind = "folder" if source.is_dir() else source.suffix.lower()
+    if kind in (".csv", ".tsv", ".txt", ".tab"):
+        table = read_delimited(source)
+    elif kind in (".jsonl", ".ndjson"):
+        table = _of_objects(source, [(f"line {n}", row) for n, row in read_json_lines(source)])
+    elif kind == ".json":
+        table = _of_json(source)
+    elif kind == ".parquet":
+        table = _of_parquet(source)
+    elif kind == "folder":
+        table = _of_folder(source)
+    else:
+        raise CapoBenchError(
+            "is no table by its name; expected .csv, .tsv, .json, .jsonl, .parquet or a folder of "
+            "`datasets.save_to_disk`",
+            file=source,
+        )
+    if not table.rows:
+        raise CapoBenchError("has no rows", file=source)
+    return table
+
+
+def read_delimited(path: Path) -> Table:
+    """Reads delimited text as spreadsheets save it.
+
+    The encoding follows from a byte order mark, else it is UTF-8, else Windows-1252; the delimiter
+    from a first line `sep=;`, else from what divides most rows into equally many cells. Rows and
+    columns of nothing but empty cells are left out.
+
+    Raises:
+        CapoBenchError: If the file cannot be read, a quotation does not end, a column has no name or
+            the name of another, or a row has more cells than there are columns; the line is named.
+    """
+    text, encoding = _decoded(path)
+    first, _, rest = text.partition("\n")
+    declared = re.fullmatch(r"sep=(.)", first.strip("\r\ufeff "))
+    delimiter = declared[1] if declared else _delimiter(text)
+    notes = [f"{encoding} text, cells divided by {_named(delimiter)}"]
+    csv.field_size_limit(FILE_BYTES)
+    reader = csv.reader(io.StringIO(rest if declared else text, newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+                lines.append(reader.line_num + bool(declared))
+    except csv.Error as error:
+        raise CapoBenchError(f"is no table: {error}", file=path, line=reader.line_num) from error
+    if not rows:
+        raise CapoBenchError("is empty: expected a heading and rows", file=path)
+    heading = [name.strip() for name in rows[0]]
+    used = [i for i in range(len(heading)) if heading[i] or any(_cell(r, i) for r in rows[1:])]
+    nameless = [i + 1 for i in used if not heading[i]]
+    twice = [name for name, count in Counter(heading[i] for i in used).items() if count > 1]
+    if nameless or twice:
+        fault = f"column {nameless[0]} has no name" if nameless else f"two columns are {twice[0]!r}"
+        raise CapoBenchError(
+            f"{fault}; give each column a name of its own", file=path, line=lines[0]
+        )
+    for row, line in zip(rows, lines, strict=True):
+        if any(cell.strip() for cell in row[len(heading) :]):
+            raise CapoBenchError(
+                f"{len(row)} cells, but the heading has {len(heading)}; quote cells that hold a "
+                f"{_named(delimiter)}",
+                file=path,
+                line=line,
+            )
+    return Table(
+        tuple(heading[i] for i in used),
+        tuple({heading[i]: _cell(row, i) for i in used} for row in rows[1:]),
+        tuple(notes),
+    )
+
+
+def _decoded(path: Path) -> tuple[str, str]:
+    content = read_bytes(path)
+    encoding = next((code for mark, code in _BOMS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        try:
+            text, encoding = content.decode("cp1252"), "Windows-1252"
+        except UnicodeDecodeError as error:
+            raise CapoBenchError("is neither UTF-8 nor Windows-1252 text", file=path) from error
+    if "\0" in text:
+        raise CapoBenchError("holds null bytes, so it is no text; save it as CSV", file=path)
+    return text, encoding.removesuffix("-sig").upper() if encoding != "Windows-1252" else encoding
+
+
+def _delimiter(text: str) -> str:
+    sample = text[:200_000]
+
+    def fit(delimiter: str) -> tuple[float, int]:
+        rows = [
+            row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter) if row
+        ]
+        width = len(rows[0]) if rows else 0
+        alike = sum(len(row) == width for row in rows[:200]) / max(len(rows[:200]), 1)
+        return (alike if width > 1 else 0.0, width)
+
+    return max(DELIMITERS, key=fit)
+
+
+def _named(delimiter: str) -> str:
+    return {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}.get(delimiter, delimiter)
+
+
+def _cell(row: Sequence[str], index: int) -> str | None:
+    cell = row[index].strip() if index < len(row) else ""
+    return _plain(cell) or None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
+
+
+def _of_json(path: Path) -> Table:
+    content = read_bytes(path).decode("utf-8-sig", errors="replace")
+    try:
+        value = parse_json(content)
+    except ValueError as error:
+        raise CapoBenchError(f"is not valid JSON: {error}", file=path) from error
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
+        value = next(iter(value.values()))
+    if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+        keyed = [(f"entry {key}", {"id": key, **row}) for key, row in value.items()]
+        return _of_objects(path, keyed)
+    if not isinstance(value, list):
+        raise CapoBenchError("expected a list of objects, or objects by their ids", file=path)
+    return _of_objects(path, [(f"entry {n}", row) for n, row in enumerate(value, start=1)])
+
+
+def _of_objects(path: Path, rows: Sequence[tuple[str, Any]]) -> Table:
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise CapoBenchError("expected an object of columns and cells", file=path, id=place)
+    fixed = _fixed([row for _, row in rows])
+    flat = [_flat(row, fixed) for _, row in rows]
+    columns = tuple(dict.fromkeys(name for row in flat for name in row))
+    return Table(columns, tuple({name: row.get(name) for name in columns} for row in flat))
+
+
+def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Columns of objects that have the same keys in all rows, so that these are columns too.
+
+    Objects of short texts alone stay as they are: they may be labels by annotator.
+    """
+    keys: dict[str, set[tuple[str, ...]]] = {}
+    short: dict[str, bool] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, dict):
+                keys.setdefault(name, set()).add(tuple(value))
+                alone = all(isinstance(part, str) and len(part) <= 40 for part in value.values())
+                short[name] = short.get(name, True) and alone
+    return frozenset(name for name, found in keys.items() if len(found) == 1 and not short[name])
+
+
+def _flat(row: Mapping[str, Any], fixed: frozenset[str]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in fixed and isinstance(value, dict):
+            for key, part in value.items():
+                flat[key if key not in row and key not in flat else f"{name}.{key}"] = tidy(part)
+        else:
+            flat[name] = tidy(value)
+    return flat
+
+
+def tidy(value: Any) -> Any:
+    """A cell's value as text, `None`, or a list or mapping of such."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return _plain(value.strip()) or None
+    if isinstance(value, Mapping):
+        return {str(key): tidy(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(part) for part in value]
+    if isinstance(value, float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _of_parquet(path: Path) -> Table:
+    import pyarrow.parquet
+
+    try:
+        found = pyarrow.parquet.read_table(io.BytesIO(read_bytes(path))).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise CapoBenchError(f"is no Parquet file: {error}", file=path) from error
+    return _of_objects(path, [(f"row {n}", row) for n, row in enumerate(found, start=1)])
+
+
+def _of_folder(folder: Path) -> Table:
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, LookupError) as error:
+        reason = str(error).split("\n")[0]
+        raise CapoBenchError(
+            f"is no folder of `datasets.save_to_disk`: {reason}", file=folder
+        ) from error
+    parts = found if isinstance(found, dict) else {"": found}
+    rows: list[tuple[str, Any]] = []
+    for name, part in parts.items():
+        named = {
+            column: feature
+            for column, feature in part.features.items()
+            if isinstance(feature, datasets.ClassLabel)
+        }
+        for row in part:
+            for column, feature in named.items():
+                known = row[column] is not None and row[column] >= 0
+                row[column] = feature.int2str(row[column]) if known else None
+            placed = {"split": _SPLITS.get(name, name), **row} if name else row
+            rows.append((f"row {len(rows) + 1}", placed))
+    table = _of_objects(folder, rows)
+    notes = [f"splits {listed(list(parts))}"] if len(parts) > 1 else []
+    return Table(table.columns, table.rows, tuple(notes))
