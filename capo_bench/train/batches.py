@@ -26,6 +26,7 @@ class Batch:
         lengths: [N] tokens of each path's response.
         reference: [N] log pi_ref of each path; NaN where it was not computed.
         annotator: [C] index of each comparison's target annotator.
+        share: [C] what part of a comparison each is.
     """
 
     packed: Packed
@@ -33,6 +34,7 @@ class Batch:
     lengths: Tensor
     reference: Tensor
     annotator: Tensor
+    share: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The same batch on another device; accelerate calls this."""
@@ -48,6 +50,7 @@ class Batch:
             lengths=self.lengths.to(device),
             reference=self.reference.to(device),
             annotator=self.annotator.to(device),
+            share=self.share.to(device),
         )
 
 
@@ -69,10 +72,8 @@ class Order(Sampler[int]):
         return iter(rng.sample(range(self._size), self._size))
 
 
-def compose(
-    groups: Sequence[Group], layout: Layout, most: int, budget: int, seed: int
-) -> list[list[int]]:
-    """Batches, as indices, of at most `most` groups within the token budget, of similar sizes.
+def compose(groups: Sequence[Group], layout: Layout, most: int, seed: int) -> list[list[int]]:
+    """Batches, as indices, of at most `most` groups of similar sizes.
 
     They are composed once, so that every epoch has the same number of steps and a resumed run
     sees the same batches; their order is shuffled in every epoch.
@@ -81,7 +82,6 @@ def compose(
         groups: The groups.
         layout: How a group is laid out.
         most: Most groups of a batch.
-        budget: Most tokens of a batch, padding included; a group that needs more is a batch alone.
         seed: Of the composition.
     """
     shapes = [_shape(group, layout) for group in groups]
@@ -90,16 +90,36 @@ def compose(
     batches: list[list[int]] = []
     window = 16 * most
     for start in range(0, len(order), window):
-        rows = width = 0
-        batch: list[int] = []
-        for index in sorted(order[start : start + window], key=lambda i: shapes[i]):
-            rows, width = rows + shapes[index][1], max(width, shapes[index][0])
-            if batch and (len(batch) == most or rows * width > budget):
-                batches.append(batch)
-                batch, rows, width = [], shapes[index][1], shapes[index][0]
-            batch.append(index)
-        batches.append(batch)
+        similar = sorted(order[start : start + window], key=lambda i: shapes[i])
+        batches += [similar[first : first + most] for first in range(0, len(similar), most)]
     return batches
+
+
+def passes(groups: Sequence[Group], layout: Layout, budget: float) -> list[list[Group]]:
+    """A batch divided into forward passes within a token budget, shorter groups first.
+
+    Args:
+        groups: The batch.
+        layout: How a group is laid out.
+        budget: Most tokens of a pass, padding included; a group that needs more is a pass alone.
+    """
+    shapes = [_shape(group, layout) for group in groups]
+    found: list[list[Group]] = []
+    rows = 0
+    for index in sorted(range(len(groups)), key=lambda i: shapes[i]):
+        width, more = shapes[index]
+        rows += more
+        if not found or rows * width > budget:
+            found.append([])
+            rows = more
+        found[-1].append(groups[index])
+    return found
+
+
+def tokens(group: Group, layout: Layout) -> int:
+    """Tokens of a group's rows, padding included."""
+    width, count = _shape(group, layout)
+    return width * count
 
 
 def collate(
@@ -136,6 +156,7 @@ def collate(
             [torch.tensor(g.reference or [math.nan] * len(g.paths)) for g in groups]
         ),
         annotator=torch.tensor(annotator),
+        share=torch.tensor([c.share for group in groups for c in group.comparisons]),
     )
 
 

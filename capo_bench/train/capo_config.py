@@ -23,3 +23,7 @@ class CapoConfig(CapoOptions, PackedConfig):
             raise CapoBenchError(f"beta must be above 0, got {self.beta}; 0.1 is usual")
         if self.anchor < 0:
             raise CapoBenchError(f"anchor must not be negative, got {self.anchor}")
+        if self.rejected_per_target is not None and self.rejected_per_target < 1:
+            raise CapoBenchError(
+                f"rejected_per_target must be at least 1, got {self.rejected_per_target}"
+            )

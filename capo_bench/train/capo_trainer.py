@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ class CapoTrainer(PackedTrainer):
         **kwargs: Any,
     ) -> None:
         self._cache = cache
+        self._reference = None if args.precompute or args.reference_free else _reference(model)
         super().__init__(model, args, train_dataset, eval_dataset, **kwargs)
         names = ("beta", "loss", "anchor", "length_normalized", "reference_free")
         self.run["objective"] = ", ".join(f"{name} {getattr(args, name)}" for name in names)
@@ -54,6 +57,8 @@ class CapoTrainer(PackedTrainer):
         """The groups with the log-probabilities of the model as it is now, the reference."""
         if self.args.reference_free:
             return [replace(group, reference=(0.0,) * len(group.paths)) for group in groups]
+        if self._reference is not None:
+            return groups
         self.model.eval()
         dtype = next(self.model.parameters()).dtype
         fingerprint = f"{model_fingerprint(self.model)} {dtype} {self.accelerator.mixed_precision}"
@@ -72,6 +77,15 @@ class CapoTrainer(PackedTrainer):
             wait=self.accelerator.wait_for_everyone,
         )
 
+    def referenced(self, batch: Batch) -> Batch:
+        """The batch with the reference's log-probabilities, where they were not computed before."""
+        if self._reference is None:
+            return batch
+        adapted = self._reference is self.model
+        off: Any = self.model.disable_adapter() if adapted else nullcontext()
+        with torch.no_grad(), off, self.compute_loss_context_manager():
+            return replace(batch, reference=self.logprobs(self._reference, batch))
+
     def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:
         """The CAPO loss of each comparison."""
         return preference(
@@ -86,5 +100,15 @@ class CapoTrainer(PackedTrainer):
         )
 
     def size(self, batch: Batch) -> Tensor:
-        """One a comparison."""
-        return torch.ones_like(batch.comparisons.chosen)
+        """One a comparison, less for a part of one."""
+        return batch.share
+
+
+def _reference(model: nn.Module) -> nn.Module:
+    """A model that stays as `model` is: itself, if new adapters can be switched off, or a copy."""
+    fresh = [
+        not parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name
+    ]
+    if fresh and all(fresh):
+        return model
+    return deepcopy(model).requires_grad_(False).eval()

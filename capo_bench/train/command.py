@@ -170,6 +170,7 @@ def _train_alone(
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
     _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.layout} layout")
+    _say(args, f"memory: {trainer.memory.text(trainer.pass_tokens)}")
     try:
         result = trainer.train(resume_from_checkpoint=resume)
     except KeyboardInterrupt:
@@ -218,7 +219,7 @@ def _datasets(
     most: int | None,
 ) -> tuple[Dataset, Dataset | None]:
     options = Options(
-        rejected=args.rejected if isinstance(args, CapoConfig) else None,
+        **_comparisons(args),
         balance=args.balance,
         max_length=min(args.max_length, most or args.max_length),
         max_trie_tokens=args.max_trie_tokens,
@@ -240,6 +241,16 @@ def _datasets(
     for note in validation.notes:
         _say(args, f"validation: {note}")
     return train, validation
+
+
+def _comparisons(args: PackedConfig) -> dict[str, Any]:
+    if not isinstance(args, CapoConfig):
+        return {"rejected": None}
+    return {
+        "rejected": args.rejected,
+        "divisible": args.loss == "sigmoid",
+        "rejected_per_target": args.rejected_per_target,
+    }
 
 
 def _resume(args: PackedConfig) -> bool | str | None:

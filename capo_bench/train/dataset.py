@@ -123,12 +123,15 @@ class Comparison:
         chosen: The path of the annotator's own response.
         rejected: The paths of the rejected responses; none in supervised fine-tuning.
         weight: Weight of its loss; 1 on average over a training set.
+        share: What part of a comparison this is: 1, or less where its rejected responses are
+            divided over several groups.
     """
 
     annotator: str
     chosen: int
     rejected: tuple[int, ...]
     weight: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,12 @@ class Options:
         balance: Which margins of the weights are made equal: items', annotators', both or none.
         max_length: Longest sequence, in tokens; longer responses are cut.
         max_trie_tokens: Budget of one group, in tokens after merging. An item that needs more is
-            divided by target annotators, and rejected responses are sampled.
+            divided into groups that begin alike: by target annotators, and where one is too large
+            by rejected responses.
+        divisible: Whether a comparison may be divided, as a mean over its pairs may. Otherwise
+            rejected responses are sampled where they do not fit.
+        rejected_per_target: Take this many of the responses that could be rejected in a
+            comparison, sampled once; `None`: all.
         drop_overlong: Drop items whose prompt leaves no room for a response, instead of refusing.
         seed: Of the samples.
         items: Use this many items only, chosen by a hash of their ids, so that fewer are among
@@ -169,7 +177,9 @@ class Options:
     rejected: Rejected | None
     balance: Balance = "both"
     max_length: int = 1024
-    max_trie_tokens: int = 2048
+    max_trie_tokens: int = 1024
+    divisible: bool = True
+    rejected_per_target: int | None = None
     drop_overlong: bool = False
     seed: int = 0
     items: int | None = None
@@ -236,9 +246,8 @@ def build(
         for draft in drafts
         for group in _groups(draft, {a: weights[draft.item.id, a] for a in draft.own}, options)
     ]
-    scale = sum(len(g.comparisons) for g in groups) / sum(
-        c.weight for g in groups for c in g.comparisons
-    )
+    comparisons = [c for g in groups for c in g.comparisons]
+    scale = sum(c.share for c in comparisons) / sum(c.weight for c in comparisons)
     groups = [
         replace(g, comparisons=tuple(replace(c, weight=c.weight * scale) for c in g.comparisons))
         for g in groups
@@ -384,6 +393,12 @@ def _draft(
                 comparisons
             ) - len(kept)
             comparisons = kept
+        if options.rejected_per_target is not None:
+            rng = random.Random(f"{options.seed} {item.id} {annotator}")
+            comparisons = {
+                index: sorted(rng.sample(others, min(options.rejected_per_target, len(others))))
+                for index, others in comparisons.items()
+            }
         if comparisons:
             own[annotator] = comparisons
     room = options.max_length - max(map(len, contexts.values()), default=0)
@@ -395,76 +410,96 @@ def _draft(
     return _Draft(item, contexts, tuple(ids[:room] for ids in encoded), own)
 
 
+# A part of an annotator's comparisons: chosen response -> rejected ones, as indices.
+_Part = dict[int, list[int]]
+
+
 def _groups(draft: _Draft, weights: dict[str, float], options: Options) -> list[Group]:
     rng = random.Random(f"{options.seed} {draft.item.id}")
     annotators = list(draft.own)
     first = draft.contexts[annotators[0]]
     shared = min(common_prefix(first, draft.contexts[annotator]) for annotator in annotators)
     budget = options.max_trie_tokens - shared
-    divided: list[tuple[int, list[str]]] = []
-    chosen: dict[str, dict[int, list[int]]] = {}
+    divided: list[tuple[int, list[tuple[str, _Part]]]] = []
     for annotator in annotators:
-        chosen[annotator], size = _sample(
-            draft, annotator, budget - (len(draft.contexts[annotator]) - shared), rng
-        )
-        size += len(draft.contexts[annotator]) - shared
-        # The first group with room takes the annotator.
-        for place, (used, members) in enumerate(divided):
-            if used + size <= budget:
-                divided[place] = (used + size, [*members, annotator])
-                break
-        else:
-            divided.append((size, [annotator]))
-    return [_group(draft, members, chosen, weights) for _, members in divided]
+        turn = len(draft.contexts[annotator]) - shared
+        for part in _parts(draft, annotator, budget - turn, options, rng):
+            size = turn + sum(len(draft.responses[index]) for index in _responses(part))
+            # The first group with room takes the part, unless it has one of the annotator's.
+            for place, (used, members) in enumerate(divided):
+                if used + size <= budget and annotator not in dict(members):
+                    divided[place] = (used + size, [*members, (annotator, part)])
+                    break
+            else:
+                divided.append((size, [(annotator, part)]))
+    return [_group(draft, members, weights, options.divisible) for _, members in divided]
 
 
-def _sample(
-    draft: _Draft, annotator: str, budget: int, rng: random.Random
-) -> tuple[dict[int, list[int]], int]:
-    """The annotator's comparisons within a budget, and the tokens of their responses."""
+def _responses(part: _Part) -> set[int]:
+    return {index for chosen, others in part.items() for index in (chosen, *others)}
+
+
+def _parts(
+    draft: _Draft, annotator: str, budget: int, options: Options, rng: random.Random
+) -> list[_Part]:
+    """The annotator's comparisons in parts within a budget of response tokens.
+
+    The chosen responses are in every part, each with one rejected response at least, whatever the
+    budget.
+    """
     comparisons = draft.own[annotator]
     length = [len(ids) for ids in draft.responses]
-    used = set(comparisons)
-    spent = sum(length[index] for index in comparisons)
+    room = budget - sum(length[chosen] for chosen in comparisons)
     others = sorted({other for rejected in comparisons.values() for other in rejected})
-    if spent + sum(length[other] for other in others) <= budget:
-        return comparisons, spent + sum(length[other] for other in others)
-    # Every comparison keeps one rejected response, whatever the budget; then as many as fit.
+    if sum(length[other] for other in others) <= room:
+        return [comparisons]
     rng.shuffle(others)
-    needed = [next(o for o in others if o in rejected) for rejected in comparisons.values()]
-    for other in [*dict.fromkeys(needed), *others]:
-        if other not in used and (other in needed or spent + length[other] <= budget):
-            used.add(other)
-            spent += length[other]
-    sampled = {
-        index: [other for other in rejected if other in used]
-        for index, rejected in comparisons.items()
+    if not options.divisible:
+        needed = [next(o for o in others if o in rejected) for rejected in comparisons.values()]
+        used = set(needed)
+        for other in others:
+            if sum(length[o] for o in used) + length[other] <= room:
+                used.add(other)
+        return [_within(comparisons, used)]
+    parts: list[set[int]] = []
+    for other in others:
+        if not parts or sum(length[o] for o in parts[-1]) + length[other] > room:
+            parts.append(set())
+        parts[-1].add(other)
+    return [_within(comparisons, part) for part in parts]
+
+
+def _within(comparisons: _Part, used: set[int]) -> _Part:
+    found = {
+        chosen: [other for other in rejected if other in used]
+        for chosen, rejected in comparisons.items()
     }
-    return sampled, spent
+    return {chosen: rejected for chosen, rejected in found.items() if rejected}
 
 
 def _group(
     draft: _Draft,
-    annotators: list[str],
-    chosen: dict[str, dict[int, list[int]]],
+    members: Sequence[tuple[str, _Part]],
     weights: dict[str, float],
+    divisible: bool,
 ) -> Group:
     paths: list[Path] = []
     comparisons: list[Comparison] = []
-    for annotator in annotators:
+    for annotator, part in members:
         place: dict[int, int] = {}
-        for index in sorted(
-            {i for own, others in chosen[annotator].items() for i in (own, *others)}
-        ):
+        for index in sorted(_responses(part)):
             place[index] = len(paths)
             paths.append(Path(draft.contexts[annotator], draft.responses[index]))
-        for own, others in chosen[annotator].items():
+        whole = draft.own[annotator]
+        for chosen, others in part.items():
+            share = len(others) / len(whole[chosen]) if others and divisible else 1.0
             comparisons.append(
                 Comparison(
                     annotator=annotator,
-                    chosen=place[own],
+                    chosen=place[chosen],
                     rejected=tuple(place[other] for other in others),
-                    weight=weights[annotator] / len(chosen[annotator]),
+                    weight=share * weights[annotator] / len(whole),
+                    share=share,
                 )
             )
     return Group(draft.item.id, tuple(paths), tuple(comparisons))

@@ -40,7 +40,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -48,13 +48,13 @@ class _Product(torch.autograd.Function):
         rows = gradient.reshape(-1, gradient.shape[-1])
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _product(gradient, weight.t()) if of_x else None,
-            _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if of_weight else None,
+            product(gradient, weight.t()) if of_x else None,
+            product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if of_weight else None,
             rows.sum(0) if of_bias else None,
         )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X W^T + b by oneDNN."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(
         x.contiguous(), weight.contiguous(), bias, "none", [], ""
@@ -132,7 +132,7 @@ def speedup(layers: Sequence[nn.Linear], rows: int) -> float:
             (partial(torch.mm, gradient, weight), gradient, weight.t()),
             (partial(torch.mm, gradient.t(), x), gradient.t(), x.t()),
         ):
-            ours = partial(_product, left, right)
+            ours = partial(product, left, right)
             ours()  # the first call of a shape compiles
             times = [(_seconds(theirs), _seconds(ours)) for _ in range(_ROUNDS)]
             stock += count * min(first for first, _ in times)

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capo_bench.train import attention
+from capo_bench.train import attention, kernel
 from capo_bench.train.packing import Packed, visible
 
 _ROWS = 64  # logits are worked on in parts that a processor's cache holds
 
 
-def response_logprobs(model: nn.Module, config: Any, packed: Packed) -> Tensor:
+def response_logprobs(
+    model: nn.Module, config: Any, packed: Packed, most_logits: int | None = None
+) -> Tensor:
     """Log pi(response | context) of every path, in nats, [N], float32 or wider.
 
     Args:
         model: A causal language model of transformers, possibly wrapped (PEFT, DDP, FSDP).
         config: Its configuration; the wrappers hide it.
         packed: The rows, on the model's device.
+        most_logits: The head scores in chunks of at most this many bytes of logits if all of them
+            are more; they are computed again in the backward pass. For models that
+            `chunkable_head` names. `None`: logits are computed whole.
     """
-    logits = model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=None if packed.causal else attention_mask(config, packed),
-        logits_to_keep=packed.keep,
-        use_cache=False,
-        **({} if packed.causal else {"segments": packed.segments}),
-    ).logits
-    scored: Tensor = _Scored.apply(logits, packed.edge_row, packed.edge_token)  # type: ignore[no-untyped-call]
+    head = None if most_logits is None else chunkable_head(model)
+    with ExitStack() as stack:
+        if head is not None and most_logits is not None:
+            stack.enter_context(_scoring(head, packed, most_logits))
+        logits = model(
+            input_ids=packed.input_ids,
+            position_ids=packed.position_ids,
+            attention_mask=None if packed.causal else attention_mask(config, packed),
+            logits_to_keep=packed.keep,
+            use_cache=False,
+            **({} if packed.causal else {"segments": packed.segments}),
+        ).logits
+    scored: Tensor = (
+        _Scored.apply(logits, packed.edge_row, packed.edge_token)  # type: ignore[no-untyped-call]
+        if head is None
+        else logits
+    )
     total = torch.zeros(packed.size, dtype=scored.dtype, device=scored.device)
     return total.index_add(0, packed.part_path, scored[packed.part_edge])
 
@@ -91,3 +106,121 @@ class _Scored(torch.autograd.Function):
             logits.sub_(norm).exp_().mul_(-share)
         z.index_put_((row, token), gradient, accumulate=True)
         return z.to(ctx.dtype), None, None
+
+
+def chunkable_head(model: nn.Module) -> nn.Linear | None:
+    """The model's head, if it is a linear layer whose output the model returns as it is.
+
+    Models that scale or cap their logits afterwards (Gemma 2, Cohere, Granite) have none.
+    """
+    inner: Any = getattr(model, "module", model)  # DDP hides the model's methods
+    head = inner.get_output_embeddings()
+    if type(head) not in (nn.Linear, kernel.OneDnnLinear):
+        return None
+    text = inner.config.get_text_config()
+    after = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_scale")
+    return None if any(getattr(text, name, None) for name in after) else head
+
+
+@contextmanager
+def _scoring(head: nn.Linear, packed: Packed, most: int) -> Iterator[None]:
+    """Has the head answer with the scores of `packed`'s edges, [E], instead of logits."""
+
+    def score(hidden: Tensor) -> Tensor:
+        weight: Tensor = head.weight
+        bias: Tensor | None = head.bias
+        device = hidden.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            hidden, weight = hidden.to(dtype), weight.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        hidden = hidden.reshape(-1, hidden.shape[-1])
+        fast = type(head) is kernel.OneDnnLinear and weight.dtype == torch.float32
+        if fast:
+            hidden = nn.functional.pad(hidden, (0, 0, 0, -len(hidden) % kernel.MULTIPLE))
+        scored: Tensor = _ChunkedScores.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, bias, packed.edge_row, packed.edge_token, most, fast
+        )
+        return scored
+
+    head.forward = score  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        del head.forward  # the class's own again
+
+
+class _ChunkedScores(torch.autograd.Function):
+    """log softmax(H W^T + b)[row, token] for each (row, token), a chunk of rows at a time.
+
+    The scores' own logits are computed apart, so that a chunk's logits are needed for their
+    logsumexp alone and can be dropped; backward computes them again. Where all logits fit into one
+    chunk they are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        row: Tensor,
+        token: Tensor,
+        most: int,
+        fast: bool,
+    ) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        rows = max(1, most // (weight.shape[0] * wide.itemsize))
+        multiple = kernel.MULTIPLE if fast else 1
+        rows = max(multiple, rows // multiple * multiple)
+        product = kernel.product if fast else nn.functional.linear
+        normalizer = []
+        kept = None
+        for part in torch.split(hidden, rows):
+            z = product(part, weight, bias).to(wide)
+            normalizer += [torch.logsumexp(few, dim=1) for few in torch.split(z, _ROWS)]
+            kept = z if len(part) == len(hidden) else None
+        norm = torch.cat(normalizer)
+        ctx.save_for_backward(hidden, weight, bias, row, token, norm)
+        # Kept on the context, not by save_for_backward, because backward overwrites it.
+        ctx.kept, ctx.rows, ctx.fast = kept, rows, fast
+        own = (hidden[row].to(wide) * weight[token].to(wide)).sum(-1)
+        if bias is not None:
+            own = own + bias[token].to(wide)
+        return own - norm[row]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, row, token, norm = ctx.saved_tensors
+        of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
+        total = torch.zeros_like(norm).index_add(0, row, gradient)
+        d_hidden = torch.empty_like(hidden) if of_hidden else None
+        d_weight = torch.zeros_like(weight) if of_weight else None
+        d_bias = torch.zeros_like(bias) if of_bias else None
+        kept, ctx.kept = ctx.kept, None
+        product = kernel.product if ctx.fast else nn.functional.linear
+        start = 0
+        for part in torch.split(hidden, ctx.rows):
+            z = kept if kept is not None else product(part, weight, bias).to(norm.dtype)
+            end = start + len(part)
+            pieces = (torch.split(x[start:end, None], _ROWS) for x in (norm, total))
+            for logits, normal, share in zip(torch.split(z, _ROWS), *pieces, strict=True):
+                logits.sub_(normal).exp_().mul_(-share)
+            z = z.to(weight.dtype)
+            if d_hidden is not None:
+                d_hidden[start:end] = product(z, weight.t())
+            if d_weight is not None and ctx.fast:
+                d_weight += product(z.t(), part.t())
+            elif d_weight is not None:
+                d_weight.addmm_(z.t(), part)
+            if d_bias is not None:
+                d_bias += z.sum(0)
+            start = end
+        share = gradient[:, None].to(weight.dtype)
+        if d_hidden is not None:
+            d_hidden.index_add_(0, row, share * weight[token])
+        if d_weight is not None:
+            d_weight.index_add_(0, token, share * hidden[row])
+        if d_bias is not None:
+            d_bias.index_add_(0, token, share[:, 0])
+        return d_hidden, d_weight, d_bias, None, None, None, None

@@ -82,15 +82,19 @@ class PackedOptions:
         metadata={"help": "Longest sequence in tokens; longer responses are cut and counted."},
     )
     max_trie_tokens: int = field(
-        default=2048,
+        default=1024,
         metadata={
-            "help": "Token budget of one trie. An item that needs more is divided by target "
-            "annotators, and rejected responses are sampled."
+            "help": "Token budget of one trie. An item that needs more is divided into several that "
+            "begin alike, by target annotators and by rejected responses."
         },
     )
-    max_batch_tokens: int = field(
-        default=8192,
-        metadata={"help": "Token budget of one forward pass, padding included."},
+    max_batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Token budget of one forward pass, padding included: a batch that holds more is "
+            "computed in several, with the same result. By default what the free memory allows, at "
+            "most 1,024 on a CPU and 16,384 elsewhere."
+        },
     )
     balance: Literal["both", "items", "annotators", "none"] = field(
         default="both",
@@ -145,6 +149,12 @@ class CapoOptions:
         default="all",
         metadata={"help": "Whose responses are rejected: with any label, the same or another one."},
     )
+    rejected_per_target: int | None = field(
+        default=None,
+        metadata={
+            "help": "Sample this many rejected responses for each chosen one; all by default."
+        },
+    )
     anchor: float = field(
         default=0.0,
         metadata={"help": "Weight of the chosen response's negative log-likelihood a token."},
@@ -154,5 +164,12 @@ class CapoOptions:
     )
     reference_free: bool = field(
         default=False, metadata={"help": "No reference model: log pi_ref is taken as 0."}
+    )
+    precompute: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the reference's log-probabilities before training and keep them. If "
+            "not, in every step: with new LoRA adapters by the model without them, else by a copy."
+        },
     )
     learning_rate: float = field(default=5e-6, metadata={"help": "Peak learning rate."})

@@ -24,8 +24,9 @@ class PackedConfig(PackedOptions, TrainingArguments):  # type: ignore[misc]
         super().__post_init__()
         self.remove_unused_columns = False
         for name in ("max_length", "max_trie_tokens", "max_batch_tokens"):
-            if getattr(self, name) < 2:
-                raise CapoBenchError(f"{name} must be at least 2, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 2:
+                raise CapoBenchError(f"{name} must be at least 2, got {value}")
         if self.label_smoothing_factor or self.use_liger_kernel or self.torch_compile:
             raise CapoBenchError(
                 "label_smoothing_factor, use_liger_kernel and torch_compile do not apply to packed "

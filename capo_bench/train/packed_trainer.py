@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -18,12 +20,13 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.train.batches import Batch, Order, collate, compose
+from capo_bench.train.batches import Batch, Order, collate, compose, passes, tokens
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
 from capo_bench.train.dataset import Group
 from capo_bench.train.kernel import row_multiple
 from capo_bench.train.layouts import choose
-from capo_bench.train.logprobs import response_logprobs
+from capo_bench.train.logprobs import chunkable_head, response_logprobs
+from capo_bench.train.memory import MOST_LOGITS, estimate
 from capo_bench.train.models import join_tied_gradients
 from capo_bench.train.objective import Outcome
 from capo_bench.train.packed_config import PackedConfig
@@ -96,6 +99,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             self.model, self.model.config, [group.paths for group in both], args.layout
         )
         self._multiple = row_multiple(self.model)
+        self._plan_memory(both)
         if args.world_size == 1:
             join_tied_gradients(self.model)
         self._annotators = sorted({c.annotator for group in both for c in group.comparisons})
@@ -128,10 +132,32 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """What a method adds to the groups before training; nothing by default."""
         return groups
 
+    def referenced(self, batch: Batch) -> Batch:
+        """The batch with what a method needs of another model; as it is by default."""
+        return batch
+
     # Data.
 
     def _compose(self, groups: Sequence[Group], most: int) -> list[list[int]]:
-        return compose(groups, self.layout, most, self.args.max_batch_tokens, self.args.seed)
+        return compose(groups, self.layout, most, self.args.seed)
+
+    def _plan_memory(self, groups: Sequence[Group]) -> None:
+        """Decides how much a forward pass holds.
+
+        Raises:
+            CapoBenchError: If training does not fit into the memory that is free.
+        """
+        chunked = chunkable_head(self.model) is not None
+        self._most_logits = MOST_LOGITS if chunked else None
+        self.memory = estimate(
+            self.model,
+            self.model.config,
+            checkpointing=self.args.activation_checkpointing,
+            logits_whole=not chunked,
+        )
+        largest = max(tokens(group, self.layout) for group in groups)
+        self.memory.check(largest)
+        self.pass_tokens = max(largest, self.args.max_batch_tokens or self.memory.pass_tokens())
 
     def _visited(self) -> Sequence[int]:
         """The batches that the run will train on: all, unless it ends within the first epoch."""
@@ -153,8 +179,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _collate(self, rows: Sequence[Sequence[Group]]) -> dict[str, Any]:
         (groups,) = rows
-        batch = self.collate(groups)
-        return {"input_ids": batch.packed.input_ids, "batch": batch}
+        # Engines that shard the weights gather them in every forward pass: all processes must have
+        # equally many.
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        parts = passes(groups, self.layout, math.inf if sharded else self.pass_tokens)
+        batches = [self.collate(part) for part in parts]
+        ids = torch.cat([batch.packed.input_ids.flatten() for batch in batches])
+        return {"input_ids": ids, "passes": batches}
 
     def collate(self, groups: Sequence[Group]) -> Batch:
         """Packs groups."""
@@ -185,7 +216,24 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def logprobs(self, model: nn.Module, batch: Batch) -> Tensor:
         """[N] log-probabilities of the paths of a batch."""
-        return response_logprobs(model, self.model.config, batch.packed)
+        return response_logprobs(model, self.model.config, batch.packed, self._most_logits)
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor:
+        """Forward and backward of a batch, a pass after the other; returns its loss."""
+        *first, last = inputs["passes"]
+        total = torch.zeros((), device=self.args.device)
+        if num_items_in_batch is None:
+            num_items_in_batch = self._get_num_items_in_batch([inputs], self.args.device)
+        for batch in first:
+            with self.accelerator.no_sync(model):
+                total += super().training_step(model, {"batch": batch}, num_items_in_batch)
+        total += super().training_step(model, {"batch": last}, num_items_in_batch)
+        return total
 
     def compute_loss(
         self,
@@ -194,12 +242,12 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """The weighted loss of a batch, divided by what the whole step holds.
+        """The weighted loss of one pass, divided by what the whole step holds.
 
         Raises:
             CapoBenchError: If the loss is not finite.
         """
-        batch: Batch = inputs["batch"].to(self.args.device)
+        batch = self.referenced(inputs["batch"].to(self.args.device))
         outcome = self.outcome(self.logprobs(model, batch), batch)
         loss = (outcome.loss * batch.comparisons.weight).sum()
         if not torch.isfinite(loss):
@@ -214,21 +262,22 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         if self.args.average_tokens_across_devices:
             # The items of all processes are counted, and their gradients are averaged.
             loss = loss * self.accelerator.num_processes
-        self._count(outcome)
+        self._count(outcome, batch.share)
         return (loss, outcome) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        count = torch.stack([self.size(s["batch"]).sum() for s in batch_samples]).sum().to(device)
+        sizes = [self.size(batch).sum() for sample in batch_samples for batch in sample["passes"]]
+        count = torch.stack(sizes).sum().to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
 
     # Metrics.
 
-    def _count(self, outcome: Outcome) -> None:
-        sums = [getattr(outcome, name).detach().double().sum() for name in _METRICS.values()]
-        count = sums[0].new_tensor(len(outcome.loss))
-        self._sums += torch.stack([*sums, count]).to(self._sums.device)
+    def _count(self, outcome: Outcome, share: Tensor) -> None:
+        values = [getattr(outcome, name).detach() for name in _METRICS.values()]
+        values.append(torch.ones_like(share))
+        self._sums += (torch.stack(values).double() @ share.double()).to(self._sums.device)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the training loss."""
@@ -248,28 +297,34 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
-        """Metrics of the comparisons and their sizes, [1, C, .], and their annotators, [1, C]."""
-        batch: Batch = inputs["batch"].to(self.args.device)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outcome = self.outcome(self.logprobs(model, batch), batch)
-        columns = [*(getattr(outcome, name) for name in _METRICS.values()), self.size(batch)]
-        values = torch.stack([column.float() for column in columns], dim=1)
-        return None, values[None], batch.annotator[None]
+        """Metrics of the comparisons, shares and sizes, [1, C, .], and annotators, [1, C]."""
+        values, annotators = [], []
+        for given in inputs["passes"]:
+            batch = self.referenced(given.to(self.args.device))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                outcome = self.outcome(self.logprobs(model, batch), batch)
+            columns = [getattr(outcome, name) for name in _METRICS.values()]
+            columns += [batch.share, self.size(batch)]
+            values.append(torch.stack([column.float() for column in columns], dim=1))
+            annotators.append(batch.annotator)
+        return None, torch.cat(values)[None], torch.cat(annotators)[None]
 
     def _summary(self, evaluated: EvalPrediction) -> dict[str, float]:
         present = evaluated.label_ids >= 0  # -100 is transformers' padding
         values, annotator = evaluated.predictions[present], evaluated.label_ids[present]
+        share = values[:, -2]
         found = {
-            name: float(values[:, place].mean())
+            name: float(np.average(values[:, place], weights=share))
             for place, name in enumerate(_METRICS)
             if name in self.metrics
         }
-        found["loss"] = float(values[:, 0].sum() / values[:, -1].sum())
+        found["loss"] = float((values[:, 0] * share).sum() / values[:, -1].sum())
         by_annotator = "rewards/margins" if "rewards/margins" in self.metrics else "nll"
         column = list(_METRICS).index(by_annotator)
         for index, name in enumerate(self._annotators):
             if (annotator == index).any():
-                mean = values[annotator == index, column].mean()
+                own = annotator == index
+                mean = np.average(values[own, column], weights=share[own])
                 found[f"{by_annotator}/{name}"] = float(mean)
         return found
 

@@ -37,7 +37,7 @@ def encoder(tokenizer):
 
 
 def _texts(tokenizer, group):
-    """Comparisons as (annotator, own text, rejected texts)."""
+    """Comparisons as (annotator, chosen text, rejected texts)."""
 
     def text(path):
         return tokenizer.decode(group.paths[path].response, skip_special_tokens=True)
@@ -48,7 +48,7 @@ def _texts(tokenizer, group):
     ]
 
 
-def test_contests_by_hand(tokenizer, encoder):
+def test_comparisons_by_hand(tokenizer, encoder):
     """A has two pairs, B repeats one of them, C says something else; D did not answer."""
     toy = corpus(
         {
@@ -158,18 +158,51 @@ def test_fewer_items_are_among_more(encoder):
             build(toy, "train", encoder, replace(ALL, items=count))
 
 
-def test_budget_divides_an_item_and_samples(encoder):
+def pairs(groups):
+    """(annotator, chosen text, rejected text) of every pair."""
+    return sorted(
+        (c.annotator, group.paths[c.chosen].response, group.paths[other].response)
+        for group in groups
+        for c in group.comparisons
+        for other in c.rejected
+    )
+
+
+@pytest.mark.parametrize("budget", [500, 250])
+def test_budget_divides_an_item_without_loss(encoder, budget):
     toy = crossed(1, 12)
     whole = build(toy, "train", encoder, replace(ALL, max_trie_tokens=100_000)).groups
     assert len(whole) == 1
     assert len(whole[0].paths) == 144
-    budget = 500
-    groups = build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
-    assert sorted(c.annotator for g in groups for c in g.comparisons) == sorted(toy.annotator_ids)
+    options = replace(ALL, max_trie_tokens=budget)
+    groups = build(toy, "train", encoder, options).groups
+    assert pairs(groups) == pairs(whole)
+    assert sum(c.share for g in groups for c in g.comparisons) == pytest.approx(12)
     for group in groups:
         assert len(build_trie(group.paths).tokens) <= budget
         assert all(comparison.rejected for comparison in group.comparisons)
-    assert groups == build(toy, "train", encoder, replace(ALL, max_trie_tokens=budget)).groups
+    assert groups == build(toy, "train", encoder, options).groups
+
+
+def test_a_listwise_comparison_is_sampled_instead(encoder):
+    toy = crossed(1, 12)
+    options = replace(ALL, max_trie_tokens=250, divisible=False)
+    groups = build(toy, "train", encoder, options).groups
+    assert sorted(c.annotator for g in groups for c in g.comparisons) == sorted(toy.annotator_ids)
+    assert {c.share for g in groups for c in g.comparisons} == {1.0}
+    for group in groups:
+        assert len(build_trie(group.paths).tokens) <= 250
+        assert all(comparison.rejected for comparison in group.comparisons)
+
+
+def test_few_rejected_responses_a_target(encoder):
+    toy = crossed(3, 5)
+    all_of = pairs(build(toy, "train", encoder, ALL).groups)
+    options = replace(ALL, rejected_per_target=2)
+    some = build(toy, "train", encoder, options).groups
+    assert {len(c.rejected) for g in some for c in g.comparisons} == {2}
+    assert len(set(pairs(some)) & set(all_of)) == 3 * 5 * 2
+    assert some == build(toy, "train", encoder, options).groups
 
 
 def test_long_responses_are_cut_and_counted(encoder):

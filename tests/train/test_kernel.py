@@ -55,8 +55,8 @@ def test_slower_products_are_not_used(monkeypatch):
 
 @pytest.mark.usefixtures("_wins")
 def test_products_that_differ_are_not_used(monkeypatch, caplog):
-    product = kernel._product
-    monkeypatch.setattr(kernel, "_product", lambda *args: product(*args) * 1.001)
+    product = kernel.product
+    monkeypatch.setattr(kernel, "product", lambda *args: product(*args) * 1.001)
     model = tiny.model(dtype=torch.float32)
     assert choose(model, model.config, [tiny.group(1)], "auto") == "trie"
     assert kernel.row_multiple(model) == 1

@@ -6,13 +6,15 @@ import torch
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import Prompter
-from capo_bench.train import attention
-from capo_bench.train.batches import compose
+from capo_bench.train import attention, memory
+from capo_bench.train.batches import compose, passes
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.dataset import Encoder, Group, Options, build
 from capo_bench.train.layouts import choose
+from capo_bench.train.models import with_lora
 from capo_bench.train.packing import Path
+from capo_bench.train.packing import build as build_trie
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
@@ -33,8 +35,8 @@ def load(source):
     return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
 
 
-def groups_of(items=3, annotators=3, rejected="all"):
-    options = Options(rejected=rejected)
+def groups_of(items=3, annotators=3, rejected="all", **kwargs):
+    options = Options(rejected=rejected, **{"max_trie_tokens": 2048, **kwargs})
     toy = crossed(items, annotators)
     encoder = Encoder(tiny.tokenizer())
     return build(toy, "train", Prompter(toy, "tag"), encoder, options).groups
@@ -60,8 +62,7 @@ def moved(model, seed=1):
 
 def loss_and_gradient(trainer, groups):
     trainer.model.zero_grad()
-    inputs = trainer._collate([groups])
-    loss = trainer.compute_loss(trainer.model, inputs)
+    loss = trainer.compute_loss(trainer.model, {"batch": trainer.collate(groups)})
     loss.backward()
     return loss.item(), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
@@ -145,22 +146,63 @@ def test_without_a_reference(source, tmp_path):
     assert loss == pytest.approx(sum(expected) / 2, abs=1e-5)
 
 
-def test_batches_keep_to_the_budget():
-    """Rows of 3, 5, 5 and 9 tokens, by hand: a batch is as wide as its longest row."""
+def test_passes_keep_to_the_budget():
+    """Rows of 3, 5, 5 and 9 tokens, by hand: a pass is as wide as its longest row."""
     groups = [
         Group(str(size), (Path((1,) * size, (2,)),), ()) for size in (5, 9, 3, 5)
     ]  # a response's last token is no input
+    assert sorted(i for batch in compose(groups, "trie", 3, seed=0) for i in batch) == [0, 1, 2, 3]
+    assert [len(batch) for batch in compose(groups, "trie", 3, seed=0)] == [3, 1]
 
-    def sizes(most, budget):
-        batches = compose(groups, "trie", most, budget, seed=0)
-        assert sorted(i for batch in batches for i in batch) == [0, 1, 2, 3]
-        return [[len(groups[i].paths[0].context) for i in batch] for batch in batches]
+    def sizes(budget):
+        parts = passes(groups, "trie", budget)
+        return [[len(group.paths[0].context) for group in part] for part in parts]
 
-    assert sizes(4, 36) == [[3, 5, 5, 9]]
-    assert sizes(4, 35) == [[3, 5, 5], [9]]
-    assert sizes(4, 14) == [[3, 5], [5], [9]]
-    assert sizes(2, 36) == [[3, 5], [5, 9]]
-    assert sizes(4, 1) == [[3], [5], [5], [9]]
+    assert sizes(36) == [[3, 5, 5, 9]]
+    assert sizes(35) == [[3, 5, 5], [9]]
+    assert sizes(14) == [[3, 5], [5], [9]]
+    assert sizes(1) == [[3], [5], [5], [9]]
+
+
+def test_a_batch_in_several_passes_gives_the_same_step(source, tmp_path):
+    groups = groups_of(items=3, annotators=4)
+    weights = []
+    for budget in (10_000, 2):
+        trainer = capo(
+            source, tmp_path / str(budget), groups, max_steps=1, learning_rate=0.1, optim="sgd",
+            warmup_steps=0, logging_steps=1, max_batch_tokens=budget,
+        )  # fmt: skip
+        trainer.pass_tokens = budget
+        assert len(trainer._collate([groups])["passes"]) == (3 if budget == 2 else 1)
+        trainer.train()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+        assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+
+
+def test_a_divided_comparison_is_the_whole_one(source, tmp_path):
+    """A budget that tears rejected responses apart changes neither loss nor gradient."""
+    groups = groups_of(items=1, annotators=6)
+    largest = max(len(build_trie(group.paths).tokens) for group in groups)
+    parts = groups_of(items=1, annotators=6, max_trie_tokens=largest // 5)
+    assert min(c.share for group in parts for c in group.comparisons) < 1
+    results = []
+    for given in (groups, parts):
+        trainer = capo(source, tmp_path, given)
+        moved(trainer.model)
+        prepared = [group for batch in trainer.train_dataset for group in batch]
+        results.append((*loss_and_gradient(trainer, prepared), trainer.evaluate()))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-3, atol=1e-6)
+    for name, value in results[0][2].items():
+        if name.removeprefix("eval_").split("/")[0] in ("loss", "nll", "rewards"):
+            assert results[1][2][name] == pytest.approx(value, abs=1e-5), name
+
+
+def test_too_little_memory_is_refused_with_figures(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_free", lambda device: 10_000)
+    with pytest.raises(CapoBenchError, match=r"needs about 0\.\d GB .*, 0\.0 GB are free; lower"):
+        capo(source, tmp_path, groups_of())
 
 
 def test_order_of_annotators_and_items_in_a_batch_change_nothing(source, tmp_path):
@@ -262,6 +304,28 @@ def test_reference_is_computed_once(source, tmp_path, monkeypatch):
     moved(changed)
     with pytest.raises(TypeError):  # another model: it would be computed
         capo(source, tmp_path, groups_of(), model=changed)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_reference_in_every_step_is_the_one_computed_before(source, tmp_path, adapter):
+    results = []
+    for precompute in (True, False):
+        model = load(source)
+        if adapter:
+            torch.manual_seed(0)
+            model = with_lora(model, rank=4, alpha=8, targets=["all-linear"])
+        trainer = capo(source, tmp_path, groups_of(), model=model, precompute=precompute)
+        if not precompute:
+            assert (trainer._reference is trainer.model) == adapter
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+        results.append(trainer.evaluate())
+    assert abs(results[0]["eval_loss"] - math.log(2)) > 0.001
+    for name in ("eval_loss", "eval_rewards/margins", "eval_nll"):
+        assert results[0][name] == pytest.approx(results[1][name], abs=1e-5)
 
 
 @pytest.mark.parametrize(("accumulated", "batches"), [(1, 2), (2, 4)])
