@@ -28,6 +28,7 @@ from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.card import Card, render
 from capo_bench.train.checkpoints import last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
+from capo_bench.train.defaults import undertrained
 from capo_bench.train.models import load_model, longest, with_lora
 from capo_bench.train.options import RunConfig
 from capo_bench.train.packed_config import PackedConfig
@@ -167,6 +168,9 @@ def _train_alone(
     prompter = Prompter(corpus, start.setting, form=encoder.form)
     encoder.check(prompter(corpus.split("train")[0], corpus.annotator_ids[0]))
     train, validation = _datasets(start, args, corpus, prompter, encoder, targets, longest(model))
+    if validation is not None and args.eval_strategy == args.save_strategy == "epoch":
+        args.load_best_model_at_end = True
+        args.metric_for_best_model, args.greater_is_better = "loss", False
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
     _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.layout} layout")
@@ -179,6 +183,9 @@ def _train_alone(
             f"{last_whole(Path(args.output_dir)) or 'none'}; go on with "
             "--resume_from_checkpoint true"
         ) from None
+    short = undertrained(trainer.state.log_history)
+    if short:
+        _say(args, f"this run looks undertrained: {short}")
     facts = {
         "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
         + (" (synthetic)" if corpus.synthetic else ""),
@@ -190,6 +197,7 @@ def _train_alone(
         "layout": trainer.layout,
         "training loss": f"{result.training_loss:.4f} after {result.global_step} steps",
         **_validation_facts(trainer),
+        **({"undertrained": short} if short else {}),
     }
     _save(trainer, argv, start, args, facts, targets or list(corpus.annotator_ids))
 
@@ -292,7 +300,8 @@ def _validation_facts(trainer: PackedTrainer) -> dict[str, str]:
     evaluated = [entry for entry in trainer.state.log_history if "eval_nll" in entry]
     if not evaluated:
         return {}
-    last = evaluated[-1]
+    best = trainer.args.load_best_model_at_end
+    last = min(evaluated, key=lambda entry: entry["eval_loss"]) if best else evaluated[-1]
     shown = {
         name.removeprefix("eval_"): value
         for name, value in last.items()

@@ -131,7 +131,13 @@ class PackedOptions:
 class SftOptions:
     """What supervised fine-tuning adds."""
 
-    learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate; by default it follows size and LoRA."},
+    )
+    num_train_epochs: float = field(
+        default=8, metadata={"help": "Epochs; the best one on validation is kept."}
+    )
 
 
 @dataclass
@@ -172,4 +178,10 @@ class CapoOptions:
             "not, in every step: with new LoRA adapters by the model without them, else by a copy."
         },
     )
-    learning_rate: float = field(default=5e-6, metadata={"help": "Peak learning rate."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate; by default it follows size and LoRA."},
+    )
+    num_train_epochs: float = field(
+        default=3, metadata={"help": "Epochs; the best one on validation is kept."}
+    )

@@ -23,6 +23,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.train.batches import Batch, Order, collate, compose, passes, tokens
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
 from capo_bench.train.dataset import Group
+from capo_bench.train.defaults import learning_rate
 from capo_bench.train.kernel import row_multiple
 from capo_bench.train.layouts import choose
 from capo_bench.train.logprobs import chunkable_head, response_logprobs
@@ -84,6 +85,10 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 "computed; use ZeRO-2 or FSDP"
             )
         disable_dropout(model)
+        if args.learning_rate is None:
+            size = sum(parameter.numel() for parameter in model.parameters())
+            adapter = hasattr(model, "peft_config")
+            args.learning_rate = learning_rate(self.method, size, adapter=adapter)
         super().__init__(
             model=model,
             args=args,
