@@ -25,6 +25,7 @@ ABLATIONS: Mapping[str, tuple[str | None, Options]] = {
     "capo-beta-0.5": ("sft", {"beta": 0.5}),
     "capo-same-label": ("sft", {"rejected": "same-label"}),
     "capo-other-label": ("sft", {"rejected": "other-label"}),
+    "capo-sampled-negative": ("sft", {"rejected_per_target": 1}),
     "capo-no-anchor": ("sft", {"anchor": 0}),
 }
 """What CAPO starts from and what differs from the preset's `capo`."""

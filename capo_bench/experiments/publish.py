@@ -33,6 +33,7 @@ SYSTEMS: Mapping[str, str] = {
     "capo-beta-0.5": "CAPO, beta 0.5",
     "capo-same-label": "CAPO, same label rejected",
     "capo-other-label": "CAPO, other labels rejected",
+    "capo-sampled-negative": "CAPO, one rejected sampled",
     "capo-no-anchor": "CAPO without anchor",
 }
 """How tables call the systems of a experiment."""
