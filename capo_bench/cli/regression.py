@@ -24,6 +24,15 @@ _MaxDrop = Annotated[
         "repeat for several. Named ones replace the default metrics.",
     ),
 ]
+_Minimum = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min",
+        metavar="METRIC=VALUE",
+        help="The worst value that a metric may have, whatever the baseline has (the largest, where "
+        "low is good); repeat for several.",
+    ),
+]
 _Output = Annotated[
     Path | None, typer.Option(help="Write the result here; the terminal then gets the text.")
 ]
@@ -47,6 +56,7 @@ def compare(
         list[Path] | None, typer.Option("--candidate", help="A further run of the candidate.")
     ] = None,
     max_drop: _MaxDrop = None,
+    minimum: _Minimum = None,
     form: _Format = "text",
     output: _Output = None,
 ) -> None:
@@ -56,7 +66,10 @@ def compare(
 
     sides = read_side([base, *(more_base or [])]), read_side([candidate, *(more_candidate or [])])
     scorer = asked.options({**sides[1].options, **sides[0].options}, base).scorer()
-    _show(compare_sides(*sides, scorer, _max_drops(max_drop)), form, output)
+    result = compare_sides(
+        *sides, scorer, _values("--max-drop", max_drop), _values("--min", minimum)
+    )
+    _show(result, form, output)
 
 
 def gate(
@@ -81,6 +94,7 @@ def gate(
         int | None, typer.Option(min=1, help="For a new baseline: runs of a sampled model.")
     ] = None,
     max_drop: _MaxDrop = None,
+    minimum: _Minimum = None,
     metadata: Metadata = "{}",
     model: Annotated[str, typer.Option(help="Kind of model, as lm_eval's.")] = "hf",
     model_args: Annotated[
@@ -98,6 +112,7 @@ def gate(
     from lm_eval.utils import simple_parse_args_string
 
     from capo_bench.regression.baseline import read_baseline, write_baseline
+    from capo_bench.regression.compare import MAX_DROPS
     from capo_bench.regression.gate import Checkpoint, Setup, make_baseline
     from capo_bench.regression.gate import gate as run_gate
     from capo_bench.scoring.predictions import write_fingerprinted
@@ -123,15 +138,21 @@ def gate(
             ),
             runs=runs or (len(old.runs) if old else 1),
         )
-        drops = _max_drops(max_drop) or (old.max_drops if old else None)
-        made = make_baseline(found, setup, drops)
+        drops = _values("--max-drop", max_drop) or (old.max_drops if old else None)
+        worst = _values("--min", minimum) or (old.minimums if old else None)
+        made = make_baseline(found, setup, drops, worst)
         write_baseline(baseline, made)
         gated = ", ".join(f"{name} {drop:g}" for name, drop in made.max_drops.items())
         print(f"{baseline}: {len(made.runs[0].responses)} items, {made.task}; margins: {gated}")
+        left = [name for name in MAX_DROPS if name not in made.max_drops] if not drops else []
+        if left:
+            print(
+                f"not gated, because this checkpoint has nothing of it to lose: {', '.join(left)}"
+            )
         return
     fixed = {
         "--task": task, "--gen-kwargs": gen_kwargs, "--runs": runs, "--max-drop": max_drop,
-        "--apply-chat-template": apply_chat_template,
+        "--apply-chat-template": apply_chat_template, "--min": minimum,
     }  # fmt: skip
     named = [flag for flag, value in fixed.items() if value is not None]
     if named:
@@ -153,17 +174,17 @@ compare.__doc__ = f"{compare.__doc__}\n\n{_EXIT}"
 gate.__doc__ = f"{gate.__doc__}\n\n{_EXIT}"
 
 
-def _max_drops(given: list[str] | None) -> dict[str, float] | None:
-    drops = {}
+def _values(flag: str, given: list[str] | None) -> dict[str, float] | None:
+    values = {}
     for entry in given or []:
         name, _, value = entry.partition("=")
         try:
-            drops[name] = float(value)
+            values[name] = float(value)
         except ValueError as error:
             raise CapoBenchError(
-                f"--max-drop {entry}: expected METRIC=VALUE, such as faithful_rate=0.05"
+                f"{flag} {entry}: expected METRIC=VALUE, such as faithful_rate=0.05"
             ) from error
-    return drops or None
+    return values or None
 
 
 def _show(result: Result, form: Format, output: Path | None) -> None:

@@ -70,6 +70,10 @@ class Baseline(BaseModel):
         dict[str, Drop],
         Field(min_length=1, description="Gated metrics with their largest tolerated drop; edit."),
     ]
+    minimums: Annotated[
+        dict[str, float],
+        Field(description="Metrics with the worst value that is tolerated, whatever the base has."),
+    ] = {}
     runs: Annotated[list[BaselineRun], Field(min_length=1, description="One per seed.")]
 
     @model_validator(mode="after")

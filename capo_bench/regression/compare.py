@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.registry import ENCODED, Metric, bounds, metrics_of
-from capo_bench.regression.result import Decline, Flip, Judged, Result, Verdict
+from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import holm, runs_mean, runs_variance, welch_df, with_runs
@@ -47,24 +47,38 @@ items of VariErr-NLI cannot tell less."""
 _SHARES = ("_rate", "_accuracy", "_accuracy_strict", "_within_1", "_relevance", "_excess")
 
 
-def check_max_drops(given: Mapping[str, float], scorer: Scorer) -> None:
-    """Refuses a maximum drop that no metric of the corpus can have.
+def check_gated(
+    max_drops: Mapping[str, float], minimums: Mapping[str, float], scorer: Scorer
+) -> None:
+    """Refuses a maximum drop or a minimum that no metric of the corpus can have.
 
     Raises:
         CapoBenchError: Naming the metric.
     """
     known = [metric.name for metric in metrics_of(scorer.corpus)]
-    for name, drop in given.items():
+    for name in (*max_drops, *minimums):
         if name not in known:
             raise CapoBenchError(
                 f"corpus {scorer.corpus.name} has no metric {name!r}; choose from {', '.join(known)}"
             )
+    for name, minimum in minimums.items():
+        low, high = bounds(name, scorer.corpus)
+        if not low <= minimum <= high:
+            raise CapoBenchError(
+                f"{name} lies between {low:g} and {high:g}, so {minimum:g} cannot be its worst "
+                "tolerated value"
+            )
+    for name, drop in max_drops.items():
         if not (isfinite(drop) and drop > 0):
             raise CapoBenchError(f"the maximum drop of {name} must be above 0, got {drop}")
 
 
 def compare(
-    base: Side, candidate: Side, scorer: Scorer, max_drops: Mapping[str, float] | None = None
+    base: Side,
+    candidate: Side,
+    scorer: Scorer,
+    max_drops: Mapping[str, float] | None = None,
+    minimums: Mapping[str, float] | None = None,
 ) -> Result:
     """Compares two sides over the same cells.
 
@@ -74,13 +88,15 @@ def compare(
         scorer: The scorer of their corpus and split; both sides are scored by it.
         max_drops: The gated metrics with their maximum drops; default: those of `MAX_DROPS` that are
             defined for the baseline.
+        minimums: Metrics with the worst value that the candidate may have, whatever the baseline has:
+            the smallest, or of a metric that should be low, the largest.
 
     Raises:
         CapoBenchError: If both sides answer another corpus than the scorer's, predictions do not
             fit it, a maximum drop makes no sense, or no metric is defined.
     """
-    if max_drops is not None:
-        check_max_drops(max_drops, scorer)
+    minimums = minimums or {}
+    check_gated(max_drops or {}, minimums, scorer)
     found = mismatches(base.facts, candidate.facts) or _other_cells(base, candidate)
     if found:
         return Result(base.name, candidate.name, mismatches=tuple(found))
@@ -93,13 +109,19 @@ def compare(
     sides = [
         [join(scorer.corpus, scorer.split, run) for run in side.runs] for side in (base, candidate)
     ]
-    metrics, declines = _judge(scorer, sides, max_drops, _same(base, candidate))
+    gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
+    encoded = bool({*gated, *minimums} & set(ENCODED))
+    measured = [[scorer.measure(cells, encoded=encoded) for cells in side] for side in sides]
+    metrics, declines = _judge(
+        scorer, measured, gated, _same(base, candidate), len(sides[0][0].items)
+    )
     flips, gained = _flips(scorer, base.runs[0], candidate.runs[0])
     return Result(
         base=base.name,
         candidate=candidate.name,
         metrics=metrics,
         declines=declines,
+        limits=_limits(scorer, measured[1], minimums),
         flips=flips,
         gained=gained,
         n_items=len(sides[0][0].items),
@@ -133,23 +155,20 @@ def default_max_drops(scorer: Scorer, cells: Cells) -> dict[str, float]:
 
 def _judge(
     scorer: Scorer,
-    sides: Sequence[Sequence[Cells]],
-    max_drops: Mapping[str, float] | None,
+    sides: Sequence[Sequence[Mapping[str, Measured]]],
+    gated: Mapping[str, float],
     same: bool,
+    n_items: int,
 ) -> tuple[tuple[Judged, ...], tuple[Decline, ...]]:
     """The gated metrics, and what declined of the others."""
-    gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
-    encoded = bool(set(gated) & set(ENCODED))
-    base, candidate = ([scorer.measure(cells, encoded=encoded) for cells in side] for side in sides)
-    n_items = len(sides[0][0].items)
+    base, candidate = sides
     drafts: list[_Draft | Judged] = []
     others: list[Decline] = []
     for metric in metrics_of(scorer.corpus):
         ours = [run[metric.name] for run in candidate if metric.name in run]
         theirs = [run[metric.name] for run in base if metric.name in run]
         if metric.name in gated:
-            floor = _floor(metric, scorer.corpus)
-            drafts.append(_draft(metric, gated[metric.name], floor, theirs, ours, same))
+            drafts.append(_draft(metric, gated[metric.name], scorer.corpus, theirs, ours, same))
         elif not same and (found := _decline(metric, theirs, ours)):
             others.append(found)
     tested = [draft for draft in drafts if isinstance(draft, _Draft)]
@@ -210,7 +229,7 @@ class _Draft:
 def _draft(
     metric: Metric,
     max_drop: float,
-    floor: float,
+    corpus: Corpus,
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     same: bool,
@@ -224,8 +243,8 @@ def _draft(
     one, other = resample(runs_mean(ours)), resample(runs_mean(theirs))
     apart = one.minus(other)
     values = [[run.value() for run in ours], [run.value() for run in theirs]]
-    at_floor = abs(other.value - floor) <= max_drop + 1e-9
-    if same and isfinite(apart.value) and not at_floor:
+    floored = at_floor(metric, other.value, max_drop, corpus)
+    if same and isfinite(apart.value) and not floored:
         nothing = Estimate(0.0, 0.0, 0.0, 0.0)
         return Judged(
             metric, max_drop, "pass", other.value, one.value, nothing, p_within=0.0, p_worse=1.0
@@ -246,7 +265,7 @@ def _draft(
     return _Draft(
         metric=metric,
         max_drop=max_drop,
-        at_floor=at_floor,
+        at_floor=floored,
         base=other.value,
         candidate=one.value,
         difference=difference,
@@ -273,14 +292,30 @@ def _decline(
     return Decline(metric, other.value, one.value, difference, p) if isfinite(p) else None
 
 
-def _floor(metric: Metric, corpus: Corpus) -> float:
-    """Where a system has nothing to lose: chance, where it is known, else the worst value."""
+def at_floor(metric: Metric, value: float, max_drop: float, corpus: Corpus) -> bool:
+    """Whether a value is so near to the metric's floor that it cannot drop by `max_drop`.
+
+    The floor is chance where it is known, and else the metric's worst value.
+    """
     low, high = bounds(metric.name, corpus)
     if not metric.higher_is_better:
-        return high
-    if metric.name.startswith("attribution_"):
-        return 1 / len(corpus.annotator_ids)
-    return max(low, 0.0)  # what may be negative is 0 by chance
+        return high - value <= max_drop + 1e-9
+    named = metric.name.startswith("attribution_")
+    chance = 1 / len(corpus.annotator_ids) if named else 0.0  # what may be negative is 0 by chance
+    return value - max(low, chance) <= max_drop + 1e-9
+
+
+def _limits(
+    scorer: Scorer, runs: Sequence[Mapping[str, Measured]], minimums: Mapping[str, float]
+) -> tuple[Limit, ...]:
+    """The candidate's values, the mean over its runs, against the worst that are tolerated."""
+    found = []
+    for metric in metrics_of(scorer.corpus):
+        if metric.name in minimums:
+            each = [one for run in runs if isinstance(one := run[metric.name], ItemSums)]
+            value = runs_mean(each).value() if len(each) == len(runs) else nan
+            found.append(Limit(metric, minimums[metric.name], value))
+    return tuple(found)
 
 
 def _is_share(metric: Metric) -> bool:

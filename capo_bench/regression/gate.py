@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +21,24 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json
 from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.registry import ENCODED, metrics_of
+from capo_bench.prompts.responses import complaints
 from capo_bench.regression.baseline import Baseline, BaselineRun
-from capo_bench.regression.compare import check_max_drops, compare, default_max_drops
-from capo_bench.regression.result import Result
+from capo_bench.regression.compare import at_floor, check_gated, compare, default_max_drops
+from capo_bench.regression.outputs import limit_said
+from capo_bench.regression.result import Limit, Result
 from capo_bench.regression.sides import OPTIONS, Side, mismatches, run_facts
 from capo_bench.regression.subset import stratified
 from capo_bench.scoring.options import Options, read_options
 from capo_bench.scoring.predictions import read_sample
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.comparing import runs_mean
+from capo_bench.stats.resampling import ItemSums
 
 Mode = Literal["quick", "full"]
 QUICK_ITEMS = 40
 FIRST_SEED = 1234  # lm-eval's own
+_BROKEN = 0.5  # of the responses are unreadable: nothing that is gated means much then
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def gate(
     if differing:
         return Result(name, checkpoint.path, mismatches=tuple(differing)), None
     scorer = task.options.scorer()
-    check_max_drops(baseline.max_drops, scorer)
+    check_gated(baseline.max_drops, baseline.minimums, scorer)
     asked = [item for item, _ in evaluated_cells(scorer.corpus, task.options.split)]
     asked = list({item.id: item for item in asked}.values())
     indices = None
@@ -155,21 +163,30 @@ def gate(
         indices = stratified(scorer.corpus.task, asked, items)
     chosen = {item.id for item in asked} if indices is None else {asked[i].id for i in indices}
     candidate = _answers(checkpoint, arguments, task, indices)
-    return compare(baseline.side(name, chosen), candidate, scorer, baseline.max_drops), candidate
+    base = baseline.side(name, chosen)
+    result = compare(base, candidate, scorer, baseline.max_drops, baseline.minimums)
+    return result, candidate
 
 
 def make_baseline(
-    checkpoint: Checkpoint, setup: Setup, max_drops: Mapping[str, float] | None = None
+    checkpoint: Checkpoint,
+    setup: Setup,
+    max_drops: Mapping[str, float] | None = None,
+    minimums: Mapping[str, float] | None = None,
 ) -> Baseline:
     """Runs a checkpoint on all items and takes its responses for the baseline.
 
     Args:
         checkpoint: The checkpoint.
         setup: How it is asked.
-        max_drops: The gated metrics; default: as in `compare`.
+        max_drops: The gated metrics; default: as in `compare`, less those that the checkpoint has
+            at their floor, where nothing can be lost.
+        minimums: As in `compare`.
 
     Raises:
-        CapoBenchError: If the checkpoint or the task cannot be had, or a metric makes no sense.
+        CapoBenchError: If the checkpoint or the task cannot be had, a metric makes no sense, or the
+            checkpoint is not worth guarding: half of its responses are unreadable, all that is gated
+            is at its floor, or it is worse than a minimum itself.
     """
     if setup.runs > 1 and not setup.gen_kwargs.get("do_sample"):
         raise CapoBenchError(
@@ -179,10 +196,10 @@ def make_baseline(
     arguments = checkpoint.model_arguments()
     task = _load(setup, arguments)
     scorer = task.options.scorer()
-    if max_drops is not None:
-        check_max_drops(max_drops, scorer)
+    minimums = minimums or {}
+    check_gated(max_drops or {}, minimums, scorer)
     side = _answers(checkpoint, arguments, task, None)
-    cells = join(scorer.corpus, scorer.split, side.runs[0])
+    gated = _worth_guarding(checkpoint, scorer, side, max_drops, minimums)
     return Baseline(
         model=checkpoint.path,
         task=setup.task,
@@ -195,12 +212,54 @@ def make_baseline(
             "capo_bench": __version__,
             **{name: version(name) for name in ("lm_eval", "transformers", "torch")},
         },
-        max_drops=dict(max_drops) if max_drops else default_max_drops(scorer, cells),
+        max_drops=gated,
+        minimums=dict(minimums),
         runs=[
             BaselineRun(seed=FIRST_SEED + index, responses=_by_item(run))
             for index, run in enumerate(side.runs)
         ],
     )
+
+
+def _worth_guarding(
+    checkpoint: Checkpoint,
+    scorer: Scorer,
+    side: Side,
+    max_drops: Mapping[str, float] | None,
+    minimums: Mapping[str, float],
+) -> dict[str, float]:
+    """The gated metrics of a baseline that is one."""
+    cells = [join(scorer.corpus, scorer.split, run) for run in side.runs]
+    encoded = bool({*(max_drops or {}), *minimums} & set(ENCODED))
+    measured = [scorer.measure(one, encoded=encoded) for one in cells]
+    metrics = {metric.name: metric for metric in metrics_of(scorer.corpus)}
+
+    def value(name: str) -> float:
+        found = [one for run in measured if isinstance(one := run[name], ItemSums)]
+        return runs_mean(found).value() if len(found) == len(measured) else nan
+
+    if (invalid := value("invalid_rate")) >= _BROKEN:
+        reasons = complaints(scorer.corpus.task, [p.response for run in side.runs for p in run])
+        raise CapoBenchError(
+            f"{checkpoint.path} is no baseline: {invalid:.2f} of its responses cannot be read "
+            f"({reasons[0]}); see to its prompts first (--apply-chat-template, a fitting task)"
+        )
+    gated = dict(max_drops) if max_drops else default_max_drops(scorer, cells[0])
+    floored = {
+        name
+        for name, drop in gated.items()
+        if isnan(value(name)) or at_floor(metrics[name], value(name), drop, scorer.corpus)
+    }
+    if all(name in floored or metrics[name].axis == "guard" for name in gated):
+        raise CapoBenchError(
+            f"{checkpoint.path} is no baseline: it has nothing to lose ("
+            f"{', '.join(f'{name} {value(name):.3f}' for name in sorted(floored))}, within the "
+            "margin of the floor); gate a checkpoint that does what it should"
+        )
+    for name, worst in minimums.items():
+        if not (limit := Limit(metrics[name], worst, value(name))).kept:
+            raise CapoBenchError(f"{checkpoint.path} is no baseline: {limit_said(limit)}")
+    return gated if max_drops else {n: d for n, d in gated.items() if n not in floored}
 
 
 def _load(setup: Setup, arguments: Mapping[str, Any]) -> _Task:
@@ -255,7 +314,9 @@ def _answers(
         )
         runs.append(tuple(_predictions(found["samples"][setup.task])))
     options = {key: getattr(task.options, key) for key in OPTIONS}
-    return Side(checkpoint.path, tuple(runs), task.facts, options)
+    sent = found["configs"][setup.task]["metadata"]
+    facts = {**task.facts, **({"form": sent["form"]} if "form" in sent else {})}
+    return Side(checkpoint.path, tuple(runs), facts, options)
 
 
 def _predictions(samples: list[dict[str, Any]]) -> list[Prediction]:

@@ -19,7 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Result
+from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Limit, Result
 from capo_bench.render.html import escape_markdown
 
 SHOWN = 20
@@ -63,6 +63,10 @@ def as_json(result: Result) -> str:
         "facts": result.facts,
         "unknown": result.unknown,
         "metrics": metrics,
+        "limits": [
+            {**asdict(limit), "metric": limit.metric.name, "kept": limit.kept}
+            for limit in result.limits
+        ],
         "not_gated_and_worse": [
             {**asdict(decline), "metric": decline.metric.name} for decline in result.declines
         ],
@@ -137,7 +141,9 @@ def as_github(result: Result) -> str:
 def as_junit(result: Result) -> str:
     """JUnit XML, a test case a metric: `failure` where it regressed, `error` where none can tell."""
     cases = len(result.metrics) or 1
+    cases += len(result.limits)
     failures = sum(judged.verdict == "regressed" for judged in result.metrics)
+    failures += sum(not limit.kept for limit in result.limits)
     errors = sum(judged.verdict == "inconclusive" for judged in result.metrics)
     errors += bool(result.mismatches)
     counts = {"tests": str(cases), "failures": str(failures), "errors": str(errors)}
@@ -156,6 +162,12 @@ def as_junit(result: Result) -> str:
             kind = "failure" if judged.verdict == "regressed" else "error"
             message = {"type": judged.verdict, "message": _plain(explain(judged, result.n_items))}
             ET.SubElement(case, kind, message).text = _plain(explain(judged, result.n_items))
+    for limit in result.limits:
+        name = {"classname": "capo_bench.limits", "name": limit.metric.name}
+        case = ET.SubElement(suite, "testcase", name)
+        if not limit.kept:
+            said = limit_said(limit)
+            ET.SubElement(case, "failure", {"type": "regressed", "message": said}).text = said
     out = ET.SubElement(suite, "system-out")
     flips = [_flips_title(result), *map(_flip_text, result.flips[:SHOWN])] if result.flips else []
     out.text = _plain("\n\n".join([lines, *_notes(result), *flips]))
@@ -191,6 +203,15 @@ def explain(judged: Judged, n_items: int) -> str:
         f"(p {_p(judged.p_within)} and {_p(judged.p_worse)})."
     )
     return text if judged.verdict == "pass" else f"{text} {power(judged, n_items)}"
+
+
+def limit_said(limit: Limit) -> str:
+    """A worst tolerated value, and whether it was kept, in a sentence."""
+    bound = "at least" if limit.metric.higher_is_better else "at most"
+    return (
+        f"{limit.metric.name}: {limit.candidate:.3f}, and must be {bound} {limit.limit:g}: "
+        f"{'kept' if limit.kept else 'not kept'}."
+    )
 
 
 def power(judged: Judged, n_items: int) -> str:
@@ -288,6 +309,7 @@ def _notes(result: Result) -> list[str]:
         f"({one.difference.low:+.3f} to {one.difference.high:+.3f}; p {_p(one.p)})."
         for one in result.declines
     ]
+    notes += map(limit_said, result.limits)
     return notes + [
         explain(judged, result.n_items) if judged.undefined else
         f"{judged.metric.name}: {power(judged, result.n_items)}"

@@ -91,12 +91,17 @@ def capo_baseline(request: pytest.FixtureRequest) -> Any:
 def capo_check(request: pytest.FixtureRequest, capo_comparison: Result) -> Any:
     """A function that passes, fails, xfails or skips the test by a metric's verdict."""
 
-    def check(metric: str) -> Judged:
-        from capo_bench.regression.outputs import explain
+    def check(metric: str) -> Judged | None:
+        from capo_bench.regression.outputs import explain, limit_said
 
         if capo_comparison.mismatches:
             pytest.fail(f"incomparable: {'; '.join(map(str, capo_comparison.mismatches))}", False)
+        limit = next((one for one in capo_comparison.limits if one.metric.name == metric), None)
+        if limit and not limit.kept:
+            pytest.fail(limit_said(limit), False)
         judged = next((j for j in capo_comparison.metrics if j.metric.name == metric), None)
+        if judged is None and limit:
+            return None
         if judged is None:
             gated = ", ".join(j.metric.name for j in capo_comparison.metrics)
             pytest.fail(f"{metric} is not gated by the baseline; it gates {gated}", False)

@@ -3,7 +3,7 @@
 | verdict | of a metric | overall |
 |---|---|---|
 | `pass` | a drop of `max_drop` or more is ruled out, and would have shown | all metrics pass |
-| `regressed` | not so, and a drop has been shown | some metric regressed |
+| `regressed` | not so, and a drop has been shown | some metric regressed, or is beyond its `Limit` |
 | `inconclusive` | neither | neither: the items cannot tell |
 | `incomparable` | | the two did not answer the same; nothing is computed |
 
@@ -73,6 +73,28 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """The worst value of a metric that is tolerated, whatever the baseline has.
+
+    Attributes:
+        metric: The metric.
+        limit: The smallest value; for a metric that should be low, the largest.
+        candidate: The candidate's value, the mean over its runs; `nan` where undefined.
+    """
+
+    metric: Metric
+    limit: float
+    candidate: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the value is no worse, as an undefined one is; there is no test."""
+        if self.metric.higher_is_better:
+            return self.candidate >= self.limit
+        return self.candidate <= self.limit
+
+
+@dataclass(frozen=True)
 class Decline:
     """A metric that nobody gated and that became worse.
 
@@ -120,6 +142,7 @@ class Result:
         candidate: Name of the candidate.
         metrics: The gated metrics; none where the two are incomparable.
         declines: What became worse of the others that were measured.
+        limits: The worst tolerated values.
         flips: Cells that became worse, in the order of the corpus.
         gained: How many cells became right in `label` and `attribution`, by name.
         n_items: Items that both answered.
@@ -134,6 +157,7 @@ class Result:
     candidate: str
     metrics: tuple[Judged, ...] = ()
     declines: tuple[Decline, ...] = ()
+    limits: tuple[Limit, ...] = ()
     flips: tuple[Flip, ...] = ()
     gained: Mapping[str, int] | None = None
     n_items: int = 0
@@ -148,6 +172,8 @@ class Result:
         """The overall verdict."""
         if self.mismatches:
             return "incomparable"
+        if not all(limit.kept for limit in self.limits):
+            return "regressed"
         found = {judged.verdict for judged in self.metrics}
         return (
             "regressed" if "regressed" in found else "pass" if found == {"pass"} else "inconclusive"

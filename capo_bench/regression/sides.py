@@ -24,6 +24,7 @@ FACTS = {
     "task_version": "task version",
     "prompt_hash": "prompt hash",
     "chat_template": "chat template applied",
+    "form": "form of the prompts",
     "metrics": "metrics version",
 }
 """What must be the same on both sides, with the name that messages use."""
@@ -179,6 +180,8 @@ def run_facts(results: Mapping[str, Any], task: str) -> dict[str, str]:
         "prompt_hash": metadata["prompt_hash"],
         "metrics": str(metadata["signature"]["metrics"]),
     }
+    if metadata.get("form", "auto") != "auto":  # auto: not known before the model is
+        facts["form"] = metadata["form"]
     if "chat_template" in results:
         facts["chat_template"] = "yes" if results["chat_template"] else "no"
     return facts

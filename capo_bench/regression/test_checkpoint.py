@@ -14,7 +14,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from capo_bench.regression.baseline import read_baseline
 
     file = metafunc.config.getoption("--capo-baseline")
-    names = list(read_baseline(Path(file)).max_drops) if file else ["no-baseline"]
+    baseline = read_baseline(Path(file)) if file else None
+    names = list({**baseline.max_drops, **baseline.minimums}) if baseline else ["no-baseline"]
     metafunc.parametrize("metric", names)
 
 

@@ -71,6 +71,49 @@ def test_a_metric_that_rose_is_no_regression(side, scorer, human, untagged):
     assert result.gained["label"] == pytest.approx(result.metrics[0].difference.value * 91)
 
 
+def test_two_systems_at_the_floor_are_inconclusive_never_a_pass(side, scorer, human, untagged):
+    empty = tuple(replace(p, response="") for p in human)
+    nonsense = tuple(replace(p, response="?") for p in human)
+    drops = {"faithful_rate": 0.3, "label_accuracy": 0.3, "invalid_rate": 0.3}
+    for candidate in (nonsense, empty):
+        result = compare(side(empty), side(candidate), scorer, drops)
+        assert result.verdict == "inconclusive"
+        assert set(verdicts(result).values()) == {"inconclusive"}
+        assert all(judged.at_floor for judged in result.metrics)
+    assert "has nothing to lose" in " ".join(as_text(result).split())
+    # Nothing can be lost of a headline that is at 0, but it can be won.
+    result = compare(side(nonsense), side(human), scorer, {"faithful_rate": 0.3})
+    assert result.verdict == "inconclusive"
+    assert result.metrics[0].difference.low > 0
+
+
+def test_what_is_not_gated_and_became_worse_is_told(side, scorer, human, untagged):
+    result = compare(side(human), side(untagged), scorer, {"invalid_rate": 0.3})
+    assert result.verdict == "pass"
+    assert {"label_accuracy", "attribution_at_1"} <= {d.metric.name for d in result.declines}
+    assert all(decline.p <= 0.05 for decline in result.declines)
+    for form in (as_text, as_github):
+        assert "but worse, and not gated" in " ".join(form(result).split())
+    told = json.loads(as_json(result))["not_gated_and_worse"]
+    assert {"label_accuracy", "attribution_at_1"} <= {one["metric"] for one in told}
+    assert compare(side(human), side(human), scorer, {"invalid_rate": 0.3}).declines == ()
+
+
+def test_a_worst_value_holds_whatever_the_baseline_has(side, scorer, human, broken):
+    drops = {"invalid_rate": 0.3}
+    rate = 3 / 91
+    for worst, verdict in ((rate - 0.01, "regressed"), (rate + 0.01, "pass")):
+        result = compare(side(broken), side(broken), scorer, drops, {"invalid_rate": worst})
+        assert result.verdict == verdict
+        failures = ET.fromstring(as_junit(result)).get("failures")
+        assert failures == str(int(verdict == "regressed"))
+    assert "must be at most" in as_text(result)
+    high = compare(side(human), side(broken), scorer, drops, {"label_accuracy": 0.999})
+    assert high.verdict == "regressed"
+    with pytest.raises(CapoBenchError, match="lies between 0 and 1"):
+        compare(side(human), side(human), scorer, drops, {"invalid_rate": 5})
+
+
 def test_the_spread_of_runs_enters(side, scorer, human, untagged):
     one = compare(side(human), side(untagged), scorer, {"label_accuracy": 0.05}).metrics[0]
     several = compare(

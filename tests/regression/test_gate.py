@@ -127,6 +127,7 @@ def test_a_checkpoint_passes_against_itself(trained, file):
     assert result.verdict == "pass"
     assert side.runs == baseline.side("b").runs
     assert result.unknown == ()
+    assert result.facts["form of the prompts"] == "cue"
     assert result.n_items == 24
 
 
@@ -143,6 +144,30 @@ def test_an_ignored_tag_is_caught_and_is_inconclusive_on_four_items(trained, fil
     assert result.n_items == 4
     for judged in result.metrics:
         assert judged.verdict == "pass" or judged.detectable > judged.max_drop
+
+
+@pytest.mark.parametrize(
+    ("change", "drops", "minimums", "message"),
+    [
+        (noised, DROPS, {}, "of its responses cannot be read .* responses are invalid"),
+        (tag_ignored, {"attribution_at_1": 0.2}, {}, "nothing to lose .*attribution_at_1 0"),
+        (None, DROPS, {"label_accuracy": 0.99}, "label_accuracy: .* must be at least 0.99"),
+    ],
+)
+def test_a_broken_checkpoint_is_no_baseline(trained, tmp_path, change, drops, minimums, message):
+    folder = damaged(trained, tmp_path / "worse", change) if change else trained
+    with pytest.raises(CapoBenchError, match=f"is no baseline: .*{message}"):
+        make_baseline(_checkpoint(folder), SETUP, drops, minimums)
+
+
+def test_a_baseline_keeps_its_minimums_and_the_gate_holds_to_them(trained, file, tmp_path):
+    baseline = read_baseline(file).model_copy(update={"minimums": {"invalid_rate": 0.1}})
+    write_baseline(tmp_path / "b.json", baseline)
+    again = read_baseline(tmp_path / "b.json")
+    assert again.minimums == {"invalid_rate": 0.1}
+    result, _ = gate(_checkpoint(trained), again, "b")
+    assert result.verdict == "pass"
+    assert [(limit.limit, limit.candidate) for limit in result.limits] == [(0.1, 0.0)]
 
 
 def test_noised_weights_are_caught(trained, file, tmp_path):
