@@ -90,12 +90,12 @@ def test_two_systems_at_the_floor_are_inconclusive_never_a_pass(side, scorer, hu
 def test_what_is_not_gated_and_became_worse_is_told(side, scorer, human, untagged):
     result = compare(side(human), side(untagged), scorer, {"invalid_rate": 0.3})
     assert result.verdict == "pass"
-    assert {"label_accuracy", "attribution_at_1"} <= {d.metric.name for d in result.declines}
+    assert "attribution_at_1" in {d.metric.name for d in result.declines}
     assert all(decline.p <= 0.05 for decline in result.declines)
     for form in (as_text, as_github):
         assert "but worse, and not gated" in " ".join(form(result).split())
     told = json.loads(as_json(result))["not_gated_and_worse"]
-    assert {"label_accuracy", "attribution_at_1"} <= {one["metric"] for one in told}
+    assert "attribution_at_1" in {one["metric"] for one in told}
     assert compare(side(human), side(human), scorer, {"invalid_rate": 0.3}).declines == ()
 
 
