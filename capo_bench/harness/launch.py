@@ -1,0 +1,144 @@
+"""`lm_eval run` with the tasks of this package, checked before the model's weights are read."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import requests
+from lm_eval._cli import HarnessCLI
+from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import setup_logging
+
+from capo_bench.errors import CapoBenchError, listed
+from capo_bench.files import read_json
+from capo_bench.harness.base import BenchTask
+from capo_bench.harness.dry_run import task_names
+from capo_bench.harness.paths import tasks_path
+
+ADAPTER = "adapter_config.json"
+
+
+def launch(arguments: Sequence[str]) -> None:
+    """Runs lm_eval.
+
+    Args:
+        arguments: As for `lm_eval run`. Our tasks are found beside those of `--include_path`, a
+            folder with an adapter is loaded on its base model, and models that take messages get
+            `--apply_chat_template`.
+
+    Raises:
+        CapoBenchError: On a wrong flag, an unknown task, a model that is not there, or if something
+            that scoring needs cannot be had; or if a server fails for good.
+    """
+    setup_logging()
+    sys.argv = ["lm_eval", "run", *arguments]
+    harness = HarnessCLI()
+    given = harness.parse_args()
+    # Without tasks, everything else can still be read.
+    config = _read(given, tasks=getattr(given, "tasks", None) or "none")
+    check_model(config.model_args)
+    if not getattr(given, "tasks", None) and not getattr(given, "config", None):
+        raise CapoBenchError(f"no task is named; choose with --tasks: {', '.join(task_names())}")
+    given.include_path = _paths(config.include_path)
+    given.model_args = with_adapter(config.model, config.model_args)
+    if config.model.endswith("chat-completions"):
+        given.apply_chat_template = getattr(given, "apply_chat_template", None) or True
+    prepare(_read(given))
+    try:
+        harness.execute(given)
+    except (requests.RequestException, OSError) as error:
+        if not isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
+            raise
+        raise CapoBenchError(
+            f"the server failed for good ({str(error).splitlines()[0][:160]}); with --use_cache FILE "
+            "what it has answered is kept, and the same command goes on from there"
+        ) from error
+
+
+def check_model(arguments: dict[str, Any]) -> None:
+    """Refuses a model folder that is not there.
+
+    Raises:
+        CapoBenchError: Naming it.
+    """
+    for key in ("pretrained", "peft"):
+        value = arguments.get(key)
+        local = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
+        if local and not Path(str(value)).expanduser().exists():
+            raise CapoBenchError(
+                f"--model_args {key}: {value} does not exist; name a model folder or a hub id"
+            )
+
+
+def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The model's arguments with a folder that holds an adapter put where the backend wants it.
+
+    Args:
+        model: Kind of the model, such as `hf`.
+        arguments: The model's arguments.
+
+    Raises:
+        CapoBenchError: If the folder does not say of which model it is an adapter.
+    """
+    folder = Path(str(arguments.get("pretrained", "")))
+    if not (folder / ADAPTER).is_file() or (folder / "config.json").is_file():
+        return arguments
+    found = read_json(folder / ADAPTER)
+    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
+    if not base:
+        raise CapoBenchError(
+            f"{folder} holds an adapter that names no base model; give "
+            f"--model_args pretrained=BASE,peft={folder}"
+        )
+    key = "lora_local_path" if model.startswith("vllm") else "peft"
+    return {**arguments, "pretrained": base, key: str(folder)}
+
+
+def prepare(config: EvaluatorConfig) -> None:
+    """Loads the tasks and gets what their scoring needs.
+
+    Raises:
+        CapoBenchError: If a task is unknown, or something cannot be had.
+    """
+    try:
+        manager = config.process_tasks(config.metadata)
+    except ValueError as error:
+        raise CapoBenchError(_nearest(config, str(error))) from error
+    for task in manager.load(config.tasks)["tasks"].values():
+        if isinstance(task, BenchTask) and not config.predict_only:
+            task.prepare()
+
+
+def _read(given: Namespace, **changed: Any) -> EvaluatorConfig:
+    copied = Namespace(**{**vars(deepcopy(given)), **changed})
+    try:
+        return EvaluatorConfig.from_cli(copied)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise CapoBenchError(" ".join(str(error).split())) from error
+
+
+def _paths(theirs: Any) -> list[str]:
+    others = theirs if isinstance(theirs, list) else [theirs] if theirs else []
+    return [str(tasks_path()), *map(str, others)]
+
+
+def _nearest(config: EvaluatorConfig, message: str) -> str:
+    named = config.tasks.split(",") if isinstance(config.tasks, str) else list(config.tasks)
+    known = TaskManager(include_path=config.include_path).all_tasks
+    hints = []
+    for name in (part for entry in named for part in str(entry).split(",")):
+        close = difflib.get_close_matches(name, task_names(), n=1, cutoff=0.6)
+        close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name not in known:
+            hints.append(
+                f"unknown task {name!r}; "
+                + (f"did you mean {close[0]!r}?" if close else f"there are {listed(task_names())}")
+            )
+    return "; ".join(hints) or message
