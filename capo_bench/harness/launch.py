@@ -107,11 +107,20 @@ def prepare(config: EvaluatorConfig) -> None:
     Raises:
         CapoBenchError: If a task is unknown, or something cannot be had.
     """
-    try:
-        manager = config.process_tasks(config.metadata)
-    except ValueError as error:
-        raise CapoBenchError(_nearest(config, str(error))) from error
-    for task in manager.load(config.tasks)["tasks"].values():
+    tasks = config.tasks if isinstance(config.tasks, list) else config.tasks.split(",")
+    named = [name for entry in tasks for name in str(entry).split(",")]
+    # lm_eval's own index of tasks takes seconds.
+    manager = TaskManager(
+        include_path=config.include_path, include_defaults=False, metadata=config.metadata
+    )
+    chosen: list[Any] = manager.match_tasks(named)
+    if any(not manager.match_tasks([name]) for name in named):
+        try:
+            manager = config.process_tasks(config.metadata)
+        except ValueError as error:
+            raise CapoBenchError(_nearest(named, config.include_path, str(error))) from error
+        chosen = config.tasks
+    for task in manager.load(chosen)["tasks"].values():
         if isinstance(task, BenchTask) and not config.predict_only:
             task.prepare()
 
@@ -129,11 +138,10 @@ def _paths(theirs: Any) -> list[str]:
     return [str(tasks_path()), *map(str, others)]
 
 
-def _nearest(config: EvaluatorConfig, message: str) -> str:
-    named = config.tasks.split(",") if isinstance(config.tasks, str) else list(config.tasks)
-    known = TaskManager(include_path=config.include_path).all_tasks
+def _nearest(named: Sequence[str], paths: list[str], message: str) -> str:
+    known = TaskManager(include_path=paths).all_tasks
     hints = []
-    for name in (part for entry in named for part in str(entry).split(",")):
+    for name in named:
         close = difflib.get_close_matches(name, task_names(), n=1, cutoff=0.6)
         close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if name not in known:
