@@ -2,7 +2,7 @@
 
 import json
 import logging
-from pathlib import Path
+from typing import ClassVar
 
 import lm_eval.caching.cache
 import lm_eval.tasks
@@ -26,9 +26,9 @@ CORPUS = load("mini-nli")
 class Repeats(LM):
     """Answers what it was last told to, and notes what it is asked."""
 
-    answers = [ANSWER]
-    requests = []
-    made_with = []
+    answers: ClassVar = [ANSWER]
+    requests: ClassVar = []
+    made_with: ClassVar = []
 
     def __init__(self, batch_size=1, device=None, answers=None, **kwargs):
         super().__init__()
@@ -124,9 +124,7 @@ def test_two_settings_through_one_cache_of_requests(tmp_path):
         *("--cache_requests", "true"),
         metadata={"split": "validation", "setting": "profile"},
     )
-    tokens, _, _ = run(
-        tmp_path / "4", "--cache_requests", "true", "--gen_kwargs", "max_gen_toks=7"
-    )
+    tokens, _, _ = run(tmp_path / "4", "--cache_requests", "true", "--gen_kwargs", "max_gen_toks=7")
     assert len(list((tmp_path / "requests").iterdir())) == 3
     per_run = len(prompts())
     sent = [context.removesuffix("Label:") for context, _ in Repeats.requests]
@@ -205,7 +203,9 @@ def test_a_model_that_thinks_is_asked_in_a_message_of_its_own(tmp_path):
     assert [context for context, _ in Repeats.requests] == [
         f"<user>{p}<assistant>" for p in expected
     ]
-    assert expected[0].endswith("one line that begins with `Label:` and one that begins with `Explanation:`.")
+    assert expected[0].endswith(
+        "one line that begins with `Label:` and one that begins with `Explanation:`."
+    )
     assert Repeats.requests[0][1] == {
         "until": ["<|endoftext|>"],
         "do_sample": False,
@@ -368,7 +368,10 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tasks", "capo_mini_nlii"], "unknown task 'capo_mini_nlii'; did you mean 'capo_mini_nli'"),
+        (
+            ["--tasks", "capo_mini_nlii"],
+            "unknown task 'capo_mini_nlii'; did you mean 'capo_mini_nli'",
+        ),
         ([], "no task is named; choose with --tasks: capo_"),
         (["--model_args", "pretrained=/no/such/folder"], "/no/such/folder does not exist"),
         (["--tasks", "capo_mini_nli", "--log_samples"], "Specify --output_path"),
@@ -379,8 +382,3 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
 def test_wrong_flags_are_one_line(flags, message):
     with pytest.raises(CapoBenchError, match=message):
         launch(["--model", "repeats", *flags])
-
-
-def test_raw_log_is_kept_in_a_folder_of_the_model(tmp_path):
-    _, _, samples = run(tmp_path)
-    assert Path(samples).parent.parent == tmp_path or Path(samples).parent == tmp_path

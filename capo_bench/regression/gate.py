@@ -320,7 +320,7 @@ def _answers(
 
 
 def _predictions(samples: list[dict[str, Any]]) -> list[Prediction]:
-    return [prediction for sample in samples for prediction in read_sample(sample)[2]]
+    return [prediction for sample in samples for prediction in read_sample(sample)[2][0]]
 
 
 def _by_item(run: tuple[Prediction, ...]) -> dict[str, dict[str, str]]:

@@ -19,14 +19,20 @@ class PredictionFile:
     """What a file of predictions holds.
 
     Attributes:
-        predictions: The responses.
+        repeats: The responses of each generation, where every prompt was answered several times
+            (lm-eval's `repeats`); most files have one.
         fingerprint: Fingerprint of the corpus that they answer.
         options: Where they come from an lm-eval run: the task options that its samples repeat.
     """
 
-    predictions: tuple[Prediction, ...]
+    repeats: tuple[tuple[Prediction, ...], ...]
     fingerprint: str
     options: dict[str, Any]
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """The responses of the first generation."""
+        return self.repeats[0]
 
     def check(self, path: Path, corpus: Corpus) -> None:
         """Refuses a corpus that is not the one that was answered.
@@ -53,7 +59,7 @@ def read_predictions(path: Path) -> PredictionFile:
         CapoBenchError: Naming file and line, if a line is neither, or the lines do not belong
             together.
     """
-    predictions: list[Prediction] = []
+    answered: list[list[list[Prediction]]] = []  # by line and generation
     fingerprints: set[str] = set()
     options: dict[str, Any] = {}
     for number, line in read_json_lines(path):
@@ -64,9 +70,13 @@ def read_predictions(path: Path) -> PredictionFile:
                 fingerprint, options, found = read_sample(line)
             else:
                 fingerprint, found = _own(line)
+            if answered and len(found) != len(answered[0]):
+                raise CapoBenchError(
+                    f"has {len(found)} generations of a response, the lines before {len(answered[0])}"
+                )
         fingerprints.add(fingerprint)
-        predictions.extend(found)
-    if not predictions:
+        answered.append(found)
+    if not answered:
         raise CapoBenchError("holds no predictions", file=path)
     if len(fingerprints) > 1:
         raise CapoBenchError(
@@ -74,7 +84,11 @@ def read_predictions(path: Path) -> PredictionFile:
             f"({', '.join(sorted(fingerprints))}); score them apart",
             file=path,
         )
-    return PredictionFile(tuple(predictions), fingerprints.pop(), options)
+    repeats = tuple(
+        tuple(prediction for found in answered for prediction in found[k])
+        for k in range(len(answered[0]))
+    )
+    return PredictionFile(repeats, fingerprints.pop(), options)
 
 
 def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
@@ -107,18 +121,18 @@ def write_fingerprinted(path: Path, fingerprint: str, predictions: Sequence[Pred
     )
 
 
-def _own(line: dict[str, Any]) -> tuple[str, list[Prediction]]:
+def _own(line: dict[str, Any]) -> tuple[str, list[list[Prediction]]]:
     keys = ("fingerprint", "item", "annotator", "response")
     wrong = [key for key in keys if not isinstance(line.get(key), str)]
     if wrong:
         raise CapoBenchError(
             f"{wrong[0]!r} is missing or no text; a prediction has {', '.join(keys)}"
         )
-    return line["fingerprint"], [Prediction(line["item"], line["annotator"], line["response"])]
+    return line["fingerprint"], [[Prediction(line["item"], line["annotator"], line["response"])]]
 
 
-def read_sample(line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Prediction]]:
-    """Fingerprint, task options and predictions of one sample that lm-eval logged.
+def read_sample(line: dict[str, Any]) -> tuple[str, dict[str, Any], list[list[Prediction]]]:
+    """Fingerprint, task options and, by generation, predictions of one sample that lm-eval logged.
 
     Raises:
         CapoBenchError: If it is not one of a capo task; the caller knows of which file.
@@ -131,8 +145,30 @@ def read_sample(line: dict[str, Any]) -> tuple[str, dict[str, Any], list[Predict
         raise CapoBenchError(
             f"expected one response for each of {len(document['annotators'])} annotators"
         )
-    predictions = [
-        Prediction(document["item"], annotator, response)
-        for annotator, response in zip(document["annotators"], responses, strict=True)
+    raw = line.get("resps")
+    several = [
+        _generations(raw[k] if isinstance(raw, list) and k < len(raw) else None, responses[k])
+        for k in range(len(responses))
     ]
-    return document["fingerprint"], document, predictions
+    if len({len(given) for given in several}) > 1:
+        raise CapoBenchError("the annotators have different numbers of generations")
+    return (
+        document["fingerprint"],
+        document,
+        [
+            [
+                Prediction(document["item"], annotator, response)
+                for annotator, response in zip(document["annotators"], generation, strict=True)
+            ]
+            for generation in zip(*several, strict=True)
+        ],
+    )
+
+
+def _generations(raw: Any, filtered: Any) -> list[str]:
+    """All generations of one response, of which lm-eval's default filter keeps the first."""
+    given = raw if isinstance(raw, list) and raw[:1] == [filtered] else filtered
+    several = given if isinstance(given, list) else [given]
+    if not several or not all(isinstance(text, str) for text in several):
+        raise CapoBenchError("expected text, or several texts, for each annotator's response")
+    return several
