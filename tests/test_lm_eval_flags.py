@@ -346,9 +346,11 @@ def test_hub_log_arguments_write_here_and_push_nothing(tmp_path, monkeypatch):
 
 def test_unreadable_responses_are_explained(tmp_path, caplog):
     Repeats.answers = ["Label: maybe\nExplanation: who knows"]
-    run(tmp_path)
+    results, _, _ = run(tmp_path)
     line = f"{len(prompts())} of {len(prompts())} responses are invalid, unknown label, such as"
     assert line in caplog.text
+    assert results["configs"]["capo_mini_nli"]["metadata"]["complaints"][0].startswith(line)
+    assert results["results"]["capo_mini_nli"]["invalid_rate,none"] == 1
 
 
 def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):

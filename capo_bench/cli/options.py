@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from capo_bench.corpus.model import Corpus
     from capo_bench.metrics.cells import Prediction
     from capo_bench.scoring.options import Options
+    from capo_bench.scoring.predictions import PredictionFile
     from capo_bench.scoring.scorer import Scorer
 
 T = TypeVar("T")
@@ -138,15 +139,31 @@ def asking(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 def answered(path: Path, asked: Asked) -> tuple[tuple[Prediction, ...], Scorer]:
     """A file's predictions, and the scorer of the corpus that they answer.
 
+    Of several generations of each response, the first.
+
     Raises:
         CapoBenchError: If the file cannot be read, or answers another corpus than the flags name.
     """
+    found, scorer = read(path, asked)
+    return found.predictions, scorer
+
+
+def read(path: Path, asked: Asked) -> tuple[PredictionFile, Scorer]:
+    """A file of predictions, and the scorer of the corpus that they answer; says what is unreadable.
+
+    Raises:
+        CapoBenchError: If the file cannot be read, or answers another corpus than the flags name.
+    """
+    from capo_bench.prompts.responses import complaints
     from capo_bench.scoring.predictions import read_predictions
 
     found = read_predictions(path)
     scorer = asked.options(found.options, path).scorer()
     found.check(path, scorer.corpus)
-    return found.predictions, scorer
+    responses = [prediction.response for run in found.repeats for prediction in run]
+    for line in complaints(scorer.corpus.task, responses):
+        print(f"{path}: {line}", file=sys.stderr)
+    return found, scorer
 
 
 def read_metadata(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Json, answered, asking
+from capo_bench.cli.options import Asked, Json, asking, read
 
 
 @asking()
@@ -24,13 +24,18 @@ def score(
 
     from capo_bench.metrics.registry import metrics_of
     from capo_bench.report.tables import scores_table
+    from capo_bench.scoring.cache import score_repeats
 
     results = []
     for path in files:
-        predictions, scorer = answered(path, asked)
-        scores = scorer.score(predictions)
-        results.append({"file": str(path), **scores.as_json()})
+        found, scorer = read(path, asked)
+        scores, spread = score_repeats(scorer, found.repeats)
+        results.append({"file": str(path), **scores.as_json(), **spread})
         if not as_json:
-            Console().print(scores_table(scores, metrics_of(scorer.corpus), path.name))
+            several = f", mean of {len(found.repeats)} generations" if spread else ""
+            title = f"{path.name}{several}"
+            Console().print(scores_table(scores, metrics_of(scorer.corpus), title))
+            for name, deviation in spread.get("spread", {}).items():
+                print(f"{name}: standard deviation {deviation:.4f} over the generations")
     if as_json:
         print(json.dumps(results, indent=2))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 from typing import Any
 
 import datasets
@@ -19,6 +18,7 @@ from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.registry import metrics_of
 from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens, task_name
 from capo_bench.prompts.responses import CUE, complaints, render_target, stop_sequences
+from capo_bench.scoring.cache import score_repeats
 from capo_bench.scoring.options import read_options
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Undefined
@@ -48,7 +48,7 @@ class CapoTask(BenchTask):
         self.options = options = read_options(given)
         self._scorer = options.scorer()
         self._corpus = corpus = self._scorer.corpus
-        self._scores: list[Scores] = []
+        self._scores: Scores | None = None
         self._tokenizer = tokenizer_of(options, given)
         self._count_tokens = (
             token_counter(options, given) if options.setting == "icl" else at_most_tokens
@@ -178,48 +178,38 @@ class CapoTask(BenchTask):
             for annotator, given in document["by_annotator"].items()
         ]
         repeats = min(len(given) for _, _, given in answered)
-        for line in complaints(
-            self._corpus.task, (text for _, _, given in answered for text in given)
-        ):
+        told = complaints(self._corpus.task, (text for _, _, given in answered for text in given))
+        self.config.metadata["complaints"] = told
+        for line in told:
             _log.warning("%s: %s", self.config.task, line)
-        failed = ""
+        runs = [
+            [Prediction(item, annotator, given[k]) for item, annotator, given in answered]
+            for k in range(repeats)
+        ]
         try:
-            self._scores = [
-                self._scorer.score(
-                    [Prediction(item, annotator, given[k]) for item, annotator, given in answered]
-                )
-                for k in range(repeats)
-            ]
+            self._scores, spread = score_repeats(self._scorer, runs)
         except Exception as error:
             failed = f"scoring failed ({type(error).__name__}: {error}); score the samples again"
             _log.exception("%s: %s", self.config.task, failed)
-        self._note(failed, repeats)
+            undefined = dict.fromkeys(self.metric_names(), failed)
+        else:
+            self.config.metadata |= spread
+            undefined = {
+                name: found.reason
+                for name, found in self._scores.estimates.items()
+                if isinstance(found, Undefined)
+            }
+            for name, reason in undefined.items():
+                _log.warning("%s: %s is not defined, because %s", self.config.task, name, reason)
+        self.config.metadata["undefined"] = undefined
         return len(answered)
 
     def read(self, name: str, field: str) -> float:
-        """The mean over repeats; `nan` where the metric is not defined."""
-        found = [scores.estimates[name] for scores in self._scores]
-        values = [getattr(one, field) for one in found if not isinstance(one, Undefined)]
-        return fmean(values) if values and len(values) == len(found) else float("nan")
-
-    def _note(self, failed: str, repeats: int) -> None:
-        """Keeps beside the results what has no number and why, and how repeats differ."""
-        undefined = {
-            name: found.reason
-            for scores in self._scores
-            for name, found in scores.estimates.items()
-            if isinstance(found, Undefined)
-        } or (dict.fromkeys(self.metric_names(), failed) if failed else {})
-        for name, reason in {} if failed else undefined.items():
-            _log.warning("%s: %s is not defined, because %s", self.config.task, name, reason)
-        self.config.metadata["undefined"] = undefined
-        if repeats > 1:
-            spread = {
-                name: stdev(getattr(s.estimates[name], "value") for s in self._scores)  # noqa: B009
-                for name in self.metric_names()
-                if self._scores and name not in undefined
-            }
-            self.config.metadata |= {"repeats": repeats, "spread": spread}
+        """A metric's value or standard error; `nan` where it is not defined."""
+        found = None if self._scores is None else self._scores.estimates[name]
+        return (
+            float("nan") if found is None or isinstance(found, Undefined) else getattr(found, field)
+        )
 
 
 def _several(given: str | list[str]) -> list[str]:

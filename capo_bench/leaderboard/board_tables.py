@@ -91,7 +91,7 @@ def as_csv(board: Board) -> str:
         card, found = entry.card, entry.measurements.scores.estimates
         cells = [entry.rank, entry.last, entry.kind, entry.id, entry.name]
         cells += [card.model, card.base_model, card.parameters] if card else [None] * 3
-        cells += [card.method, card.setting] if card else [None] * 2
+        cells += [card.method, card.asked] if card else [None] * 2
         cells += [len(card.runs) if card else None, status(entry), *_three(entry.lead)]
         cells += [value for name in names for value in _three(found[name])]
         rows.writerow([_harmless(cell) for cell in cells])
@@ -216,7 +216,7 @@ def _markdown_cells(entry: Entry) -> list[str]:
         rank,
         name if entry.kind == "system" else f"*{name}*",
         card.method if card else "",
-        escape_markdown(card.setting) if card else "",
+        escape_markdown(card.asked) if card else "",
         str(len(card.runs)) if card else "",
         status(entry),
         _with_range(entry, HEADLINE),

@@ -128,6 +128,11 @@ class Card(BaseModel):
         list[Run], Field(min_length=1, max_length=32, description="The runs, one per seed.")
     ]
 
+    @property
+    def asked(self) -> str:
+        """The prompt setting, and that the model answered in a message of its own if it did."""
+        return f"{self.setting}, chat" if self.decoding.get("form") == "chat" else self.setting
+
     @model_validator(mode="after")
     def _runs_differ(self) -> Self:
         for what, values in (

@@ -7,6 +7,7 @@ one submission.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json
 from capo_bench.leaderboard.submission import Card, Submission, read_yaml, write_submission
 from capo_bench.scoring.predictions import PredictionFile, read_predictions
+
+_log = logging.getLogger(__name__)
 
 _MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
 """Keys of a card that only the results may fill."""
@@ -36,6 +39,7 @@ class LoggedRun:
         known: Keys of a card that the results fill.
         claimed: The metrics that lm-eval reported, by name.
         answered: The logged responses.
+        complaints: Why responses are invalid, if many are.
     """
 
     file: Path
@@ -44,6 +48,7 @@ class LoggedRun:
     known: dict[str, Any]
     claimed: dict[str, float]
     answered: PredictionFile
+    complaints: tuple[str, ...] = ()
 
 
 def submit(
@@ -62,6 +67,9 @@ def submit(
             the seed, or keys of the card are missing (all are named) or wrong.
     """
     runs = [read_run(path, task) for path in results]
+    for run in runs:
+        for line in run.complaints:
+            _log.warning("%s: %s", run.file, line)
     _check_alike(runs)
     first = runs[0]
     measured = [key for key in given if key in _MEASURED]
@@ -133,7 +141,8 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
             for name in results.get("higher_is_better", {}).get(task, {})
             if isinstance(reported.get(f"{name},none"), int | float)
         },
-        answered=read_predictions(samples),
+        answered=_once(read_predictions(samples), samples),
+        complaints=tuple(map(str, metadata.get("complaints") or ())),
     )
 
 
@@ -167,6 +176,16 @@ def _typed(key: str, value: str) -> Any:
         return yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
         return value
+
+
+def _once(answered: PredictionFile, file: Path) -> PredictionFile:
+    if len(answered.repeats) > 1:
+        raise CapoBenchError(
+            f"holds {len(answered.repeats)} generations of each response; a submission's run has "
+            "one: run the task without repeats, once for each seed",
+            file=file,
+        )
+    return answered
 
 
 def _results_file(path: Path) -> Path:
@@ -225,6 +244,7 @@ def _known(
         "dtype": results["config"].get("model_dtype"),
         "chat_template": results.get("chat_template") is not None,
         "system_instruction": results.get("system_instruction"),
+        "form": metadata.get("form"),
     }
     if metadata.get("setting") == "icl":
         decoding |= {key: metadata.get(key) for key in ("k", "example_tokens", "tokenizer")}

@@ -35,7 +35,7 @@ from capo_bench.leaderboard.submission import (
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
 from capo_bench.metrics.style import normalise
-from capo_bench.prompts.prompter import Prompter, prompt_hash
+from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
 from capo_bench.scoring.cache import measured
 from capo_bench.scoring.scorer import METRICS_VERSION, Scorer
 from capo_bench.stats.resampling import Undefined
@@ -237,7 +237,8 @@ def _prompts(card: Card, scorer: Scorer) -> str | None:
     """The hash of the prompts of the card's setting; none where it depends on more than that."""
     if card.setting not in ("tag", "zero-shot", "profile", "persona"):
         return None
-    prompter = Prompter(scorer.corpus, card.setting)  # type: ignore[arg-type]
+    form: Form = "chat" if card.decoding.get("form") == "chat" else "cue"
+    prompter = Prompter(scorer.corpus, card.setting, form=form)  # type: ignore[arg-type]
     return prompt_hash(
         prompter(item, annotator)
         for item, annotator in evaluated_cells(scorer.corpus, scorer.split)

@@ -62,7 +62,13 @@ _IDENTITY = (
 _INDISTINGUISHABILITY = (Metric("indistinguishability", "indistinguishability"),)
 _GUARDS = tuple(
     Metric(name, "guard", higher_is_better=False)
-    for name in ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")
+    for name in (
+        "invalid_rate",
+        "strict_invalid_rate",
+        "irrelevance_excess",
+        "copy_excess",
+        "ngram_excess",
+    )
 )
 
 

@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,22 @@ def measured(scorer: Scorer, *rows: Runs, track: Track = iter) -> list[Measureme
     missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
     new = (_measure(scorer, runs) for runs in track(missing)) if missing else iter(())
     return [found or next(new) for found in known]
+
+
+def score_repeats(scorer: Scorer, repeats: Runs) -> tuple[Scores, dict[str, Any]]:
+    """Scores of responses that were generated once or several times.
+
+    Returns:
+        The mean over the generations, its intervals widened by their spread; and, if there are
+        several, their number as `repeats` and by metric the standard deviation over them as
+        `spread`.
+    """
+    if len(repeats) == 1:
+        return scorer.score(repeats[0]), {}
+    (found,) = measured(scorer, repeats)
+    defined = {n: v for n, v in found.values.items() if all(map(isfinite, v))}
+    spread = {name: stdev(values) for name, values in defined.items()}
+    return found.scores, {"repeats": len(repeats), "spread": spread}
 
 
 def _load(scorer: Scorer, runs: Runs) -> Measurements | None:

@@ -170,6 +170,7 @@ class Scorer:
             encoded: Without it, the metrics of `ENCODED` are left out and no encoder is needed.
         """
         invalid = [float(parsed.error is not None) for parsed in cells.parsed]
+        otherwise = [float(parsed.reading != "strict") for parsed in cells.parsed]
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
         told = discriminate(cells, self._discriminator)
@@ -186,6 +187,7 @@ class Scorer:
             **raw_attributions,
             "explanation_consistency": explanation_consistency(cells, self._habits),
             "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
+            "strict_invalid_rate": item_means(otherwise, cells.item, len(cells.items)),
         }
         return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
 
