@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import requests
 from lm_eval._cli import HarnessCLI
 from lm_eval.config.evaluate_config import EvaluatorConfig
@@ -53,9 +54,7 @@ def launch(arguments: Sequence[str]) -> None:
     prepare(_read(given))
     try:
         harness.execute(given)
-    except (requests.RequestException, OSError) as error:
-        if not isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
-            raise
+    except (requests.RequestException, aiohttp.ClientError, TimeoutError) as error:
         raise CapoBenchError(
             f"the server failed for good ({str(error).splitlines()[0][:160]}); with --use_cache FILE "
             "what it has answered is kept, and the same command goes on from there"
