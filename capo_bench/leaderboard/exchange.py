@@ -10,6 +10,7 @@ from typing import Any
 
 from capo_bench import __version__
 from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.readers.lewidi import DATASETS
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import write_all
 from capo_bench.leaderboard.submission import Card, Submission
@@ -22,7 +23,7 @@ from capo_bench.stats.resampling import DRAWS, LEVEL, Estimate
 SCHEMA_VERSION = "0.3.0"
 """Of Every Eval Ever's `eval.schema.json` (github.com/evaleval/every_eval_ever) that is followed."""
 
-_LEWIDI = {"lewidi-nli": "VariErrNLI", "lewidi-paraphrase": "Paraphrase"}
+_LEWIDI = {name: dataset.prefix for name, dataset in DATASETS.items()}
 _LEWIDI_SPLIT = {"train": "train", "validation": "dev", "test": "test"}
 _NLI_ORDER = ("contradiction", "entailment", "neutral")
 
@@ -112,20 +113,20 @@ def write_lewidi(submission: Submission, scorer: Scorer, folder: Path) -> tuple[
     codabench.org/competitions/7192; the competition's own page could not be read. Several runs get a
     folder each, named after the seed. A line is LeWiDi's id of an item, a tab and a list:
 
-    | file | VariErrNLI | Paraphrase |
-    |---|---|---|
-    | `pe` | for each label 0 or 1 of each annotator | the rating of each annotator |
-    | `soft` | for each label [share without, share with] | share of each rating, -5 to 5 |
+    | file | VariErrNLI | Paraphrase, CSC | MP |
+    |---|---|---|---|
+    | `pe` | for each label 0 or 1 of each annotator | the rating of each annotator | 0 or 1 of each |
+    | `soft` | for each label [share without, share with] | share of each rating | [share 0, share 1] |
 
     Labels are in the order contradiction, entailment, neutral; annotators and items in that of the
     organisers' file. Assumed: a file of `dev` is named like one of `test`, and a response without a
-    readable label is no label at all, for Par the middle of the scale (0), since a rating is needed.
-    Our own scores count it as the answer farthest from the annotator's instead, which no file of
-    predictions can know.
+    readable label is no label at all, for Par and CSC the middle of the scale (0 and 3) and for MP 0,
+    since a label is needed. Our own scores count it as the answer farthest from the annotator's
+    instead, which no file of predictions can know.
 
     Args:
         submission: An accepted submission.
-        scorer: The scorer of its board; the corpus is `lewidi-nli` or `lewidi-paraphrase`.
+        scorer: The scorer of its board; the corpus is one of LeWiDi in its own splits.
         folder: Where to write.
 
     Returns:
@@ -161,17 +162,20 @@ def _lewidi_lines(cells: Cells) -> tuple[list[str], list[str]]:
         (cells.items[item].id, ids[annotator]): parsed.labels
         for item, annotator, parsed in zip(cells.item, cells.annotator, cells.parsed, strict=True)
     }
-    scale = cells.corpus.task.labels.labels
+    scale, kind = cells.corpus.task.labels.labels, cells.corpus.task.labels.kind
     perspectives, soft = [], []
     for item in cells.items:
         given = [labels[item.id, annotator] for annotator in item.cells if item.cells[annotator]]
-        if cells.corpus.task.labels.kind == "multilabel":
+        if kind == "multilabel":
             said = [[int(label in one) for one in given] for label in _NLI_ORDER]
             shares: list[Any] = [[1 - _share(row), _share(row)] for row in said]
             perspectives.append(f"{item.source_id}\t{said}")
         else:
-            ratings = [int(one[0]) if one else 0 for one in given]
-            shares = [_share([rating == int(value) for rating in ratings]) for value in scale]
+            # MP's labels are 0 and 1 in the order of ours, those of the others are numbers.
+            middle = scale[(len(scale) - 1) // 2]
+            chosen = [one[0] if one else middle for one in given]
+            ratings = [scale.index(one) if kind == "nominal" else int(one) for one in chosen]
+            shares = [_share([one == label for one in chosen]) for label in scale]
             perspectives.append(f"{item.source_id}\t{ratings}")
         soft.append(f"{item.source_id}\t{shares}")
     return perspectives, soft

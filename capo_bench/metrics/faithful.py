@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from capo_bench.corpus.model import cell_labels
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import Flags
 from capo_bench.metrics.indistinguishability import Discrimination
@@ -113,7 +114,7 @@ def _skill(cells: Cells, counted: Flags, voiced: Flags) -> _Skill:
     space = cells.corpus.task.labels.labels
     predicted, of_predicted = _kinds([parsed.labels for parsed in cells.parsed])
     human, of_human = _kinds(
-        [tuple(sorted({r.label for r in own}, key=space.index)) for own in cells.references]
+        [tuple(sorted(cell_labels(own), key=space.index)) for own in cells.references]
     )
     agrees = _subset(predicted, human)
     n, voice = counted.astype(np.float64), (counted & voiced).astype(np.float64)

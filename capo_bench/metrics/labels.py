@@ -7,12 +7,11 @@ distance.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.agreement import Weights, kappa
 from capo_bench.corpus.model import cell_labels
 from capo_bench.metrics.cells import Cells
 from capo_bench.stats.resampling import Array, ItemSums, Measured, item_means, ratio, sum_by_item
@@ -32,7 +31,8 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
         * ordinal only: `label_within_1`; `label_mae`; `label_qwk`, quadratic-weighted kappa, mean
           over annotators; `label_anad`, LeWiDi-2025's normalised absolute distance: mean over items
           of the mean over annotators of |t - p| / s, where s is the number of labels (11 for Par) as
-          in the organisers' code and the published scores, not the scale's width as in their text.
+          in the organisers' code and the published scores, not the scale's width as in their text
+          (in proportion where neighbouring labels are not one unit apart).
           An unreadable label counts as the end of the scale farther from the human's.
     """
     space = cells.corpus.task.labels
@@ -48,7 +48,7 @@ def label_agreement(cells: Cells) -> dict[str, Measured]:
     single = human.sum(axis=1) == 1
     other = len(space.labels)
     answer = np.where(predicted.sum(axis=1) == 1, predicted.argmax(axis=1), other)
-    metrics["label_kappa"] = _kappa(cells, single, human.argmax(axis=1), answer, other + 1)
+    metrics["label_kappa"] = _kappa(cells, single, human.argmax(axis=1), answer)
     if space.ordered:
         metrics |= _ordinal(cells, human.argmax(axis=1), answer)
     return metrics
@@ -87,27 +87,61 @@ def _macro_f1(cells: Cells, human: Flags, predicted: Flags) -> ItemSums:
 
 
 def _kappa(
-    cells: Cells,
-    counted: Flags,
-    human: NDArray[np.int64],
-    answer: NDArray[np.int64],
-    categories: int,
-    weights: Weights | None = None,
+    cells: Cells, counted: Flags, human: NDArray[np.int64], answer: NDArray[np.int64]
 ) -> ItemSums:
-    # A confusion matrix per annotator and item is enough for every resampled kappa.
-    n_annotators = len(cells.corpus.annotator_ids)
-    shape = (n_annotators, categories, categories)
-    confusion = np.zeros((len(cells.items), *shape))
-    np.add.at(confusion, (cells.item, cells.annotator, human, answer), counted.astype(float))
+    """Cohen's kappa, mean over annotators, from marginals: of n answers, the equal ones by label."""
+    size = int(max(human.max(), answer.max())) + 1
+    sides = np.hstack([np.eye(size)[human], np.eye(size)[answer]])
+    per_cell = np.column_stack([np.ones(len(cells)), human == answer, sides]) * counted[:, None]
 
-    def combine(sums: Array) -> Array:
-        per_annotator = kappa(sums.reshape(*sums.shape[:-1], *shape), weights=weights)
-        defined = np.isfinite(per_annotator)
-        total = np.where(defined, per_annotator, 0).sum(axis=-1)
+    def disagreement(sums: Array) -> tuple[Array, Array]:
+        n, equal = sums[..., 0], sums[..., 1]
+        own, theirs = np.split(sums[..., 2:], 2, axis=-1)
+        return n * (n - equal), n**2 - (own * theirs).sum(axis=-1)
+
+    return _chance_corrected(cells, per_cell, disagreement)
+
+
+def _qwk(cells: Cells, human: NDArray[np.int64], answer: NDArray[np.int64]) -> ItemSums:
+    """Quadratic-weighted kappa, mean over annotators, from moments.
+
+    With x and y the ranks of both labels, it is 1 less n sum (x - y)^2 divided by
+    n sum x^2 + n sum y^2 - 2 sum x sum y.
+    """
+    x, y = human.astype(np.float64), answer.astype(np.float64)
+    per_cell = np.column_stack([np.ones(len(cells)), (x - y) ** 2, x**2 + y**2, x, y])
+
+    def disagreement(sums: Array) -> tuple[Array, Array]:
+        n, apart, squares, own, theirs = np.moveaxis(sums, -1, 0)
+        return n * apart, n * squares - 2 * own * theirs
+
+    return _chance_corrected(cells, per_cell, disagreement)
+
+
+def _chance_corrected(
+    cells: Cells, per_cell: Array, disagreement: Callable[[Array], tuple[Array, Array]]
+) -> ItemSums:
+    """1 - observed / expected disagreement, mean over the annotators of whom it is defined.
+
+    Args:
+        cells: The evaluated cells.
+        per_cell: What is summed over an annotator's cells, shape (cells, k).
+        disagreement: Observed and expected disagreement, by annotator, of sums of shape (..., k).
+    """
+    present, annotator = np.unique(cells.annotator, return_inverse=True)
+    shape = (len(present), per_cell.shape[1])
+    sums = np.zeros((len(cells.items), *shape))
+    np.add.at(sums, (cells.item, annotator), per_cell)
+
+    def combine(flat: Array) -> Array:
+        observed, expected = disagreement(flat.reshape(*flat.shape[:-1], *shape))
+        # Sums of resampled weights: what is nothing may come out as almost nothing.
+        known = expected > 1e-9
+        kappas = 1 - np.divide(observed, expected, out=np.ones_like(expected), where=known)
         with np.errstate(invalid="ignore"):
-            return np.asarray(total / defined.sum(axis=-1))
+            return np.asarray(np.where(known, kappas, 0).sum(axis=-1) / known.sum(axis=-1))
 
-    return ItemSums(confusion.reshape(len(cells.items), -1), combine)
+    return ItemSums(sums.reshape(len(cells.items), -1), combine)
 
 
 def _ordinal(
@@ -118,11 +152,12 @@ def _ordinal(
     answer = np.where(answer < len(labels), answer, farther_end(human, len(labels)))
     error = np.abs(labels[human] - labels[answer]).astype(float)
     per_item = sum_by_item(np.column_stack([error, np.ones(len(error))]), cells.item, n_items)
-    anad = ratio(per_item) / len(labels)
-    everything = np.ones(len(error), dtype=np.bool_)
+    # The number of labels where they are one unit apart, and in proportion where they are not.
+    scale = (labels[-1] - labels[0]) * len(labels) / (len(labels) - 1)
+    anad = ratio(per_item) / scale
     return {
-        "label_within_1": item_means(error <= 1, cells.item, n_items),
+        "label_within_1": item_means(np.abs(human - answer) <= 1, cells.item, n_items),
         "label_mae": item_means(error, cells.item, n_items),
-        "label_qwk": _kappa(cells, everything, human, answer, len(labels), "quadratic"),
+        "label_qwk": _qwk(cells, human, answer),
         "label_anad": ItemSums(np.column_stack([anad, np.ones(n_items)]), ratio),
     }

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
-from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.model import Corpus, TaskSpec
+from capo_bench.corpus.tasks import is_lewidi
 from capo_bench.stats.resampling import Measured, Undefined
 
 GROUP_SIZES = (1, 3, 10)
@@ -90,13 +91,19 @@ def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
         *(_MULTILABEL if kind == "multilabel" else ()),
         *_AGREEMENT,
         *(_ORDINAL if corpus.task.labels.ordered else ()),
-        *(_ERROR_RATE if kind == "multilabel" else ()),
-        *(() if kind == "nominal" else _SOFT),
+        *_lewidi(corpus.task),
         *_IDENTITY,
         *_INDISTINGUISHABILITY,
         *_TEXT,
         *_GUARDS,
     )
+
+
+def _lewidi(task: TaskSpec) -> tuple[Metric, ...]:
+    """The metrics of LeWiDi-2025, for its own tasks alone."""
+    if not is_lewidi(task):
+        return ()
+    return _SOFT if task.labels.ordered else (*_ERROR_RATE, *_SOFT)
 
 
 def bounded(name: str, measured: Measured, corpus: Corpus) -> Measured:
@@ -119,5 +126,5 @@ def bounds(name: str, corpus: Corpus) -> tuple[float, float]:
     if name == "label_mae":
         return 0, space.values[-1] - space.values[0]
     if name == "lewidi_soft":
-        return 0, 2 if space.kind == "multilabel" else width
+        return 0, width if space.ordered else 2
     return 0, 1

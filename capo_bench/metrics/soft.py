@@ -12,30 +12,34 @@ from __future__ import annotations
 import numpy as np
 
 from capo_bench.corpus.model import cell_labels
+from capo_bench.corpus.tasks import is_lewidi
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.labels import Flags, farther_end, indicators
 from capo_bench.stats.resampling import Array, ItemSums, ratio, sum_by_item
 
 
 def lewidi_distances(cells: Cells) -> dict[str, ItemSums]:
-    """The distances that LeWiDi-2025 takes for corpora of this kind; none for nominal labels.
+    """The distances that LeWiDi-2025 takes for its own tasks; none for others.
 
     Returns:
-        * `lewidi_er` (multi-label): the perspectivist error rate, mean over items of the mean over
-          annotators and labels of |t - p|, where t and p say whether the label was given; 0..1.
-        * `lewidi_soft` (multi-label): Manhattan distance, mean over items and labels, between the
+        * `lewidi_er` (VariErrNLI, MP): the perspectivist error rate, mean over items of the mean over
+          annotators and labels of |t - p|, where t and p say whether the label was given; 0..1. MP
+          has one label, whether the reply is ironic.
+        * `lewidi_soft` (VariErrNLI, MP): Manhattan distance, mean over items and labels, between the
           two-bin distributions (share of annotators without and with the label); 0..2.
-        * `lewidi_soft` (ordinal): Wasserstein-1 distance, mean over items, between the annotators'
+        * `lewidi_soft` (Par, CSC): Wasserstein-1 distance, mean over items, between the annotators'
           labels and the predictions for them, one unit from label to label; 0..labels - 1.
     """
     space = cells.corpus.task.labels
-    if space.kind == "nominal":
+    if not is_lewidi(cells.corpus.task):
         return {}
     human = indicators(space.labels, [cell_labels(references) for references in cells.references])
     predicted = indicators(space.labels, [parsed.labels for parsed in cells.parsed])
-    if space.kind == "multilabel":
+    if not space.ordered:
         readable = predicted.any(axis=1, keepdims=True)
         predicted = np.where(readable, predicted, ~human)
+        if space.kind == "nominal":  # of two labels one says all
+            human, predicted = human[:, 1:], predicted[:, 1:]
         return {
             "lewidi_er": _mean_over_items((human != predicted).mean(axis=1), cells),
             "lewidi_soft": _of_items(manhattan(_shares(human, cells), _shares(predicted, cells))),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from capo_bench.corpus.model import Item, Response, TaskSpec
@@ -14,8 +15,26 @@ History = Sequence[tuple[Item, Response]]
 _WORD = re.compile(r"[a-z0-9']+")
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """In how many explanations each word stands, and of how many explanations that is known."""
+
+    words: Counter[str]
+    explanations: int
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Vocabulary:
+        """The vocabulary of explanations."""
+        counts: Counter[str] = Counter()
+        total = 0
+        for text in texts:
+            counts.update(set(_words(text)))
+            total += 1
+        return cls(counts, total)
+
+
 def describe_annotator(
-    task: TaskSpec, annotator: str, history: History, others: Mapping[str, History]
+    task: TaskSpec, annotator: str, history: History, everyone: Vocabulary
 ) -> str:
     """Describes how an annotator labels and writes, set against their colleagues.
 
@@ -23,7 +42,7 @@ def describe_annotator(
         task: The task, for its labels.
         annotator: The annotator's id, as the description names it.
         history: The annotator's training responses; not empty.
-        others: The training responses of every other annotator.
+        everyone: The vocabulary of all training explanations, the annotator's own among them.
 
     Returns:
         Three or four sentences: labels, length, form (full stops, capitals, quotation marks), usual
@@ -33,9 +52,8 @@ def describe_annotator(
     sentences = [f"How annotator {annotator} works, from {len(history)} earlier responses."]
     sentences.append(_labels(task, [label for _, response in history for label in response.labels]))
     if texts:
-        other_texts = [r.explanation for rows in others.values() for _, r in rows if r.explanation]
         sentences.append(_form(texts))
-        sentences.append(_wording(texts, other_texts))
+        sentences.append(_wording(texts, everyone))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -75,18 +93,18 @@ def _form(texts: Sequence[str]) -> str:
     return f"{'; '.join(habits)}."
 
 
-def _wording(texts: Sequence[str], other_texts: Sequence[str]) -> str:
+def _wording(texts: Sequence[str], everyone: Vocabulary) -> str:
     parts = []
     openings = Counter(" ".join(text.split()[:3]) for text in texts)
     usual = [opening for opening, n in openings.most_common(3) if n >= max(2, 0.03 * len(texts))]
     if usual:
         parts.append("Usual openings: " + ", ".join(f"“{opening}”" for opening in usual) + ".")
-    if other_texts:
-        own = Counter(word for text in texts for word in set(_words(text)))
-        theirs = Counter(word for text in other_texts for word in set(_words(text)))
+    others = everyone.explanations - len(texts)
+    if others:
+        own = Vocabulary.of(texts).words
 
         def excess(word: str) -> float:
-            return own[word] / len(texts) - theirs[word] / len(other_texts)
+            return own[word] / len(texts) - (everyone.words[word] - own[word]) / others
 
         favourite = sorted(own, key=lambda word: (-excess(word), word))[:6]
         favourite = [word for word in favourite if excess(word) > 0.03]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Literal, get_args
 
 from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec
 from capo_bench.errors import CapoBenchError, listed
-from capo_bench.prompts.profiles import describe_annotator
+from capo_bench.prompts.profiles import Vocabulary, describe_annotator
 from capo_bench.prompts.responses import CUE, render_target
 
 Setting = Literal["tag", "zero-shot", "icl", "profile", "persona"]
@@ -120,20 +121,27 @@ class Prompter:
             persona = self._persona(annotator)
             return f"{persona}\n\n{ask}" if persona else ask
         history = self._corpus.responses("train", annotator)
+        if not history and self._corpus.everyone:
+            return ask
         if not history:
             raise CapoBenchError(
                 f"annotator {annotator} of corpus {self._corpus.name} has no training responses, "
                 f"which the setting {self._setting!r} needs; use `zero-shot`"
             )
         if self._setting == "profile":
-            others = {
-                other: self._corpus.responses("train", other)
-                for other in self._corpus.annotator_ids
-                if other != annotator
-            }
-            profile = describe_annotator(self._corpus.task, annotator, history, others)
+            profile = describe_annotator(self._corpus.task, annotator, history, self._vocabulary)
             return f"{profile}\n\n{ask}"
         return f"{self._render_examples(annotator)}\n\n{ask}"
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(
+            response.explanation
+            for item in self._corpus.split("train")
+            for given in item.cells.values()
+            for response in given
+            if response.explanation
+        )
 
     def _persona(self, annotator: str) -> str:
         """What is known of the annotator, a line each; `""` where it is nothing."""

@@ -29,6 +29,16 @@ from capo_bench.scoring.scorer import Scorer, Scores
 from capo_bench.stats.resampling import Estimate, Undefined
 
 HUMAN = "human"
+LABEL_ROWS = (
+    HUMAN,
+    "other-annotator",
+    "swapped",
+    "others-majority",
+    "wrong-item",
+    "empty",
+    "constant",
+)
+"""The rows that differ in their labels: those of a corpus of labels alone."""
 
 _FUNCTION = frozenset(FUNCTION_WORDS)
 _STUFFED_FROM, _STUFFED_WITH = 12, 8
@@ -72,7 +82,7 @@ def control_predictions(
 
     Raises:
         CapoBenchError: If the split is `train` or has no labelled cells, there is one annotator
-            only, or one of the evaluated annotators has no training explanations.
+            only, or nobody has training responses.
     """
     cells = evaluated_cells(corpus, split)
     if split == "train":
@@ -84,7 +94,8 @@ def control_predictions(
     impostor = _Impostor(corpus, cells)
     rows: dict[str, list[Prediction]] = {}
     for item, annotator in cells:
-        for row, text in _answers(impostor, item, annotator, seed).items():
+        answer = _label_answers if corpus.task.explanations == "none" else _answers
+        for row, text in answer(impostor, item, annotator, seed).items():
             rows.setdefault(row, []).append(Prediction(item.id, annotator, text))
     return {row: tuple(predictions) for row, predictions in rows.items()}
 
@@ -124,6 +135,27 @@ def score_controls(
         yield ControlRow(name, found.scores, human.minus(found, "faithful_rate"))
 
 
+def _label_answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[str, str]:
+    """What `LABEL_ROWS` answer for one cell, by row."""
+
+    def rng(row: str) -> Random:
+        return Random(f"{seed}/{row}/{item.id}/{annotator}")
+
+    labels = (
+        cell_labels(item.cells[annotator]),
+        known.other(item, annotator, rng("other")).labels,
+        known.next(item, annotator, rng("swapped")).labels,
+        [known.majority(item, annotator)],
+        known.elsewhere(item, annotator, rng("elsewhere")).labels,
+        None,
+        [known.usual_label(annotator)],
+    )
+    return {
+        row: "" if one is None else render_target(one, "")
+        for row, one in zip(LABEL_ROWS, labels, strict=True)
+    }
+
+
 def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[str, str]:
     """What every row answers for one cell, by row, in the order of tables."""
 
@@ -132,12 +164,13 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
 
     own = item.cells[annotator]
     own_labels = cell_labels(own)
+    shown = known.shown(annotator)
     other = known.other(item, annotator, rng("other"))
     agreeing = known.agreeing(item, annotator, rng("agreeing"))
     near_item, near = known.nearest(item, annotator)
-    history = known.train[annotator]
-    typical, favourite = known.typical[annotator], known.favourite[annotator]
-    usual = known.function_words[annotator] or [""]
+    history = known.train[shown]
+    typical, favourite = known.typical[shown], known.favourite[shown]
+    usual = known.function_words[shown] or [""]
     stuffing = " ".join(rng("stuffing").choices(usual, k=_STUFFED_WITH))
     halves = [
         _refill(response.explanation, source, item).split()
@@ -176,50 +209,58 @@ class _Impostor:
     def __init__(self, corpus: Corpus, cells: Sequence[tuple[Item, str]]) -> None:
         self.corpus = corpus
         self.cells = cells
+        labels_alone = corpus.task.explanations == "none"
         self.train = {
             annotator: [
-                pair for pair in corpus.responses("train", annotator) if pair[1].explanation
+                pair
+                for pair in corpus.responses("train", annotator)
+                if labels_alone or pair[1].explanation
             ]
             for annotator in corpus.annotator_ids
         }
-        for annotator in {annotator: None for _, annotator in cells}:
-            if not self.train[annotator]:
-                raise CapoBenchError(
-                    f"annotator {annotator} of corpus {corpus.name} has responses to answer for but "
-                    "no training explanations, so nobody can pose as them; leave the annotator out"
-                )
+        self.place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
+        self.answered: dict[str, list[Item]] = {}
+        for item, annotator in cells:
+            self.answered.setdefault(annotator, []).append(item)
+        self.busiest = max(self.train, key=lambda annotator: len(self.train[annotator]))
+        if not self.train[self.busiest]:
+            raise CapoBenchError(
+                f"corpus {corpus.name} has no training responses, so nobody can be posed as"
+            )
+
+    def shown(self, annotator: str) -> str:
+        """Whom an impostor poses as: where train shows nothing of the target, the busiest one."""
+        return annotator if self.train[annotator] else self.busiest
 
     def others(self, item: Item, annotator: str) -> list[Response]:
         """The other annotators' responses to the item."""
-        return [
-            response
-            for other in self.corpus.annotator_ids
-            if other != annotator
-            for response in item.cells.get(other, ())
-        ]
+        return [r for other in self._answering(item, annotator) for r in item.cells[other]]
+
+    def _answering(self, item: Item, annotator: str) -> list[str]:
+        """Who else answered the item, in the corpus's order."""
+        others = (one for one, given in item.cells.items() if given and one != annotator)
+        return sorted(others, key=self.place.__getitem__)
 
     def other(self, item: Item, annotator: str, rng: Random) -> Response:
         """A response of a random other annotator, to this item if there is one."""
-        answered = [a for a in self.corpus.annotator_ids if a != annotator and item.cells.get(a)]
-        if answered:
+        if answered := self._answering(item, annotator):
             return rng.choice(item.cells[rng.choice(answered)])
         return self._substitute(annotator, rng)
 
     def next(self, item: Item, annotator: str, rng: Random) -> Response:
         """The first response of the annotator who comes next and answered the item."""
-        ids = self.corpus.annotator_ids
-        at = ids.index(annotator)
-        for other in (*ids[at + 1 :], *ids[:at]):
-            if item.cells.get(other):
-                return item.cells[other][0]
-        return self._substitute(annotator, rng)
+        others = self._answering(item, annotator)
+        if not others:
+            return self._substitute(annotator, rng)
+        after = [other for other in others if self.place[other] > self.place[annotator]]
+        return item.cells[(after or others)[0]][0]
 
     def _substitute(self, annotator: str, rng: Random) -> Response:
         # Nobody else answered: someone else's training response stands in.
         writers = [a for a, history in self.train.items() if a != annotator and history]
         if not writers:
             raise CapoBenchError(
-                f"corpus {self.corpus.name}: nobody but {annotator} has training explanations; "
+                f"corpus {self.corpus.name}: nobody but {annotator} has training responses; "
                 "controls need two annotators or more"
             )
         return rng.choice(self.train[rng.choice(writers)])[1]
@@ -236,7 +277,7 @@ class _Impostor:
 
     def usual_label(self, annotator: str) -> str:
         """The target's most frequent training label."""
-        labels = [label for _, response in self.train[annotator] for label in response.labels]
+        labels = [label for _, r in self.train[self.shown(annotator)] for label in r.labels]
         return max(self.corpus.task.labels.labels, key=labels.count)
 
     @cached_property
@@ -265,12 +306,15 @@ class _Impostor:
             a: Counter(g for _, r in history for g in ngrams(words(r.explanation), PHRASE_N))
             for a, history in self.train.items()
         }
+        everyone: Counter[tuple[str, ...]] = Counter()
+        for own in counts.values():
+            everyone.update(own)
+        total = sum(map(len, self.train.values()))
         found = {}
         for annotator, own in counts.items():
-            theirs = sum((c for a, c in counts.items() if a != annotator), Counter())
             n = max(len(self.train[annotator]), 1)
-            rest = max(sum(len(h) for a, h in self.train.items() if a != annotator), 1)
-            excess = {gram: own[gram] / n - theirs[gram] / rest for gram in own}
+            rest = max(total - len(self.train[annotator]), 1)
+            excess = {gram: own[gram] / n - (everyone[gram] - own[gram]) / rest for gram in own}
             ranked = sorted(own, key=lambda gram: (excess[gram], gram))
             found[annotator] = " ".join(ranked[-1]) if ranked else ""
         return found
@@ -295,7 +339,8 @@ class _Impostor:
         """The target's training response to the item that is most like this one."""
         vectors, column, similarity = self._similarity
         row = similarity[vectors[item.id]]
-        return max(self.train[annotator], key=lambda pair: row[column[pair[0].id]])
+        history = self.train[self.shown(annotator)]
+        return max(history, key=lambda pair: row[column[pair[0].id]])
 
     @cached_property
     def _similarity(self) -> tuple[dict[str, int], dict[str, int], NDArray[np.float64]]:
@@ -314,10 +359,10 @@ class _Impostor:
 
     def elsewhere(self, item: Item, annotator: str, rng: Random) -> Response:
         """The target's response to another item of the split, else of the train split."""
-        own = [i for i, a in self.cells if a == annotator and i.id != item.id]
+        own = [other for other in self.answered[annotator] if other.id != item.id]
         if own:
             return rng.choice(own).cells[annotator][0]
-        return rng.choice(self.train[annotator])[1]
+        return rng.choice(self.train[self.shown(annotator)])[1]
 
 
 def _refill(explanation: str, source: Item, target: Item) -> str:

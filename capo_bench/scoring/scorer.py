@@ -46,7 +46,7 @@ from capo_bench.metrics.indistinguishability import (
     fit_discriminator,
 )
 from capo_bench.metrics.labels import label_agreement, labels_agree
-from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
+from capo_bench.metrics.registry import ENCODED, GROUP_SIZES, bounded, metrics_of
 from capo_bench.metrics.soft import lewidi_distances
 from capo_bench.metrics.text import content_metrics, rouge_l
 from capo_bench.render.estimates import estimate_json
@@ -192,6 +192,8 @@ class Scorer:
         return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
 
     def _encoded(self, cells: Cells) -> dict[str, Measured]:
+        if self.corpus.task.explanations == "none":
+            return dict.fromkeys(ENCODED, Undefined("the corpus has labels alone, no explanations"))
         encoder = load_encoder(self.encoder)
         return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
 

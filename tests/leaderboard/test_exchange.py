@@ -87,7 +87,13 @@ def test_lewidi_par_by_hand_and_several_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "name"), [("lewidi-nli", "VariErrNLI"), ("lewidi-paraphrase", "Paraphrase")]
+    ("spec", "name"),
+    [
+        ("lewidi-nli", "VariErrNLI"),
+        ("lewidi-paraphrase", "Paraphrase"),
+        ("lewidi-csc", "CSC"),
+        ("lewidi-mp", "MP"),
+    ],
 )
 def test_lewidi_files_of_the_humans_are_the_organisers_labels(
     real_data: Path, tmp_path: Path, spec: str, name: str

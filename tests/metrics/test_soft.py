@@ -8,6 +8,7 @@ from scipy.stats import wasserstein_distance
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import LabelSpace, TaskSpec
+from capo_bench.corpus.tasks import CSC, MP, PARAPHRASE
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.metrics.soft import lewidi_distances, manhattan, wasserstein
@@ -50,14 +51,42 @@ def test_error_rate_and_manhattan_by_hand():
 def test_an_unreadable_response_is_the_farthest_answer():
     nli = answer(corpus([{"A": pairs("neutral")}]), [{"A": "I cannot say."}])
     assert values(nli) == {"lewidi_er": 1.0, "lewidi_soft": 2.0}
-    human = corpus([{"A": pairs("-1")}, {"A": pairs("2")}], SCALE)
-    assert values(answer(human, [{"A": "?"}, {"A": "?"}])) == {"lewidi_soft": (3 + 4) / 2}
+    human = corpus([{"A": pairs("-1")}, {"A": pairs("2")}], PARAPHRASE)
+    assert values(answer(human, [{"A": "?"}, {"A": "?"}])) == {"lewidi_soft": (6 + 7) / 2}
 
 
 def test_swapped_annotators_do_not_change_the_soft_distance():
-    human = corpus([{"A": pairs("-2"), "B": pairs("1")}], SCALE)
+    human = corpus([{"A": pairs("-2"), "B": pairs("1")}], PARAPHRASE)
     cells = answer(human, [{"A": (["1"], "x"), "B": (["-2"], "x")}])
     assert values(cells) == {"lewidi_soft": 0.0}
+
+
+def test_irony_is_one_label_in_the_error_rate_and_two_bins():
+    human = corpus(
+        [
+            {"A": [("ironic", "")], "B": [("not ironic", "")]},
+            {"A": [("ironic", "")], "B": [("ironic", "")]},
+        ],
+        MP,
+    )
+    cells = answer(
+        human, [{"A": "Label: ironic", "B": "Label: ironic"}, {"A": "Label: 0", "B": "who knows"}]
+    )
+    # Wrong: one of two, both of two (the unreadable counts as the opposite). Shares of ironic:
+    # .5 against 1, and 1 against 0; the Manhattan distance over two bins is twice the difference.
+    assert values(cells) == {"lewidi_er": 0.75, "lewidi_soft": 1.5}
+
+
+def test_sarcasm_is_a_scale_of_six():
+    human = corpus([{"A": [("6", "")], "B": [("2", "")]}], CSC)
+    cells = answer(human, [{"A": "Label: 4", "B": "?"}])
+    # 6 -> 4 and 2 -> 6, its farther end: {2, 6} against {4, 6} is 2 units for half of the mass.
+    assert values(cells) == {"lewidi_soft": 1.0}
+    assert label_agreement(cells)["label_anad"].value() == pytest.approx((2 + 4) / 2 / 6)
+
+
+def test_others_scales_have_no_lewidi_distance():
+    assert lewidi_distances(answer(corpus([{"A": pairs("-1")}], SCALE), [{"A": "?"}])) == {}
 
 
 def test_nominal_labels_have_no_lewidi_distance():
