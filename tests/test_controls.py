@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
-from capo_bench.corpus.model import Annotator, Corpus, Item, Response
+from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
@@ -23,7 +23,7 @@ from capo_bench.metrics.indistinguishability import discriminate, fit_discrimina
 from capo_bench.report.build import build
 from capo_bench.report.tables import controls_tables
 from capo_bench.scoring import controls
-from capo_bench.scoring.controls import control_predictions, score_controls
+from capo_bench.scoring.controls import LABEL_ROWS, control_predictions, score_controls
 from capo_bench.scoring.predictions import read_predictions
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import difference
@@ -235,7 +235,7 @@ def test_no_impostor_reads_the_targets_test_responses(target):
         (
             replace(HAND, items=(item("a", "train", Ann=ANN), item("b", "test", Ann=ANN))),
             "test",
-            "nobody but Ann has training explanations",
+            "nobody but Ann has training responses",
         ),
     ],
 )
@@ -366,3 +366,55 @@ def test_what_was_scored_before_is_not_scored_again(tmp_path, monkeypatch):
 def only(rows):
     """Keeps a report to the given control rows."""
     return lambda controls: [(name, row) for name, row in controls if name in rows]
+
+
+# --- labels alone, and annotators whom training does not show -------------------------------------
+
+
+def crowd(explanations, everyone=False):
+    """Six items, each labelled by Ida and two others; Eva is in the test split alone."""
+    said = "" if explanations == "none" else "Because it is so."
+    task = replace(
+        NLI, name="own", labels=LabelSpace("nominal", ("a", "b")), explanations=explanations
+    )
+    others = ["Ola", "Per", "Ola", "Per", "Ola", "Eva"]
+    items = tuple(
+        Item(
+            f"i{n}",
+            {"context": f"Tea {n} is hot.", "statement": f"Cup {n} is warm."},
+            {
+                "Ida": (Response("ab"[n % 2], said),),
+                other: (Response("ba"[n // 3], said),),
+            },
+            split="test" if n > 3 else "train",
+        )
+        for n, other in enumerate(others)
+    )
+    annotators = tuple(map(Annotator, ("Ida", "Ola", "Per", "Eva")))
+    return Corpus("own", task, annotators, items, everyone=everyone)
+
+
+def test_labels_alone_have_the_rows_that_differ_in_labels():
+    corpus = crowd("none")
+    rows = control_predictions(corpus)
+    assert tuple(rows) == LABEL_ROWS
+    assert [p.annotator for p in rows["human"]] == ["Ida", "Ola", "Ida"]
+    assert {p.response for p in rows["human"]} == {"Label: a", "Label: b"}
+    scores = Scorer(corpus, "test", "minilm").score(rows["human"])
+    assert scores.estimates["faithful_rate"].value == 1
+    assert scores.estimates["invalid_rate"].value == 0
+    assert scores.estimates["rouge_l"] == Undefined("the corpus has labels alone, no explanations")
+    assert "lewidi_soft" not in scores.estimates
+
+
+def test_whom_training_does_not_show_is_left_out_and_named_beside_the_numbers():
+    corpus = crowd("required")
+    assert {p.annotator for p in control_predictions(corpus)["human"]} == {"Ida", "Ola"}
+    signature = Scorer(corpus, "test", "minilm").signature
+    assert signature["evaluated"] == "over 2 of 3 annotators, 3 of 4 responses"
+
+
+def test_where_everyone_is_evaluated_impostors_pose_as_somebody_whom_training_shows():
+    rows = control_predictions(crowd("required", everyone=True))
+    (eva,) = [p for p in rows["random-train"] if p.annotator == "Eva"]
+    assert eva.response.endswith("Explanation: Because it is so.")

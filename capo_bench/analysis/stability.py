@@ -154,6 +154,11 @@ def analyse(corpus: Corpus, split: str = "test") -> Analysis:
     """
     if split == "train":
         raise CapoBenchError("the classifier has seen the train split; analyse another one")
+    if corpus.task.explanations == "none":
+        raise CapoBenchError(
+            f"corpus {corpus.name} has labels alone, so there are no explanations to tell its "
+            "annotators by"
+        )
     cells = join(corpus, split, human_predictions(corpus, split))
     bins = fit_habits(corpus)
     evaluated = {

@@ -116,7 +116,7 @@ def write_lewidi(submission: Submission, scorer: Scorer, folder: Path) -> tuple[
     | file | VariErrNLI | Paraphrase, CSC | MP |
     |---|---|---|---|
     | `pe` | for each label 0 or 1 of each annotator | the rating of each annotator | 0 or 1 of each |
-    | `soft` | for each label [share without, share with] | share of each rating | [share 0, share 1] |
+    | `soft` | for each label [share without, with] | share of each rating | [share of 0, of 1] |
 
     Labels are in the order contradiction, entailment, neutral; annotators and items in that of the
     organisers' file. Assumed: a file of `dev` is named like one of `test`, and a response without a

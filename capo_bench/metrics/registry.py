@@ -117,7 +117,10 @@ def bounds(name: str, corpus: Corpus) -> tuple[float, float]:
     """The smallest and the largest value that a metric can have on a corpus."""
     space = corpus.task.labels
     width = len(space.labels) - 1
-    if name.startswith(("label_skill", "label_kappa", "label_qwk", "contrast_", "bertscore_")):
+    signed: tuple[str, ...] = ("label_skill", "label_kappa", "label_qwk", "contrast_", "bertscore_")
+    if corpus.task.explanations == "none":
+        signed += ("faithful_rate",)  # it is the label skill
+    if name.startswith(signed):
         return -1, 1
     if name == "explanation_consistency":
         return -inf, inf

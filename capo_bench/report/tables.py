@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from capo_bench.errors import listed
 from capo_bench.metrics.registry import Metric
 from capo_bench.scoring.controls import HUMAN, ControlRow
 from capo_bench.scoring.scorer import Scores
@@ -16,11 +17,7 @@ from capo_bench.stats.resampling import Estimate, Undefined
 def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Table:
     """One row a metric: direction, value, clustered standard error and 95 % interval."""
     synthetic = " (synthetic)" if scores.signature["synthetic"] else ""
-    undefined = [
-        f"{name} is not defined, because {found.reason}."
-        for name, found in scores.estimates.items()
-        if isinstance(found, Undefined)
-    ]
+    undefined = _why_not([scores])
     signature = ", ".join(f"{key} {value}" for key, value in scores.signature.items())
     table = Table(
         title=f"{title}\n{scores.signature['corpus']}{synthetic}, {scores.signature['split']}: "
@@ -48,6 +45,19 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
             interval = f"{found.low:.3f} .. {found.high:.3f}"
             table.add_row(*row, f"{found.value:.4f}", f"{found.stderr:.4f}", interval)
     return table
+
+
+def _why_not(scores: Sequence[Scores]) -> list[str]:
+    """A line for each reason for which metrics are not defined, with the first few of them."""
+    by_reason: dict[str, dict[str, None]] = {}
+    for one in scores:
+        for name, found in one.estimates.items():
+            if isinstance(found, Undefined):
+                by_reason.setdefault(found.reason, {})[name] = None
+    return [
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} not defined, because {reason}."
+        for reason, names in by_reason.items()
+    ]
 
 
 _GUARD_COLUMNS = {
@@ -88,12 +98,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
         caption="\n".join(
             [
                 "Intervals by bootstrap over items.",
-                *{
-                    f"{name} is not defined, because {found.reason}.": None
-                    for row in rows
-                    for name, found in row.scores.estimates.items()
-                    if isinstance(found, Undefined)
-                },
+                *_why_not([row.scores for row in rows]),
                 ", ".join(f"{key} {value}" for key, value in signature.items()),
             ]
         ),

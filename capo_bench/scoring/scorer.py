@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench import __version__
+from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.argument import (
     ArgumentClassifier,
@@ -22,6 +23,7 @@ from capo_bench.metrics.argument import (
     label_explanation_consistency,
 )
 from capo_bench.metrics.attribution import (
+    MIN_EXPLANATIONS,
     Attributor,
     attributed,
     attribution,
@@ -46,7 +48,7 @@ from capo_bench.metrics.indistinguishability import (
     fit_discriminator,
 )
 from capo_bench.metrics.labels import label_agreement, labels_agree
-from capo_bench.metrics.registry import ENCODED, GROUP_SIZES, bounded, metrics_of
+from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
 from capo_bench.metrics.soft import lewidi_distances
 from capo_bench.metrics.text import content_metrics, rouge_l
 from capo_bench.render.estimates import estimate_json
@@ -169,8 +171,8 @@ class Scorer:
             cells: The evaluated cells.
             encoded: Without it, the metrics of `ENCODED` are left out and no encoder is needed.
         """
-        invalid = [float(parsed.error is not None) for parsed in cells.parsed]
-        otherwise = [float(parsed.reading != "strict") for parsed in cells.parsed]
+        if self.corpus.task.explanations == "none":
+            return self._labels_alone(cells)
         attributions, target_named = _attributions(cells, self._normalised, "")
         raw_attributions, _ = _attributions(cells, self._raw, "raw_")
         told = discriminate(cells, self._discriminator)
@@ -186,14 +188,27 @@ class Scorer:
             **attributions,
             **raw_attributions,
             "explanation_consistency": explanation_consistency(cells, self._habits),
-            "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
-            "strict_invalid_rate": item_means(otherwise, cells.item, len(cells.items)),
+            **_invalid_rates(cells),
+        }
+        return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
+
+    def _labels_alone(self, cells: Cells) -> dict[str, Measured]:
+        """Every metric for a corpus without explanations: those of labels, and why not the others."""
+        skill = label_skill(cells)
+        measured: dict[str, Measured] = {
+            **dict.fromkeys(
+                (metric.name for metric in metrics_of(self.corpus)),
+                Undefined("the corpus has labels alone, no explanations"),
+            ),
+            "faithful_rate": skill,
+            "label_skill": skill,
+            **label_agreement(cells),
+            **lewidi_distances(cells),
+            **_invalid_rates(cells),
         }
         return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
 
     def _encoded(self, cells: Cells) -> dict[str, Measured]:
-        if self.corpus.task.explanations == "none":
-            return dict.fromkeys(ENCODED, Undefined("the corpus has labels alone, no explanations"))
         encoder = load_encoder(self.encoder)
         return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
 
@@ -271,7 +286,18 @@ class Scorer:
             "split": self.split,
             "synthetic": self.corpus.synthetic,
             "bertscore": encoder_signature(self.encoder),
+            **self._left_out,
         }
+
+    @cached_property
+    def _left_out(self) -> dict[str, str]:
+        """What share of the split is evaluated, and what share headline and identity speak for."""
+        sizes, known = history_sizes(self.corpus), evaluable(self.corpus)
+        named = [annotator for annotator in known if sizes[annotator] >= MIN_EXPLANATIONS]
+        found = {"evaluated": coverage(self.corpus, self.split, known)}
+        if named and self.corpus.task.explanations != "none":
+            found["headline and identity"] = coverage(self.corpus, self.split, named)
+        return {what: str(share) for what, share in found.items() if not share.whole}
 
     @cached_property
     def _normalised(self) -> Attributor | Undefined:
@@ -296,6 +322,15 @@ class Scorer:
     @cached_property
     def _habits(self) -> HabitBins:
         return fit_habits(self.corpus)
+
+
+def _invalid_rates(cells: Cells) -> dict[str, Measured]:
+    invalid = [float(parsed.error is not None) for parsed in cells.parsed]
+    otherwise = [float(parsed.reading != "strict") for parsed in cells.parsed]
+    return {
+        "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
+        "strict_invalid_rate": item_means(otherwise, cells.item, len(cells.items)),
+    }
 
 
 def _attributions(
