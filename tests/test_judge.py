@@ -13,7 +13,7 @@ from lm_eval.tasks import TaskManager
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness.judge import over_rotations, position_bias
+from capo_bench.harness.judge import over_rotations, position_bias, read_letter
 from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction
 from capo_bench.prompts.responses import parse
@@ -274,3 +274,79 @@ def test_the_same_questions_have_the_same_hash(tmp_path):
     ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        (" b.", "B"),
+        ("**B**", "B"),
+        ("(C)", "C"),
+        ("Annotator C", "C"),
+        ("It was annotator B, as the style shows.", "B"),
+        ("The answer is A.", "A"),
+        ("Answer: **C**", "C"),
+        ("<think>Annotator A? Annotator B?</think>\n\nB<|im_end|>", "B"),
+        ("A close look at the style suggests B.", None),  # an article, and a letter unannounced
+        ("Annotator A or annotator B", None),
+        ("D", None),
+        ("", None),
+        ("<think>Annotator B", None),
+    ],
+)
+def test_a_written_verdict_names_one_letter_or_nobody(text, letter):
+    assert read_letter(text, "ABC") == letter
+
+
+class Writer(LM):
+    """Writes what `says` makes of a prompt."""
+
+    def __init__(self, says):
+        super().__init__()
+        self.says = says
+
+    def generate_until(self, requests, disable_tqdm=False):
+        return [self.says(request.args[0]) for request in requests]
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=False):
+        raise NotImplementedError
+
+
+def written(tmp_path, says):
+    file = tmp_path / "toy.jsonl"
+    jsonl.write(build(), file)
+    manager = TaskManager(
+        include_path=str(tasks_path()),
+        include_defaults=False,
+        metadata={"corpus": str(file)},
+    )
+    name = f"{TASK}_generate"
+    results = simple_evaluate(Writer(says), tasks=[name], task_manager=manager)
+    found = {k.removesuffix(",none"): v for k, v in results["results"][name].items()}
+    return found, results["samples"][name]
+
+
+def test_a_judge_who_writes_the_right_letter_attributes_all(tmp_path):
+    def right(prompt):
+        assert prompt.endswith("Answer with one letter (A, B, C) and nothing else.\nAnnotator")
+        parts = sections(prompt)
+        name = next(name for name in NAMES if f"{name} says" in parts["?"])
+        return f" {next(letter for letter in 'ABC' if f'{name} says' in parts[letter])}"
+
+    found, samples = written(tmp_path, right)
+    assert (found["judge_attribution_human"], found["unreadable_rate"]) == (1, 0)
+    assert found["position_bias"] == pytest.approx(0)
+    assert samples[0]["responses"]["verdicts"][0]["votes"] == {"Ada": 1.0, "Bo": 0.0, "Cy": 0.0}
+
+
+def test_a_judge_who_always_writes_a_has_all_the_bias_and_one_who_says_nothing_none(tmp_path):
+    found, _ = written(tmp_path, lambda _: " A")
+    assert found["judge_attribution_human"] == 0
+    assert found["position_bias"] == pytest.approx(2 / 3)
+    found, _ = written(tmp_path, lambda _: " I cannot tell.")
+    assert (found["unreadable_rate"], found["judge_attribution_human"]) == (1, 0)
+    assert found["position_bias"] == "N/A"

@@ -51,6 +51,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
             message of its own; known once the requests are built.
         predicts_only: Whether `--predict_only` was given.
         answers_per_question: Requests that a question becomes.
+        cue: The start of an answer, from which a model goes on where it can.
         own_examples: What to use instead of `--num_fewshot`, for the message that refuses it.
     """
 
@@ -58,6 +59,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
     form: Form = "cue"
     predicts_only = False
     answers_per_question = 1
+    cue = CUE
     own_examples = ""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -89,6 +91,10 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
     def read(self, name: str, field: str) -> float:
         """A metric's `value` or `stderr`; `nan` where it is not defined."""
         raise NotImplementedError
+
+    def doc_to_prefix(self, doc: Mapping[str, Any]) -> str | None:
+        """The start of an answer, where the model goes on from it."""
+        return self.cue if self.form == "cue" else None
 
     def default_tokens(self) -> int:
         """The most tokens of a response, unless the run says so."""
@@ -152,7 +158,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         """
         if not self.predicts_only:
             self.prepare()
-        probe = _continued(chat_template)
+        probe = _continued(self.cue, chat_template)
         self.take_form(self._form(isinstance(probe, str)))
         if self.OUTPUT_TYPE == "generate_until":
             kwargs_of_generation = self.config.generation_kwargs
@@ -299,10 +305,10 @@ def _tokenizer(name: str, known: tuple[tuple[str, str], ...]) -> Any:
     return AutoTokenizer.from_pretrained(name, **dict(known))
 
 
-def _continued(template: Template | None) -> Any:
+def _continued(cue: str, template: Template | None) -> Any:
     """A begun answer as the model would be sent it: no text where it cannot go on from one."""
     try:
-        return context("?", CUE, template)
+        return context("?", cue, template)
     except (ValueError, TemplateError):
         return None
 

@@ -12,6 +12,7 @@ independent.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.harness.base import BenchTask, token_counter
 from capo_bench.metrics.cells import Cells, join
 from capo_bench.prompts.prompter import earlier_responses
+from capo_bench.prompts.reading import strip_marks, strip_markup, strip_thoughts
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.options import Options, read_options
 from capo_bench.scoring.predictions import PredictionFile, human_predictions, read_predictions
@@ -36,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 PREDICTIONS, HUMAN, BIAS = "judge_attribution", "judge_attribution_human", "position_bias"
 
+UNREADABLE = "unreadable_rate"
+
+_LETTER_TOKENS = 8
 _TIE = 1e-6  # log-probabilities that differ by less are rounding
 _NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
 
@@ -81,6 +86,8 @@ class JudgeTask(BenchTask):
             training explanations, or if the group size exceeds the split.
     """
 
+    cue = "Annotator"  # a letter follows
+    scale = "log_probabilities"
     own_examples = "the prompt has examples of its own; use the metadata key k"
 
     def download(self, *_: Any, **__: Any) -> None:
@@ -143,6 +150,14 @@ class JudgeTask(BenchTask):
         self, doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]
     ) -> dict[str, Any]:
         """What the judge said of each question; the shares wait for `aggregation`."""
+        by_place = self._by_place(doc, results)
+        by_annotator = over_rotations(by_place)
+        best = by_place >= by_place.max(axis=-1, keepdims=True) - _TIE
+        picks = (best / best.sum(axis=-1, keepdims=True)).sum(axis=(0, 1))
+        return self._judged(doc, by_annotator, picks, {})
+
+    def _by_place(self, doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> Array:
+        """Log-probabilities of the letters, shape (questions, rotations, places)."""
         places = len(self._letters)
         if len(results) != len(doc["questions"]) * places**2:
             raise CapoBenchError(
@@ -155,22 +170,26 @@ class JudgeTask(BenchTask):
                 f"{self.config.task}, item {doc['items'][0]}: the judge gave no finite "
                 "log-likelihood for some letters; use a model that scores given continuations"
             )
-        by_place = given - np.logaddexp.reduce(given, axis=-1, keepdims=True)
-        by_annotator = over_rotations(by_place)
-        best = by_place >= by_place.max(axis=-1, keepdims=True) - _TIE
-        picks = (best / best.sum(axis=-1, keepdims=True)).sum(axis=(0, 1))
+        return np.asarray(given - np.logaddexp.reduce(given, axis=-1, keepdims=True))
+
+    def _judged(
+        self, doc: Mapping[str, Any], by_annotator: Array, picks: Array, told: dict[str, Any]
+    ) -> dict[str, Any]:
         verdicts = [
             {
                 "source": question["source"],
                 "annotator": question["annotator"],
-                "log_probabilities": dict(
-                    zip(self._corpus.annotator_ids, scores.tolist(), strict=True)
-                ),
+                self.scale: dict(zip(self._corpus.annotator_ids, scores.tolist(), strict=True)),
                 "attributed": question["explained"] and self._first(scores, question["annotator"]),
             }
             for question, scores in zip(doc["questions"], by_annotator, strict=True)
         ]
-        responses = {"verdicts": verdicts, "picks": picks.tolist(), "count": len(verdicts)}
+        responses = {
+            "verdicts": verdicts,
+            "picks": picks.tolist(),
+            "count": len(verdicts),
+            **told,
+        }
         return self.handed_on(responses, doc["items"][0])
 
     def perfect_results(self, doc: Mapping[str, Any]) -> list[tuple[float, bool]]:
@@ -238,6 +257,89 @@ class JudgeTask(BenchTask):
         return float(getattr(self._scores[name], field))
 
 
+class WritingJudgeTask(JudgeTask):
+    """A judge that gives no log-likelihoods and writes its verdict, such as one behind a chat API.
+
+    The questions are those of `JudgeTask`, each asked once for every rotation; an annotator's score
+    is the share of the rotations in which the judge named their letter, whatever place it stood for.
+    An answer that does not name exactly one letter names nobody.
+
+    Metrics:
+        Those of `JudgeTask`, and `unreadable_rate`: the share of answers that name nobody.
+    """
+
+    scale = "votes"
+
+    def download(self, *args: Any, **kwargs: Any) -> None:
+        """Builds the questions."""
+        super().download(*args, **kwargs)
+        self.answers_per_question = 1
+
+    def doc_to_text(self, doc: Mapping[str, Any], doc_to_text: object = None) -> str:
+        """The prompt of `JudgeTask`, and what to answer."""
+        letters = ", ".join(self._letters)
+        return f"{super().doc_to_text(doc)}Answer with one letter ({letters}) and nothing else.\n"
+
+    def default_tokens(self) -> int:
+        """A letter, or a thought before it."""
+        return _LETTER_TOKENS if self.form == "cue" else super().default_tokens()
+
+    def stops(self) -> list[str]:
+        """The end of the line."""
+        return ["\n"]
+
+    def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """What the judge wrote of each question; the shares wait for `aggregation`."""
+        named = [read_letter(text, self._letters) for text in results]
+        places = len(self._letters)
+        votes = np.array(
+            [[letter == own for own in self._letters] for letter in named], dtype=float
+        )
+        votes = votes.reshape(-1, places, places)
+        told = {"unreadable": named.count(None), "answers": len(named)}
+        return self._judged(doc, over_rotations(votes), votes.sum(axis=(0, 1)), told)
+
+    def perfect_results(self, doc: Mapping[str, Any]) -> list[Any]:
+        """What a judge without a doubt writes, for a rehearsal of the task."""
+        return [
+            f" {self._letters[self._order(rotation).index(question['annotator'])]}"
+            for question in doc["questions"]
+            for rotation in range(len(self._letters))
+        ]
+
+    def metric_names(self) -> Sequence[str]:
+        """Those of `JudgeTask`, and the share of unreadable answers."""
+        return (*super().metric_names(), UNREADABLE)
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Direction of every metric."""
+        return {**super().higher_is_better(), UNREADABLE: False}
+
+    def score(self, documents: list[dict[str, Any]]) -> int:
+        """Shares of the questions, by source, and of the answers that name nobody."""
+        count = super().score(documents)
+        sums = np.array([[d["unreadable"], d["answers"]] for d in documents], dtype=float)
+        rate = ItemSums(sums, lambda s: np.asarray(s[..., 0] / s[..., 1]), (0, 1))
+        self._scores[UNREADABLE] = estimate(rate)
+        return count
+
+
+def read_letter(text: str, letters: str) -> str | None:
+    """The letter that a judge's answer names, or `None` if it names none or several.
+
+    A letter stands alone, after `Annotator`, or after a word for an answer; an `A` within a sentence
+    is an article.
+    """
+    thoughtless = strip_thoughts(text) or ""
+    said = strip_markup(strip_marks(thoughtless)[0]).strip(" \t\n*_`\"'().:")
+    alone = said.removeprefix("Annotator").strip(" \t\n*_`\"'().:")
+    if len(alone) == 1 and alone.upper() in letters:
+        return alone.upper()
+    words = r"\b(?:[Aa]nnotator|[Aa]nswer(?:\s+is)?|[Ll]etter(?:\s+is)?)"
+    named = set(re.findall(rf"{words}[\s:*_`\"'(]+([{letters}])\b", said))
+    return named.pop() if len(named) == 1 else None
+
+
 def over_rotations(by_place: Array) -> Array:
     """Means over rotations.
 
@@ -256,7 +358,8 @@ def over_rotations(by_place: Array) -> Array:
 
 def position_bias(picks: Array) -> Array:
     """Largest distance of a place's share of choices from the fair one; (..., places) to (...)."""
-    shares = picks / picks.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # nothing was chosen at all: not defined
+        shares = picks / picks.sum(axis=-1, keepdims=True)
     return np.asarray(np.abs(shares - 1 / picks.shape[-1]).max(axis=-1))
 
 

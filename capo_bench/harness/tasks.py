@@ -17,7 +17,7 @@ from capo_bench.harness.base import CUE_TOKENS, BenchTask, token_counter, tokeni
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.registry import metrics_of
 from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens, task_name
-from capo_bench.prompts.responses import CUE, complaints, render_target, stop_sequences
+from capo_bench.prompts.responses import complaints, render_target, stop_sequences
 from capo_bench.scoring.cache import score_repeats
 from capo_bench.scoring.options import read_options
 from capo_bench.scoring.scorer import Scores
@@ -129,10 +129,6 @@ class CapoTask(BenchTask):
         item = self._corpus.by_id[doc["item"]]
         first = [item.cells[annotator][0] for annotator in doc["annotators"]]
         return [render_target(response.labels, response.explanation) for response in first]
-
-    def doc_to_prefix(self, doc: Mapping[str, Any]) -> str | None:
-        """The start of the response where the model goes on from it."""
-        return CUE if self.form == "cue" else None
 
     def process_results(
         self, doc: Mapping[str, Any], results: list[str | list[str]]
