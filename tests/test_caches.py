@@ -81,7 +81,7 @@ def test_damaged_texts_are_made_again(folder):
 
 
 def test_damaged_log_probabilities_are_computed_again(tmp_path):
-    groups = [Group(item=f"i{n}", paths=(((1, 2), (3, n)),), contests=()) for n in range(3)]
+    groups = [Group(item=f"i{n}", paths=(((1, 2), (3, n)),), comparisons=()) for n in range(3)]
     passes = []
 
     def score(some):

@@ -71,8 +71,11 @@ def edited(path, edit):
     ("edit", "message"),
     [
         (lambda rows: rows.clear(), "holds no predictions"),
-        (lambda rows: rows[3].pop("item"), "line 4: 'item' is missing"),
-        (lambda rows: rows[0].update(response=3), "line 1: 'response' is missing or no text"),
+        (lambda rows: rows[3].pop("item"), "line 4: item: Field required"),
+        (
+            lambda rows: rows[0].update(response=3),
+            "line 1: response: Input should be a valid string",
+        ),
         (lambda rows: rows.append(rows[0]), "predicted twice"),
         (lambda rows: rows.pop(), "1 cells lack a prediction"),
         (

@@ -163,6 +163,9 @@ def read(path: Path, asked: Asked) -> tuple[PredictionFile, Scorer]:
     responses = [prediction.response for run in found.repeats for prediction in run]
     for line in complaints(scorer.corpus.task, responses):
         print(f"{path}: {line}", file=sys.stderr)
+    missing = found.missing(scorer.corpus, scorer.split)
+    if missing:
+        print(f"{path}: {missing}", file=sys.stderr)
     return found, scorer
 
 

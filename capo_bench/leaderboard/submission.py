@@ -19,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json_lines, read_text, write_text, writing
 from capo_bench.metrics.cells import Prediction
-from capo_bench.scoring.predictions import write_fingerprinted
+from capo_bench.scoring.predictions import (
+    PREDICTIONS_BYTES,
+    PredictionLine,
+    write_fingerprinted,
+)
 
 CARD = "card.yaml"
 CARD_BYTES = 64 * 1024
-PREDICTIONS_BYTES = 64 * 1024 * 1024
-RESPONSE_CHARACTERS = 20_000
 
 ID = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 # Neither control characters nor those that turn the direction of a text: a name must not be able to
@@ -142,23 +144,6 @@ class Card(BaseModel):
             if len(set(values)) < len(values):
                 raise ValueError(f"two runs have the same {what}; each needs one of its own")
         return self
-
-
-class PredictionLine(BaseModel):
-    """One line of a file of predictions; no corpus text but what the response repeats."""
-
-    model_config = _STRICT
-
-    fingerprint: Annotated[
-        str, Field(pattern="^[0-9a-f]{16}$", description="Fingerprint of the corpus answered.")
-    ]
-    item: Annotated[str, Field(min_length=1, max_length=1000, description="Id of the item.")]
-    annotator: Annotated[
-        str, Field(min_length=1, max_length=1000, description="Id of the target annotator.")
-    ]
-    response: Annotated[
-        str, Field(max_length=RESPONSE_CHARACTERS, description="The raw response; may be empty.")
-    ]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,13 @@ CHAT_STOP = ["<|endoftext|>"]
 """Where a message of its own stops: thoughts, greetings and answers may hold any plain text, and
 APIs refuse an empty list."""
 
+EXPLANATION_CHARACTERS = 5_000
+"""The longest explanation that is read: several times what anyone wrote in the corpora known here.
+
+Metrics take memory by the n-grams of an explanation, some 400 times its length."""
+
 EMPTY = "no text"
+TOO_LONG = f"an explanation of more than {EXPLANATION_CHARACTERS:,} characters"
 
 MANY_INVALID = 0.05
 """Above this share of invalid responses, people are told why (`complaints`)."""
@@ -107,6 +113,8 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     as_asked = found.error is None and answer.rstrip() == first_answer(task, text).rstrip()
     if found.error not in (None, CONFLICT):
         found = find_answer(task, answer)
+    if len(found.explanation) > EXPLANATION_CHARACTERS:
+        found = Answer(found.labels, "", TOO_LONG)
     reading: Reading = "strict" if as_asked else "readable"
     return Parsed(
         found.labels,

@@ -312,15 +312,20 @@ def _answers(
             numpy_random_seed=FIRST_SEED + index,
             torch_random_seed=FIRST_SEED + index,
         )
-        runs.append(tuple(_predictions(found["samples"][setup.task])))
+        runs += _repeats(setup.task, found["samples"][setup.task])
     options = {key: getattr(task.options, key) for key in OPTIONS}
     sent = found["configs"][setup.task]["metadata"]
     facts = {**task.facts, **({"form": sent["form"]} if "form" in sent else {})}
     return Side(checkpoint.path, tuple(runs), facts, options)
 
 
-def _predictions(samples: list[dict[str, Any]]) -> list[Prediction]:
-    return [prediction for sample in samples for prediction in read_sample(sample)[2][0]]
+def _repeats(task: str, samples: list[dict[str, Any]]) -> list[tuple[Prediction, ...]]:
+    """The predictions of each repeat; there is one unless the task asks for more."""
+    read = [
+        read_sample(sample, file=f"samples of {task}", line=number)[2]
+        for number, sample in enumerate(samples, start=1)
+    ]
+    return [tuple(one for run in runs for one in run) for runs in zip(*read, strict=True)]
 
 
 def _by_item(run: tuple[Prediction, ...]) -> dict[str, dict[str, str]]:

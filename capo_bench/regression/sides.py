@@ -125,8 +125,8 @@ def _file(path: Path) -> Side:
     options = {key: found.options[key] for key in OPTIONS if key in found.options}
     facts = {"fingerprint": found.fingerprint}
     if options:
-        facts |= {"split": options["split"]} | _results(path)
-    return Side(str(path), (found.predictions,), facts, options)
+        facts |= {"split": str(options["split"])} | _results(path)
+    return Side(str(path), found.repeats, facts, options)
 
 
 def _submission(folder: Path) -> Side:

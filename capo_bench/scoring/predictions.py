@@ -1,17 +1,108 @@
-"""Files of predictions: our own JSON lines, and the samples that lm-eval logs."""
+"""Files of predictions: our own JSON lines, and the samples that lm-eval logs.
+
+They come from anywhere, so nothing in them is taken but what fits a schema, and they choose nothing
+that is loaded: samples may name a corpus of ours, but neither a file nor an encoder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from capo_bench.corpus.model import Corpus
-from capo_bench.errors import CapoBenchError
-from capo_bench.files import naming, read_json_lines, write_json_lines
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from capo_bench.corpus.load import SPECS, Splits
+from capo_bench.corpus.model import Corpus, SplitName
+from capo_bench.errors import CapoBenchError, listed
+from capo_bench.files import naming, read_json_lines, validated, write_json_lines
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.prompts.responses import render_target
+
+PREDICTIONS_BYTES = 64 * 2**20
+SAMPLES_BYTES = 1024 * 2**20  # they repeat every prompt
+RESPONSE_CHARACTERS = 100_000
+"""The longest raw response that is read: several times what a model thinks in 4,096 tokens."""
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+Id = Annotated[str, Field(min_length=1, max_length=1000)]
+Text = Annotated[str, Field(max_length=RESPONSE_CHARACTERS)]
+
+
+class PredictionLine(BaseModel):
+    """One line of a file of predictions; no corpus text but what the response repeats."""
+
+    model_config = _STRICT
+
+    fingerprint: Annotated[
+        str, Field(pattern="^[0-9a-f]{16}$", description="Fingerprint of the corpus answered.")
+    ]
+    item: Annotated[Id, Field(description="Id of the item.")]
+    annotator: Annotated[Id, Field(description="Id of the target annotator.")]
+    response: Annotated[Text, Field(description="The raw response; may be empty.")]
+
+
+class SampleDocument(BaseModel):
+    """What a sample repeats of its document, as the harness's tasks write it; the rest is ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    item: Id
+    annotators: Annotated[list[Id], Field(min_length=1)]
+    corpus: Annotated[str, Field(max_length=1000)]
+    splits: Splits = "capo"
+    split: SplitName = "test"
+    valid_only: bool = False
+    min_responses: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The task options that say what was answered; a corpus that is a file has no name here."""
+        found = self.model_dump(exclude={"fingerprint", "item", "annotators"})
+        if self.corpus not in SPECS:
+            del found["corpus"]
+        return found
+
+
+class Sample(BaseModel):
+    """One sample that lm-eval logged of a capo task; the rest of it is ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    doc: SampleDocument
+    filtered_resps: list[Text | Annotated[list[Text], Field(min_length=1)]]
+    resps: list[list[Text]] = []
+
+    def repeats(self) -> list[list[str]]:
+        """The generations of each annotator.
+
+        Raises:
+            CapoBenchError: If there is not one entry for each annotator, they have unequally many
+                generations, or lm-eval's filter dropped some.
+        """
+        responses = self.filtered_resps
+        if self.resps and responses == [given[0] for given in self.resps if given]:
+            responses = list(self.resps)  # its usual filter takes the first
+        elif any(isinstance(one, str) for one in responses) and any(len(r) > 1 for r in self.resps):
+            raise CapoBenchError(
+                "resps holds several generations of a response, filtered_resps one that is not the "
+                "first; run a task of capo-bench, which filters nothing"
+            )
+        several = [[one] if isinstance(one, str) else one for one in responses]
+        if len(several) != len(self.doc.annotators):
+            raise CapoBenchError(
+                f"{len(several)} responses; expected one response for each of "
+                f"{len(self.doc.annotators)} annotators"
+            )
+        if len({len(given) for given in several}) > 1:
+            raise CapoBenchError("some annotators have more generations than others")
+        return several
+
+
+_line = TypeAdapter(PredictionLine)
+_sample = TypeAdapter(Sample)
 
 
 @dataclass(frozen=True)
@@ -48,9 +139,21 @@ class PredictionFile:
                 file=path,
             )
 
+    def missing(self, corpus: Corpus, split: str) -> str | None:
+        """In words which items of a split are not answered, if some are not."""
+        answered = {prediction.item for prediction in self.predictions}
+        asked = list(dict.fromkeys(item.id for item, _ in evaluated_cells(corpus, split)))
+        missing = [item for item in asked if item not in answered]
+        if not missing:
+            return None
+        return (
+            f"answers {len(asked) - len(missing)} of the {len(asked)} items of split {split}; "
+            f"without {listed(missing, 3)}"
+        )
+
 
 def read_predictions(path: Path) -> PredictionFile:
-    """Reads either kind of file; the first line tells which it is.
+    """Reads either kind of file; each line tells which it is.
 
     Our own has one JSON object a line: `fingerprint`, `item`, `annotator`, `response`. A samples
     file is what lm-eval writes for a capo task with `--log_samples`.
@@ -59,36 +162,40 @@ def read_predictions(path: Path) -> PredictionFile:
         CapoBenchError: Naming file and line, if a line is neither, or the lines do not belong
             together.
     """
-    answered: list[list[list[Prediction]]] = []  # by line and generation
+    runs: list[list[Prediction]] = []
     fingerprints: set[str] = set()
-    options: dict[str, Any] = {}
-    for number, line in read_json_lines(path):
-        with naming(path, line=number):
-            if not isinstance(line, dict):
-                raise CapoBenchError("expected a JSON object")
-            if "doc" in line:
-                fingerprint, options, found = read_sample(line)
-            else:
-                fingerprint, found = _own(line)
-            if answered and len(found) != len(answered[0]):
-                raise CapoBenchError(
-                    f"has {len(found)} generations of a response, the lines before {len(answered[0])}"
-                )
+    options: dict[str, Any] | None = None
+    for number, line in read_json_lines(path, SAMPLES_BYTES):
+        if not isinstance(line, dict):
+            raise CapoBenchError("expected a JSON object", file=path, line=number)
+        if "doc" in line:
+            fingerprint, told, found = read_sample(line, file=path, line=number)
+        else:
+            fingerprint, told, found = _own(line, path, number)
         fingerprints.add(fingerprint)
-        answered.append(found)
-    if not answered:
+        options = told if options is None else options
+        if told != options:
+            raise CapoBenchError(
+                "names other task options than the lines before", file=path, line=number
+            )
+        runs = runs or [[] for _ in found]
+        if len(found) != len(runs):
+            raise CapoBenchError(
+                f"{len(found)} generations of a response, but {len(runs)} before",
+                file=path,
+                line=number,
+            )
+        for run, more in zip(runs, found, strict=True):
+            run.extend(more)
+    if not runs:
         raise CapoBenchError("holds no predictions", file=path)
     if len(fingerprints) > 1:
         raise CapoBenchError(
             f"mixes predictions for {len(fingerprints)} corpora "
-            f"({', '.join(sorted(fingerprints))}); score them apart",
+            f"({listed(sorted(fingerprints))}); score them apart",
             file=path,
         )
-    repeats = tuple(
-        tuple(prediction for found in answered for prediction in found[k])
-        for k in range(len(answered[0]))
-    )
-    return PredictionFile(repeats, fingerprints.pop(), options)
+    return PredictionFile(tuple(map(tuple, runs)), fingerprints.pop(), options or {})
 
 
 def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
@@ -121,54 +228,46 @@ def write_fingerprinted(path: Path, fingerprint: str, predictions: Sequence[Pred
     )
 
 
-def _own(line: dict[str, Any]) -> tuple[str, list[list[Prediction]]]:
-    keys = ("fingerprint", "item", "annotator", "response")
-    wrong = [key for key in keys if not isinstance(line.get(key), str)]
-    if wrong:
-        raise CapoBenchError(
-            f"{wrong[0]!r} is missing or no text; a prediction has {', '.join(keys)}"
-        )
-    return line["fingerprint"], [[Prediction(line["item"], line["annotator"], line["response"])]]
+def _own(
+    line: dict[str, Any], file: Path, number: int
+) -> tuple[str, dict[str, Any], list[list[Prediction]]]:
+    found = validated(_line, line, _FORM, file=file, line=number)
+    return found.fingerprint, {}, [[Prediction(found.item, found.annotator, found.response)]]
 
 
-def read_sample(line: dict[str, Any]) -> tuple[str, dict[str, Any], list[list[Prediction]]]:
-    """Fingerprint, task options and, by generation, predictions of one sample that lm-eval logged.
+_FORM = "a prediction has fingerprint, item, annotator and response, no more"
+
+
+def read_sample(
+    value: dict[str, Any], *, file: Path | str, line: int
+) -> tuple[str, dict[str, Any], list[list[Prediction]]]:
+    """One sample that lm-eval logged.
+
+    Args:
+        value: The sample.
+        file: Where it comes from, for messages.
+        line: Its number there, from 1.
+
+    Returns:
+        The corpus's fingerprint, the task options, and the predictions of each repeat.
 
     Raises:
-        CapoBenchError: If it is not one of a capo task; the caller knows of which file.
+        CapoBenchError: If it is not one of a capo task.
     """
-    document, responses = line["doc"], line.get("filtered_resps")
-    keys = ("fingerprint", "item", "annotators")
-    if not isinstance(document, dict) or any(key not in document for key in keys):
-        raise CapoBenchError("a sample of another task; expected one of a capo task")
-    if not isinstance(responses, list) or len(responses) != len(document["annotators"]):
+    document = value["doc"]
+    if not isinstance(document, dict) or not {"fingerprint", "annotators"} <= set(document):
         raise CapoBenchError(
-            f"expected one response for each of {len(document['annotators'])} annotators"
+            "a sample of another task; expected one of a capo task", file=file, line=line
         )
-    raw = line.get("resps")
-    several = [
-        _generations(raw[k] if isinstance(raw, list) and k < len(raw) else None, responses[k])
-        for k in range(len(responses))
-    ]
-    if len({len(given) for given in several}) > 1:
-        raise CapoBenchError("the annotators have different numbers of generations")
-    return (
-        document["fingerprint"],
-        document,
+    advice = "expected a sample of a capo task, as lm_eval logs it"
+    sample = validated(_sample, value, advice, file=file, line=line)
+    with naming(file, line=line):
+        repeats = sample.repeats()
+    predictions = [
         [
-            [
-                Prediction(document["item"], annotator, response)
-                for annotator, response in zip(document["annotators"], generation, strict=True)
-            ]
-            for generation in zip(*several, strict=True)
-        ],
-    )
-
-
-def _generations(raw: Any, filtered: Any) -> list[str]:
-    """All generations of one response, of which lm-eval's default filter keeps the first."""
-    given = raw if isinstance(raw, list) and raw[:1] == [filtered] else filtered
-    several = given if isinstance(given, list) else [given]
-    if not several or not all(isinstance(text, str) for text in several):
-        raise CapoBenchError("expected text, or several texts, for each annotator's response")
-    return several
+            Prediction(sample.doc.item, annotator, response)
+            for annotator, response in zip(sample.doc.annotators, responses, strict=True)
+        ]
+        for responses in zip(*repeats, strict=True)
+    ]
+    return sample.doc.fingerprint, sample.doc.options, predictions

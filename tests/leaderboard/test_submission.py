@@ -134,7 +134,10 @@ LINE = {"fingerprint": FINGERPRINT, "item": "x", "annotator": "Ann1", "response"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ({**LINE, "response": "y" * 20_001}, "line 3: response: String should have at most 20000"),
+        (
+            {**LINE, "response": "y" * 100_001},
+            "line 3: response: String should have at most 100000",
+        ),
         ({**LINE, "context": "corpus text"}, "line 3: context: Extra inputs are not permitted"),
         ({**LINE, "response": None}, "line 3: response: .* valid string .got None"),
         ({**LINE, "fingerprint": "f" * 16}, "line 3: fingerprint f{16}, but the lines before have"),

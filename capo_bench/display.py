@@ -1,0 +1,60 @@
+r"""Strangers' text, made safe to show: one function for terminals, tables, pages and logs.
+
+Names, ids and messages may hold what steers a terminal, turns the direction of reading, cannot be
+seen, or breaks a line where a line means something. All of that is shown as an escape, such as
+`\\x1b` or `\\u202e`, so that nothing happens and nobody is deceived.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TextIO
+
+# Cc: controls; Cf: direction, joiners, tags, soft hyphens; Cs: halves of surrogate pairs; Co: private
+# use; Cn: unassigned; Zl, Zp: line and paragraph separators.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and marks that are drawn as nothing: fillers, variation selectors, Khmer vowel signs; and
+# blanks that could pass for the common one.
+_BLANK = frozenset(
+    "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u2800"
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+) | {
+    chr(code) for start, end in ((0xFE00, 0xFE10), (0xE0100, 0xE01F0)) for code in range(start, end)
+}
+
+
+def visible(text: object, *, lines: bool = False) -> str:
+    """A text as it is, but with an escape for every character that cannot be seen or that steers.
+
+    Joiners and selectors stay where they belong: within emoji and within a script that joins.
+
+    Args:
+        text: The text.
+        lines: Keep line breaks and tabs: for a text of several lines.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(
+        _shown(character, plain[place - 1 : place], lines) for place, character in enumerate(plain)
+    )
+
+
+def _shown(character: str, before: str, lines: bool) -> str:
+    if lines and character in "\n\t":
+        return character
+    joining = character in "\u200c\u200d\ufe0e\ufe0f" and before and _joins(before)
+    hidden = unicodedata.category(character) in _HIDDEN or character in _BLANK
+    return character.encode("unicode_escape").decode() if hidden and not joining else character
+
+
+def _joins(before: str) -> bool:
+    """Whether a joiner or a selector after this character changes how it looks."""
+    return unicodedata.category(before) in ("So", "Sk", "Mn", "Mc") or "\u0600" <= before < "\u1100"
+
+
+def forgiving(stream: TextIO) -> None:
+    """Lets a terminal that knows few characters get escapes in place of the others, and no error."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
