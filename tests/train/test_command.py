@@ -343,7 +343,7 @@ def test_no_tokenizer_and_no_explanations(source, toy, tmp_path):
         run(["sft", *options(bare, toy, tmp_path / "a")])
     mute = tmp_path / "mute.jsonl"
     jsonl.write(corpus({"i": {"A": [("yes", "")], "B": [("no", "")]}}), mute)
-    with pytest.raises(CapoBenchError, match="no explanations in split 'train'"):
+    with pytest.raises(CapoBenchError, match="item i, annotator A: no explanation"):
         run(["sft", *options(source, mute, tmp_path / "b")])
     broken = tmp_path / "broken"
     broken.mkdir()
