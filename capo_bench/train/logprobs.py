@@ -180,6 +180,7 @@ class _ChunkedScores(torch.autograd.Function):
             z = product(part, weight, bias).to(wide)
             normalizer += [torch.logsumexp(few, dim=1) for few in torch.split(z, _ROWS)]
             kept = z if len(part) == len(hidden) else None
+            del z  # before the next chunk's are made
         norm = torch.cat(normalizer)
         ctx.save_for_backward(hidden, weight, bias, row, token, norm)
         # Kept on the context, not by save_for_backward, because backward overwrites it.
@@ -216,6 +217,7 @@ class _ChunkedScores(torch.autograd.Function):
             if d_bias is not None:
                 d_bias += z.sum(0)
             start = end
+            del z
         share = gradient[:, None].to(weight.dtype)
         if d_hidden is not None:
             d_hidden.index_add_(0, row, share * weight[token])

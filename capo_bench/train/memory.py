@@ -11,7 +11,7 @@ from torch import nn
 
 from capo_bench.errors import CapoBenchError
 
-MOST_LOGITS = 2**27
+MOST_LOGITS = 2**26
 """Bytes of logits that are held at once; more are computed in chunks."""
 
 # A CPU gains nothing from passes of more tokens; a GPU fills its units with them.
