@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import requests
 from lm_eval._cli import HarnessCLI
+from lm_eval.api.registry import model_registry
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
@@ -24,6 +25,8 @@ from capo_bench.harness.dry_run import task_names
 from capo_bench.harness.paths import tasks_path
 
 ADAPTER = "adapter_config.json"
+
+model_registry.register("capo-hf", target="capo_bench.harness.model:SharedPrefixLM")
 
 
 def launch(arguments: Sequence[str]) -> None:
