@@ -1,21 +1,30 @@
-"""Models behind an OpenAI-compatible server: a stand-in with the habits of real ones.
+"""Models behind an OpenAI-compatible server: a stand-in with the habits of real ones, and a real one.
 
-`tests/slow/` has a real server; this one honours stops, refuses a begun answer, limits rates, drops
-connections, answers nothing and dies.
+The stand-in honours stops, refuses a begun answer, limits rates, drops connections, answers nothing
+and dies. The real one is `transformers serve`; its tests are slow and run with `pytest -m slow`.
 """
 
+import contextlib
 import json
+import socket
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import lm_eval.tasks
 import pytest
+import requests
+from transformers import AutoTokenizer
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness.launch import launch
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.scoring.predictions import read_predictions
+from tests.train import tiny
 
 CORPUS = load("mini-nli")
 ITEMS = CORPUS.split("test")[:2]
@@ -176,3 +185,47 @@ def test_a_cue_that_the_model_cannot_go_on_from_is_refused(server, tmp_path):
     with pytest.raises(CapoBenchError, match="takes messages and cannot go on"):
         run(server, tmp_path, "--metadata", '{"form": "cue"}')
     assert server.asked == []
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    """`transformers serve` with a tiny random model."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny.folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}<assistant>"
+    )
+    tokenizer.save_pretrained(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["transformers", "serve", str(folder), "--device", "cpu", "--port", str(port)]
+    process = subprocess.Popen([Path(sys.executable).parent / command[0], *command[1:]])
+    for _ in range(120):
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
+                break
+        time.sleep(1)
+    yield f"http://127.0.0.1:{port}/v1", folder
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["local-chat-completions", "local-completions"])
+def test_a_real_server_answers_every_request(serving, tmp_path, model):
+    url, weights = serving
+    place = "chat/completions" if "chat" in model else "completions"
+    launch(
+        [
+            *("--model", model, "--tasks", "capo_mini_nli", "--limit", "1"),
+            *("--gen_kwargs", "max_gen_toks=8", "--log_samples", "--output_path", str(tmp_path)),
+            "--model_args",
+            f"model={weights},base_url={url}/{place},tokenizer_backend=None",
+        ]
+    )
+    (samples,) = tmp_path.rglob("samples_*.jsonl")
+    (row,) = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert len(row["filtered_resps"]) == 4
+    assert row["responses"]["form"] == ("chat" if "chat" in model else "cue")
