@@ -12,7 +12,7 @@ import evaluate
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.metrics.registry import bounds
+from capo_bench.metrics.registry import METRICS, bounds
 from capo_bench.stats.resampling import Measured, Undefined, estimate
 
 INPUTS = """
@@ -82,7 +82,9 @@ def flat(measured: Mapping[str, Measured], corpus: Corpus) -> dict[str, float | 
         if isinstance(sums, Undefined):
             results |= {name: None, f"{name}_undefined": sums.reason}
         else:
-            found = estimate(replace(sums, bounds=bounds(name, corpus)))
+            # Attribution takes groups of any size; the registry has three.
+            known = any(metric.name == name for metric in METRICS)
+            found = estimate(replace(sums, bounds=bounds(name, corpus)) if known else sums)
             results[name] = found.value
             results |= {
                 f"{name}_{part}": getattr(found, part) for part in ("stderr", "low", "high")

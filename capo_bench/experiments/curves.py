@@ -10,20 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.files import writing
+from capo_bench.metrics.registry import Metric, shown_in
 from capo_bench.render.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats.resampling import Estimate, Undefined
 
 Estimates = Mapping[str, Estimate | Undefined]
 
-PANELS: Mapping[str, str] = {
-    "label_accuracy": "label accuracy",
-    "item_relevance": "relevance",
-    "ngram_excess": "repeated phrase (excess)",
-    "attribution_at_1": "attribution @1",
-    "explanation_consistency": "consistency",
-    "copy_excess": "copied from training (excess)",
-}
 _DASHES = ("--", ":")
+_ACROSS = 3
 
 
 def draw(
@@ -47,10 +41,13 @@ def draw(
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
-        panels = figure.subplots(2, 3).flat
-        for axes, (metric, name) in zip(panels, PANELS.items(), strict=True):
+        metrics = shown_in("study")
+        panels = figure.subplots(-(-len(metrics) // _ACROSS), _ACROSS).flat
+        for axes in panels[len(metrics) :]:
+            axes.set_visible(False)
+        for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, metric, points, references)
-            axes.set_title(name)
+            axes.set_title(metric.title)
             axes.set_xlabel(x)
         figure.suptitle(title, x=0.01, ha="left")
         handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -61,7 +58,7 @@ def draw(
 
 def _panel(
     axes: Axes,
-    metric: str,
+    metric: Metric,
     points: Sequence[tuple[str, float, Estimates]],
     references: Mapping[str, Estimates],
 ) -> None:
@@ -70,14 +67,14 @@ def _panel(
         found = [
             (at, one)
             for name, at, estimates in points
-            if name == label and isinstance(one := estimates[metric], Estimate)
+            if name == label and isinstance(one := estimates[metric.name], Estimate)
         ]
         curve(axes, label, found, line)
     for (name, estimates), dashes in zip(references.items(), _DASHES, strict=False):
-        if isinstance(one := estimates[metric], Estimate):
+        if isinstance(one := estimates[metric.name], Estimate):
             axes.axhline(one.value, color=GREY, linestyle=dashes, linewidth=1.2, label=name)
     ticks = sorted({at for _, at, _ in points})
-    if metric != "explanation_consistency":  # which has no bounds; all others are shares
+    if metric.bounds == (0, 1):
         axes.set_ylim(0, 1.02)
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{at:g}" for at in ticks])

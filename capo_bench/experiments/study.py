@@ -22,9 +22,9 @@ from capo_bench.experiments.designs import Design, asking_only
 from capo_bench.experiments.runs import Experiment
 from capo_bench.files import validated, write_text
 from capo_bench.harness.paths import tasks_path
-from capo_bench.leaderboard.contrasts import SHOWN
 from capo_bench.leaderboard.submission import Line, Text, read_yaml
 from capo_bench.metrics.cells import Prediction
+from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell, estimate_json
 from capo_bench.render.html import escape_markdown
 from capo_bench.scoring.cache import measured
@@ -249,6 +249,8 @@ def build(folder: Path, track: Track = iter) -> list[Path]:
 
 def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
     """The table for people."""
+    metrics = shown_in("contrasts")
+    titles = " | ".join(metric.title for metric in metrics)
     lines = [
         f"# {escape_markdown(spec.title)}",
         "",
@@ -256,12 +258,12 @@ def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
         f"{escape_markdown(spec.hardware)}; training and evaluation in seconds of wall time. "
         "Intervals: 95 %, clustered on the item.",
         "",
-        f"| row | responses | {' | '.join(SHOWN.values())} | train s | evaluate s |",
-        f"|---|---|{'---|' * len(SHOWN)}---|---|",
+        f"| row | responses | {titles} | train s | evaluate s |",
+        f"|---|---|{'---|' * len(metrics)}---|---|",
     ]
     for row in rows:
         name = escape_markdown(row.name)
-        cells = [estimate_cell(row.scores.estimates[metric]) for metric in SHOWN]
+        cells = [estimate_cell(row.scores.estimates[metric.name]) for metric in metrics]
         seconds = row.spec.seconds if row.spec else {}
         times = [
             f"{seconds[kind]:.0f}" if kind in seconds else "" for kind in ("train", "evaluate")

@@ -31,8 +31,8 @@ from capo_bench.leaderboard.submission import (
     read_yaml,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
-from capo_bench.metrics.registry import Metric, metrics_of
-from capo_bench.report.build import HEADLINE, Finding, judge
+from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
+from capo_bench.report.build import Finding, judge
 from capo_bench.scoring.cache import Measurements, Runs, Track, key, measured, remembered
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
@@ -310,7 +310,7 @@ def _ranked(board: Board) -> tuple[Entry, ...]:
     """The entries in their order, systems with rank, lead and finding."""
     systems = board.systems
     ranks = standings([system.measurements.contenders[HEADLINE] for system in systems])
-    control = board.best_control(Metric(HEADLINE, "headline"))
+    control = board.best_control(metric_named(HEADLINE))
     above: Entry | None = None
     ranked: dict[str, Entry] = {}
     for system, standing in zip(systems, ranks, strict=True):

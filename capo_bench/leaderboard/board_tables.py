@@ -17,26 +17,10 @@ from typing import Any
 import numpy as np
 
 from capo_bench.leaderboard.board import Board, Entry
+from capo_bench.metrics.registry import HEADLINE, metric_named, shown_in
 from capo_bench.render.estimates import estimate_json, rounded
 from capo_bench.render.html import decimal, escape_markdown, interval, number
-from capo_bench.report.build import HEADLINE
 from capo_bench.stats.resampling import Estimate, Undefined
-
-COLUMNS = {
-    "label_skill": "label skill",
-    "label_accuracy": "label accuracy",
-    "attribution_probability": "P(target)",
-    "attribution_at_1": "attribution @1",
-    "explanation_consistency": "consistency",
-    "indistinguishability": "indistinguishable",
-    "item_relevance": "relevance",
-    "bertscore_f1": "BERTScore F1",
-    "invalid_rate": "invalid",
-    "irrelevance_excess": "off item",
-    "copy_excess": "copied",
-    "ngram_excess": "phrase",
-}
-"""What stands beside the headline: both axes, then the guards."""
 
 KINDS = {"system": "", "control": "control", "human": "the annotators themselves"}
 
@@ -52,8 +36,9 @@ def files(board: Board) -> dict[Path, str]:
 
 def markdown(board: Board) -> str:
     """The board as one Markdown table, with what it takes to read it."""
-    head = ["rank", "system", "method", "setting", "seeds", "status", "faithful rate", "95 %"]
-    head += ["to the system above", "95 %", *COLUMNS.values()]
+    head = ["rank", "system", "method", "setting", "seeds", "status"]
+    head += [metric_named(HEADLINE).title, "95 %", "to the system above", "95 %"]
+    head += [metric.title for metric in shown_in("board")]
     align = ["--:", "---", "---", "---", "--:", "---", *["--:"] * (len(head) - 6)]
     lines = [
         f"# {escape_markdown(board.spec.title)}",
@@ -223,7 +208,7 @@ def _markdown_cells(entry: Entry) -> list[str]:
         interval(found[HEADLINE]),
         lead,
         interval(entry.lead),
-        *(_with_range(entry, metric) for metric in COLUMNS),
+        *(_with_range(entry, metric.name) for metric in shown_in("board")),
     ]
 
 

@@ -8,35 +8,19 @@ metrics of all contrasts of the board together.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard.board import BOARD, Board
+from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell
 from capo_bench.render.html import escape_markdown
 from capo_bench.stats.comparing import holm
 from capo_bench.stats.ranking import Contender, pairwise_p
 from capo_bench.stats.resampling import LEVEL, Estimate
-
-SHOWN: Mapping[str, str] = {
-    "faithful_rate": "faithful rate",
-    "label_skill": "label skill",
-    "label_accuracy": "label accuracy",
-    "attribution_probability": "P(target)",
-    "attribution_at_1": "attribution @1",
-    "attribution_at_10": "attribution @10",
-    "explanation_consistency": "consistency",
-    "indistinguishability": "indistinguishable",
-    "bertscore_f1": "BERTScore F1",
-    "item_relevance": "relevance",
-    "invalid_rate": "invalid",
-    "copy_excess": "copied",
-    "ngram_excess": "phrase",
-}
-"""Metrics in the table for people; the JSON file has all of them."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +104,7 @@ def markdown(board: Board, found: Sequence[Contrast]) -> str:
     """The contrasts as one Markdown table."""
     by_cell = {(one.ours, one.theirs, one.metric): one for one in found}
     names = {entry.id: escape_markdown(entry.name) for entry in board.systems}
+    shown = shown_in("contrasts")
     lines = [
         f"# {escape_markdown(board.spec.title)}: contrasts",
         "",
@@ -127,11 +112,11 @@ def markdown(board: Board, found: Sequence[Contrast]) -> str:
         "the spread of seeds included. Bold: p < .05 after Holm over all metrics of all contrasts "
         "of this board, those of `contrasts.json` among them.",
         "",
-        f"| contrast | {' | '.join(SHOWN.values())} |",
-        f"|---|{'---|' * len(SHOWN)}",
+        f"| contrast | {' | '.join(metric.title for metric in shown)} |",
+        f"|---|{'---|' * len(shown)}",
     ]
     for ours, theirs in board.spec.contrasts:
-        cells = [_cell(by_cell.get((ours, theirs, metric))) for metric in SHOWN]
+        cells = [_cell(by_cell.get((ours, theirs, metric.name))) for metric in shown]
         lines.append(f"| {names[ours]} − {names[theirs]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

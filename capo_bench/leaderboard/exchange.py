@@ -190,7 +190,6 @@ def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
         end if isfinite(end) else str(end).replace("inf", "Infinity")
         for end in bounds(metric.name, corpus)
     )
-    _, at, k = metric.name.rpartition("_at_")
     return {
         "metric_id": f"capo_bench.{metric.name}",
         "metric_name": metric.name,
@@ -199,7 +198,7 @@ def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
         "min_score": low,
         "max_score": high,
         "additional_details": {"axis": metric.axis},
-        **({"metric_parameters": {"k": int(k)}} if at else {}),
+        **({"metric_parameters": {"k": metric.group}} if metric.curve else {}),
     }
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
-from capo_bench.leaderboard.board_tables import COLUMNS, as_json, facts, spread
-from capo_bench.metrics.registry import Metric
+from capo_bench.leaderboard.board_tables import as_json, facts, spread
+from capo_bench.metrics.registry import HEADLINE, IDENTITY, LABEL, metric_named, shown_in
 from capo_bench.render import html as pages
 from capo_bench.render.html import drawn
 from capo_bench.render.map import Map, Point, draw_map
-from capo_bench.report.build import HEADLINE, IDENTITY, LABEL
 from capo_bench.stats.resampling import Estimate, Undefined
 
 Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
@@ -25,13 +24,14 @@ Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 _LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
 _DIGITS = 6  # so that rounding them to the three that are shown is rounding once
 _LABEL = 26  # characters of a name on the map
-_GROUPS = (
-    ("label", ("label_skill", "label_accuracy")),
-    ("identity", ("attribution_probability", "attribution_at_1", "explanation_consistency")),
-    ("indistinguishable", ("indistinguishability",)),
-    ("content", ("item_relevance", "bertscore_f1")),
-    ("guards", ("invalid_rate", "irrelevance_excess", "copy_excess", "ngram_excess")),
-)
+_GROUPS = {
+    "label": "label",
+    "identity": "identity",
+    "indistinguishability": "indistinguishable",
+    "content": "content",
+    "guard": "guards",
+}
+"""What the columns of an axis are called together."""
 
 
 def write(boards: Sequence[Board], file: Path, reports: Reports | None = None) -> None:
@@ -69,7 +69,10 @@ def html(boards: Sequence[Board], reports: Reports) -> str:
         {
             "boards": [_view(board) for board in boards],
             "methods": methods,
-            "groups": [(g, [(name, COLUMNS[name]) for name in names]) for g, names in _GROUPS],
+            "groups": [
+                (group, [(m.name, m.title) for m in shown_in("board") if m.axis == axis])
+                for axis, group in _GROUPS.items()
+            ],
             "lower": {m.name for b in boards for m in b.metrics if not m.higher_is_better},
         },
     )
@@ -87,7 +90,7 @@ def address(entry: Entry) -> str:
 
 
 def _view(board: Board) -> dict[str, Any]:
-    control = board.best_control(Metric(HEADLINE, "headline"))
+    control = board.best_control(metric_named(HEADLINE))
     return {
         "board": board,
         "facts": facts(board),
@@ -100,14 +103,15 @@ def _view(board: Board) -> dict[str, Any]:
 
 def _row(entry: Entry) -> dict[str, Any]:
     found = entry.measurements.scores.estimates
+    names = [metric.name for metric in shown_in("board")]
     return {
         "entry": entry,
         "address": address(entry),
         "size": size(entry.card.parameters) if entry.card else "",
         "headline": found[HEADLINE],
         "range": spread(entry, HEADLINE),
-        "values": {name: found[name] for name in COLUMNS},
-        "keys": {name: _key(found[name]) for name in (HEADLINE, *COLUMNS)},
+        "values": {name: found[name] for name in names},
+        "keys": {name: _key(found[name]) for name in (HEADLINE, *names)},
     }
 
 

@@ -34,6 +34,7 @@ from capo_bench.leaderboard.submission import (
     read_submission,
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
+from capo_bench.metrics.registry import METRICS
 from capo_bench.metrics.style import normalise
 from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
 from capo_bench.scoring.cache import measured
@@ -158,7 +159,9 @@ def check_claims(
     if not _same_metrics(submission.card):
         return
     encoder = scorer.signature["bertscore"]
-    of_encoder = {n for run in submission.card.runs for n in run.claimed if "bertscore" in n}
+    of_encoder = {m.name for m in METRICS if m.encoded} & {
+        name for run in submission.card.runs for name in run.claimed
+    }
     skipped = of_encoder if versions.get("bertscore") != encoder else set()
     if skipped:
         message = (

@@ -7,7 +7,7 @@ explanation shares with its item are masked, so that it tells who writes and not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -234,7 +234,7 @@ def attribution(
         )
     counted = np.concatenate(rows)
     share = item_means(np.concatenate(values), cells.item[counted], len(cells.items))
-    return share if k == 1 else _on_logit_scale(share)
+    return replace(share if k == 1 else _on_logit_scale(share), bounds=(0, 1))
 
 
 def _on_logit_scale(share: ItemSums) -> ItemSums:

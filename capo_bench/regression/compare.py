@@ -11,7 +11,7 @@ import numpy as np
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.registry import ENCODED, Metric, bounds, metrics_of
+from capo_bench.metrics.registry import METRICS, Metric, bounds, metric_named, metrics_of
 from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
 from capo_bench.scoring.scorer import Scorer
@@ -34,17 +34,11 @@ from capo_bench.stats.resampling import (
 )
 
 MAX_DROPS: Mapping[str, float] = {
-    "faithful_rate": 0.05,
-    "label_accuracy": 0.05,
-    "attribution_at_1": 0.05,
-    "explanation_consistency": 0.25,
-    "invalid_rate": 0.05,
+    metric.name: metric.max_drop for metric in METRICS if metric.max_drop is not None
 }
 """The metrics that are gated unless others are named, each with the largest drop that is tolerated,
 in the metric's own unit; for one that should be low, a rise. Explanation consistency varies much: 100
 items of VariErr-NLI cannot tell less."""
-
-_SHARES = ("_rate", "_accuracy", "_accuracy_strict", "_within_1", "_relevance", "_excess")
 
 
 def check_gated(
@@ -110,7 +104,7 @@ def compare(
         [join(scorer.corpus, scorer.split, run) for run in side.runs] for side in (base, candidate)
     ]
     gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
-    encoded = bool({*gated, *minimums} & set(ENCODED))
+    encoded = any(metric_named(name).encoded for name in (*gated, *minimums))
     measured = [[scorer.measure(cells, encoded=encoded) for cells in side] for side in sides]
     metrics, declines = _judge(
         scorer, measured, gated, _same(base, candidate), len(sides[0][0].items)
@@ -206,7 +200,7 @@ class _Draft:
             verdict = "pass"
         elif p_worse <= ALPHA:
             verdict = "regressed"
-        share = _is_share(self.metric)
+        share = self.metric.share
         return Judged(
             metric=self.metric,
             max_drop=self.max_drop,
@@ -260,7 +254,7 @@ def _draft(
     from_items = max(difference.stderr**2 - from_runs, 0.0)
     degrees = float(welch_df([from_items, *(v for v, _ in runs)], [n - 1, *(df for _, df in runs)]))
     p_within = tail_p(gain, -max_drop, values)
-    if _is_share(metric):
+    if metric.share:
         p_within = max(p_within, unseen_p(max_drop, n))
     return _Draft(
         metric=metric,
@@ -300,8 +294,8 @@ def at_floor(metric: Metric, value: float, max_drop: float, corpus: Corpus) -> b
     low, high = bounds(metric.name, corpus)
     if not metric.higher_is_better:
         return high - value <= max_drop + 1e-9
-    named = metric.name.startswith("attribution_")
-    chance = 1 / len(corpus.annotator_ids) if named else 0.0  # what may be negative is 0 by chance
+    # What may be negative is 0 by chance.
+    chance = 1 / len(corpus.annotator_ids) if metric.among_annotators else 0.0
     return value - max(low, chance) <= max_drop + 1e-9
 
 
@@ -316,10 +310,6 @@ def _limits(
             value = runs_mean(each).value() if len(each) == len(runs) else nan
             found.append(Limit(metric, minimums[metric.name], value))
     return tuple(found)
-
-
-def _is_share(metric: Metric) -> bool:
-    return metric.name.startswith("attribution_") or metric.name.endswith(_SHARES)
 
 
 def _same(base: Side, candidate: Side) -> bool:

@@ -13,18 +13,11 @@ from typing import Literal
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import StyleContrast
-from capo_bench.metrics.registry import Metric, metrics_of
+from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.scorer import Scorer, Scores, Verdicts
 from capo_bench.stats.resampling import Estimate, Undefined
-
-HEADLINE, LABEL, IDENTITY, INDISTINCT = (
-    "faithful_rate",
-    "label_skill",
-    "attribution_probability",
-    "indistinguishability",
-)
 
 Control = tuple[str, Sequence[Prediction]]
 Controls = Sequence[Control]
@@ -120,7 +113,7 @@ class Report:
         for needed in (headline, self.references):
             if isinstance(needed, Undefined):
                 return needed
-        best, human = self.best_control(Metric(HEADLINE, "headline")), self.human
+        best, human = self.best_control(metric_named(HEADLINE)), self.human
         if best is None or human is None:
             return Undefined("no control row has a faithful rate")
         floor, ceiling = best[0].lead, human.lead

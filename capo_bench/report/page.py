@@ -6,6 +6,7 @@ Whatever comes from outside (names, texts, reasons) is escaped by default, see
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from numpy.typing import NDArray
 
 from capo_bench.files import write_all
 from capo_bench.metrics.consistency import StyleContrast
-from capo_bench.metrics.registry import GROUP_SIZES, Metric
-from capo_bench.render import html as pages
-from capo_bench.render.html import drawn
-from capo_bench.render.map import Map, Point, draw_map, spread
-from capo_bench.report.build import (
+from capo_bench.metrics.registry import (
     HEADLINE,
     IDENTITY,
     INDISTINCT,
     LABEL,
-    ReferenceRow,
-    Report,
+    Metric,
+    group_curve,
+    metric_named,
 )
+from capo_bench.render import html as pages
+from capo_bench.render.html import drawn
+from capo_bench.render.map import Map, Point, draw_map, spread
+from capo_bench.report.build import ReferenceRow, Report
 from capo_bench.scoring.controls import HUMAN
 from capo_bench.scoring.scorer import NOBODY, Scores
 from capo_bench.stats.resampling import Array, Estimate, Undefined
@@ -38,11 +40,13 @@ AXES = {
     "content": "content: is it about this item?",
 }
 _STRIPS = {
-    HEADLINE: ("Faithful rate", "right label in a voice that cannot be told from the annotator's"),
-    LABEL: ("Label", "agreement with the annotator's own labels beyond chance"),
-    IDENTITY: ("Identity", "probability of the target annotator, given the explanation"),
-    INDISTINCT: ("Indistinguishability", "passes for the annotator's own"),
+    HEADLINE: "Faithful rate",
+    LABEL: "Label",
+    IDENTITY: "Identity",
+    INDISTINCT: "Indistinguishability",
 }
+"""What the lines between floor and ceiling are called: the headline and its axes."""
+
 _OTHER = "other-annotator"
 _PROBABLE = 3  # annotators whose probability is shown with a response
 _OPEN = 6  # annotators up to which their habits are unfolded
@@ -98,7 +102,7 @@ def _view(report: Report) -> dict[str, Any]:
         "axes": {a: [_row(report, m) for m in scored if m.axis == a] for a in AXES},
         "axis_titles": AXES,
         "guards": [_guard(report, metric) for metric in report.metrics if metric.axis == "guard"],
-        "strips": [_strip(report, name, *text) for name, text in _STRIPS.items()],
+        "strips": [_strip(report, name, title) for name, title in _STRIPS.items()],
         "no_references": references.reason if isinstance(references, Undefined) else None,
         "undefined": undefined,
         "confusion": _confusion(report),
@@ -120,20 +124,20 @@ def _row(report: Report, metric: Metric) -> dict[str, Any]:
 
 def _guard(report: Report, metric: Metric) -> dict[str, Any]:
     # Beside a guard stands the trickster whom it catches most, not the one it lets pass.
-    worst = report.best_control(Metric(metric.name, metric.axis, not metric.higher_is_better))
+    worst = report.best_control(replace(metric, higher_is_better=not metric.higher_is_better))
     return {
         **_row(report, metric),
         "floor": worst and {"name": worst[0].name, "value": worst[1]},
     }
 
 
-def _strip(report: Report, metric: str, title: str, explained: str) -> dict[str, Any]:
+def _strip(report: Report, metric: str, title: str) -> dict[str, Any]:
     """One line from 0 to 1 with run, humans and controls on it."""
     rows = () if isinstance(report.references, Undefined) else report.references
     found = [(row.name, row.scores.estimates[metric]) for row in rows]
     return {
         "title": title,
-        "explained": explained,
+        "explained": metric_named(metric).about,
         "value": report.scores.estimates[metric],
         "marks": [
             {"name": name, "human": name == HUMAN, "value": value}
@@ -215,23 +219,24 @@ def _map(report: Report, width: float, height: float) -> Map | None:
 def _curve(report: Report) -> dict[str, Any]:
     """Attribution over the group size: lines of (x, y, bottom, top), with labels kept apart."""
     other = next((row for row in report.controls if row.name == _OTHER), None)
-    series: list[tuple[str, str, Scores, str]] = [
-        ("this run", "run", report.scores, "attribution_at_"),
-        ("this run, raw text", "raw", report.scores, "attribution_raw_at_"),
+    curve, raw = group_curve("attribution"), group_curve("raw attribution")
+    series: list[tuple[str, str, Scores, tuple[Metric, ...]]] = [
+        ("this run", "run", report.scores, curve),
+        ("this run, raw text", "raw", report.scores, raw),
     ]
     known: list[tuple[str, ReferenceRow | None]] = [("human", report.human), ("control", other)]
-    series += [(row.name, kind, row.scores, "attribution_at_") for kind, row in known if row]
+    series += [(row.name, kind, row.scores, curve) for kind, row in known if row]
     left, right, top, bottom = 34.0, 205.0, 12.0, 210.0
-    xs = [left + 22 + i * (right - left - 32) / (len(GROUP_SIZES) - 1) for i in range(3)]
+    xs = [left + 22 + i * (right - left - 32) / (len(curve) - 1) for i in range(len(curve))]
 
     def at_y(value: float) -> float:
         return round(bottom - min(max(value, 0), 1) * (bottom - top), 1)
 
     lines: list[dict[str, Any]] = []
-    for name, kind, scores, prefix in series:
+    for name, kind, scores, metrics in series:
         points = []
-        for x, k in zip(xs, GROUP_SIZES, strict=True):
-            found = scores.estimates[f"{prefix}{k}"]
+        for x, metric in zip(xs, metrics, strict=True):
+            found = scores.estimates[metric.name]
             if isinstance(found, Estimate):
                 one = drawn(found)
                 points.append((round(x, 1), at_y(one.value), at_y(one.low), at_y(one.high)))
@@ -247,7 +252,7 @@ def _curve(report: Report) -> dict[str, Any]:
         "left": left,
         "bottom": bottom,
         "ticks": [(f"{v:g}", at_y(v)) for v in (0, 0.5, 1)],
-        "groups": list(zip(xs, GROUP_SIZES, strict=True)),
+        "groups": [(x, metric.group) for x, metric in zip(xs, curve, strict=True)],
         "chance": at_y(1 / n) if n else None,
     }
 

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from capo_bench.errors import listed
-from capo_bench.metrics.registry import Metric
+from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, shown_in
 from capo_bench.scoring.controls import HUMAN, ControlRow
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -60,27 +60,13 @@ def _why_not(scores: Sequence[Scores]) -> list[str]:
     ]
 
 
-_GUARD_COLUMNS = {
-    "faithful rate": "faithful_rate",
-    "off item": "irrelevance_excess",
-    "copied": "copy_excess",
-    "phrase": "ngram_excess",
-}
-_AXIS_COLUMNS = {
-    "label skill": "label_skill",
-    "label accuracy": "label_accuracy",
-    "P(target)": "attribution_probability",
-    "attributed @1": "attribution_at_1",
-    "consistency": "explanation_consistency",
-    "indistinguishable": "indistinguishability",
-    "relevance": "item_relevance",
-}
-
-
 def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     """Control rows, each value above its 95 % interval: headline and guards, then the two axes."""
     signature = rows[0].scores.signature
     synthetic = " (synthetic)" if signature["synthetic"] else ""
+    beside = [metric for metric in shown_in("controls") if metric.axis != "headline"]
+    tricks = [metric for metric in beside if metric.axis == "guard"]
+    seen = [metric for metric in beside if metric.axis != "guard"]
     guards = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -106,16 +92,17 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     for table in (guards, axes):
         table.title_justify = table.caption_justify = "left"
         table.add_column("row", no_wrap=True)
-    for heading in ("faithful rate", "human − row", *list(_GUARD_COLUMNS)[1:]):
+    headings = (metric_named(HEADLINE).title, "human − row", *(metric.title for metric in tricks))
+    for heading in headings:
         guards.add_column(heading, justify="right")
-    for heading in _AXIS_COLUMNS:
-        axes.add_column(heading, justify="right")
+    for metric in seen:
+        axes.add_column(metric.title, justify="right")
     for row in rows:
         found = row.scores.estimates
-        headline, *excesses = (_above(found[name]) for name in _GUARD_COLUMNS.values())
         below = "" if row.name == HUMAN else _above(row.below_human)
-        guards.add_row(row.name, headline, below, *excesses)
-        axes.add_row(row.name, *(_above(found[name]) for name in _AXIS_COLUMNS.values()))
+        excesses = (_above(found[metric.name]) for metric in tricks)
+        guards.add_row(row.name, _above(found[HEADLINE]), below, *excesses)
+        axes.add_row(row.name, *(_above(found[metric.name]) for metric in seen))
     return [guards, axes]
 
 

@@ -21,6 +21,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
+from capo_bench.metrics.registry import HEADLINE
 from capo_bench.metrics.style import FUNCTION_WORDS, words
 from capo_bench.prompts.responses import render_target
 from capo_bench.render.estimates import estimate_json
@@ -132,7 +133,7 @@ def score_controls(
     for name, row in predictions.items():
         (found,) = measured(scorer, (row,))
         human = human or found
-        yield ControlRow(name, found.scores, human.minus(found, "faithful_rate"))
+        yield ControlRow(name, found.scores, human.minus(found, HEADLINE))
 
 
 def _label_answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[str, str]:

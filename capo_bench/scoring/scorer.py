@@ -17,40 +17,15 @@ from numpy.typing import NDArray
 from capo_bench import __version__
 from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes
 from capo_bench.corpus.model import Corpus
-from capo_bench.metrics.argument import (
-    ArgumentClassifier,
-    fit_arguments,
-    label_explanation_consistency,
-)
-from capo_bench.metrics.attribution import (
-    MIN_EXPLANATIONS,
-    Attributor,
-    attributed,
-    attribution,
-    attribution_probability,
-    fit_attributor,
-)
+from capo_bench.metrics.attribution import MIN_EXPLANATIONS
 from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.consistency import (
-    HabitBins,
-    StyleContrast,
-    explanation_consistency,
-    fit_habits,
-    style_contrasts,
-)
-from capo_bench.metrics.contrast import contrast_metrics
-from capo_bench.metrics.faithful import faithful_rate, indistinguishability, label_skill
-from capo_bench.metrics.guards import GUARDS, Guards, excesses, fit_guards, guard_metrics
-from capo_bench.metrics.indistinguishability import (
-    Discriminator,
-    discriminate,
-    fit_discriminator,
-)
-from capo_bench.metrics.labels import label_agreement, labels_agree
-from capo_bench.metrics.registry import GROUP_SIZES, bounded, metrics_of
-from capo_bench.metrics.soft import lewidi_distances
-from capo_bench.metrics.text import content_metrics, rouge_l
+from capo_bench.metrics.consistency import StyleContrast, style_contrasts
+from capo_bench.metrics.guards import GUARDS, excesses
+from capo_bench.metrics.instruments import Instruments, Reading
+from capo_bench.metrics.labels import labels_agree
+from capo_bench.metrics.registry import measure, metrics_of
+from capo_bench.metrics.text import rouge_l
 from capo_bench.render.estimates import estimate_json
 from capo_bench.stats.resampling import (
     Estimate,
@@ -135,6 +110,7 @@ class Scorer:
         self.corpus = corpus
         self.split = split
         self.encoder = encoder or default_encoder(corpus.name)
+        self.instruments = Instruments(corpus, split, self.encoder)
 
     def prepare(self) -> None:
         """Loads the encoder, so that scoring cannot fail later for want of it.
@@ -169,52 +145,13 @@ class Scorer:
 
         Args:
             cells: The evaluated cells.
-            encoded: Without it, the metrics of `ENCODED` are left out and no encoder is needed.
+            encoded: Without it, the metrics that need BERTScore's encoder are left out.
         """
-        if self.corpus.task.explanations == "none":
-            return self._labels_alone(cells)
-        attributions, target_named = _attributions(cells, self._normalised, "")
-        raw_attributions, _ = _attributions(cells, self._raw, "raw_")
-        told = discriminate(cells, self._discriminator)
-        measured: dict[str, Measured] = {
-            "faithful_rate": faithful_rate(cells, target_named, told),
-            "label_skill": label_skill(cells),
-            "indistinguishability": indistinguishability(cells, told),
-            **guard_metrics(cells, self._guards),
-            **label_agreement(cells),
-            **lewidi_distances(cells),
-            **(self._encoded(cells) if encoded else {}),
-            **label_explanation_consistency(cells, self._arguments),
-            **attributions,
-            **raw_attributions,
-            "explanation_consistency": explanation_consistency(cells, self._habits),
-            **_invalid_rates(cells),
-        }
-        return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
-
-    def _labels_alone(self, cells: Cells) -> dict[str, Measured]:
-        """Every metric for a corpus without explanations: those of labels, and why not the others."""
-        skill = label_skill(cells)
-        measured: dict[str, Measured] = {
-            **dict.fromkeys(
-                (metric.name for metric in metrics_of(self.corpus)),
-                Undefined("the corpus has labels alone, no explanations"),
-            ),
-            "faithful_rate": skill,
-            "label_skill": skill,
-            **label_agreement(cells),
-            **lewidi_distances(cells),
-            **_invalid_rates(cells),
-        }
-        return {name: bounded(name, found, self.corpus) for name, found in measured.items()}
-
-    def _encoded(self, cells: Cells) -> dict[str, Measured]:
-        encoder = load_encoder(self.encoder)
-        return {**content_metrics(cells, encoder), **contrast_metrics(cells, encoder)}
+        return measure(Reading(cells, self.instruments), encoded=encoded)
 
     def verdicts(self, cells: Cells) -> Verdicts:
         """What the metrics say of each single response."""
-        attributor, guards = self._normalised, self._guards
+        attributor, guards = self.instruments.attributor, self.instruments.guards
         named = np.array([], dtype=np.int64)
         probabilities = np.zeros((len(cells), 0))
         attributed_to = np.full(len(cells), NOBODY)
@@ -256,7 +193,7 @@ class Scorer:
             By guard and annotator; -1..1, and what `irrelevance_excess`, `copy_excess` and
             `ngram_excess` sum up where it is above 0. Annotators without guards are left out.
         """
-        guards = self._guards
+        guards = self.instruments.guards
         if isinstance(guards, Undefined):
             return guards
         if len(self.corpus.split(self.split)) < 2:
@@ -273,7 +210,7 @@ class Scorer:
 
     def habits(self, cells: Cells) -> list[StyleContrast]:
         """Which habits of each annotator the responses have caught; see `style_contrasts`."""
-        return style_contrasts(cells, self._habits)
+        return style_contrasts(cells, self.instruments.habits)
 
     @property
     def signature(self) -> dict[str, Any]:
@@ -298,55 +235,6 @@ class Scorer:
         if named and self.corpus.task.explanations != "none":
             found["headline and identity"] = coverage(self.corpus, self.split, named)
         return {what: str(share) for what, share in found.items() if not share.whole}
-
-    @cached_property
-    def _normalised(self) -> Attributor | Undefined:
-        return fit_attributor(self.corpus, normalised=True)
-
-    @cached_property
-    def _raw(self) -> Attributor | Undefined:
-        return fit_attributor(self.corpus, normalised=False)
-
-    @cached_property
-    def _guards(self) -> Guards | Undefined:
-        return fit_guards(self.corpus)
-
-    @cached_property
-    def _discriminator(self) -> Discriminator:
-        return fit_discriminator(self.corpus, self.split)
-
-    @cached_property
-    def _arguments(self) -> ArgumentClassifier | Undefined:
-        return fit_arguments(self.corpus)
-
-    @cached_property
-    def _habits(self) -> HabitBins:
-        return fit_habits(self.corpus)
-
-
-def _invalid_rates(cells: Cells) -> dict[str, Measured]:
-    invalid = [float(parsed.error is not None) for parsed in cells.parsed]
-    otherwise = [float(parsed.reading != "strict") for parsed in cells.parsed]
-    return {
-        "invalid_rate": item_means(invalid, cells.item, len(cells.items)),
-        "strict_invalid_rate": item_means(otherwise, cells.item, len(cells.items)),
-    }
-
-
-def _attributions(
-    cells: Cells, attributor: Attributor | Undefined, variant: str
-) -> tuple[dict[str, Measured], NDArray[np.bool_] | Undefined]:
-    """Attribution by group size, and whether each response alone is attributed to its target."""
-    names = {k: f"attribution_{variant}at_{k}" for k in GROUP_SIZES}
-    probability = () if variant else ("attribution_probability",)
-    if isinstance(attributor, Undefined):
-        return dict.fromkeys([*probability, *names.values()], attributor), attributor
-    scores = attributor.log_probabilities(cells.explanations, cells.inputs)
-    known = attributor.annotators
-    measured = {name: attribution(cells, scores, known, k) for k, name in names.items()}
-    for name in probability:
-        measured[name] = attribution_probability(cells, scores, known)
-    return measured, attributed(cells, scores, known)
 
 
 def _estimated(measured: Measured) -> Estimate | Undefined:

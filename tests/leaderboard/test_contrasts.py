@@ -9,7 +9,8 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import write_all
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard.board import build
-from capo_bench.leaderboard.contrasts import SHOWN, contrasts, files, markdown
+from capo_bench.leaderboard.contrasts import contrasts, files, markdown
+from capo_bench.metrics.registry import shown_in
 from tests.leaderboard.boards import board_folder, mixed, rows, submit
 
 
@@ -68,13 +69,13 @@ def test_written_for_people_and_for_machines(board, found):
     data = json.loads((board.folder / "contrasts.json").read_text())
     assert len(data) == len(found)
     row = next(line for line in first.splitlines() if line.startswith("| good − other |"))
-    assert row.count("|") == len(SHOWN) + 2
+    assert row.count("|") == len(shown_in("contrasts")) + 2
     assert f"**{found['other', 'attribution_at_1'].difference.value:+.3f}**" in row
 
 
 def test_names_are_escaped_and_undefined_metrics_named(board):
     text = markdown(board, ())
-    assert text.count("not defined") == 2 * len(SHOWN)
+    assert text.count("not defined") == 2 * len(shown_in("contrasts"))
 
 
 def test_contrast_of_nobody_is_refused(board):

@@ -296,14 +296,19 @@ def test_pyargs_runs_a_test_for_each_metric(run, trained, file):
 
 
 _SUITE = """
+from dataclasses import replace
+
 import pytest
 from capo_bench.regression.result import Judged, Result
-from capo_bench.metrics.registry import Metric
+from capo_bench.metrics.registry import METRICS
+
+def named(name):
+    return replace(METRICS[0], name=name)
 
 @pytest.fixture(scope="session")
 def capo_comparison():
     kinds = ["pass", "regressed", "inconclusive"]
-    return Result("a", "b", tuple(Judged(Metric(k, "guard"), 0.1, k, undefined="x") for k in kinds))
+    return Result("a", "b", tuple(Judged(named(k), 0.1, k, undefined="x") for k in kinds))
 
 @pytest.mark.parametrize("name", ["pass", "regressed", "inconclusive", "other"])
 def test_it(capo_check, name):
