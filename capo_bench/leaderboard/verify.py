@@ -34,7 +34,7 @@ from capo_bench.leaderboard.submission import (
     read_submission,
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
-from capo_bench.metrics.registry import METRICS
+from capo_bench.metrics.registry import INVALID, METRICS
 from capo_bench.metrics.style import normalise
 from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
 from capo_bench.scoring.cache import measured
@@ -257,7 +257,7 @@ def _guards(file: Path, cells: Cells, scorer: Scorer) -> Iterator[Finding]:
     )
     asked = Counter(cells.corpus.annotator_ids[annotator] for annotator in cells.annotator)
     rates = {
-        "invalid_rate": {annotator: invalid[annotator] / n for annotator, n in asked.items()},
+        INVALID: {annotator: invalid[annotator] / n for annotator, n in asked.items()},
         **({} if isinstance(excess, Undefined) else excess),
     }
     for guard, by_annotator in rates.items():

@@ -37,6 +37,10 @@ GROUP_SIZES = (1, 3, 10)
 _EVERYWHERE: tuple[Shown, ...] = ("controls", "board", "contrasts", "study")
 
 
+def _always(_: TaskSpec) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Metric:
     """What a metric sees, and what whoever shows or compares it has to know.
@@ -78,7 +82,7 @@ class Metric:
     among_annotators: bool = False
     explanations: bool = True
     encoded: bool = False
-    defined: Callable[[TaskSpec], bool] = bool
+    defined: Callable[[TaskSpec], bool] = _always
     shown: Collection[Shown] = ()
     max_drop: float | None = None
     curve: str | None = None
@@ -495,6 +499,9 @@ HEADLINE, LABEL, IDENTITY, INDISTINCT = (
 )
 """The headline, and the metric that stands for each of its axes on maps and strips."""
 
+INVALID = "invalid_rate"
+"""What says first that a run is broken."""
+
 
 def metrics_of(corpus: Corpus) -> tuple[Metric, ...]:
     """The metrics of a corpus, in the order of tables."""
@@ -513,6 +520,11 @@ def metric_named(name: str) -> Metric:
         KeyError: If there is no metric of that name.
     """
     return {metric.name: metric for metric in METRICS}[name]
+
+
+def needs_encoder(names: Collection[str]) -> bool:
+    """Whether one of these metrics takes BERTScore's encoder."""
+    return any(metric_named(name).encoded for name in names)
 
 
 def group_curve(curve: str) -> tuple[Metric, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Cells, Prediction, join
-from capo_bench.metrics.registry import METRICS, Metric, bounds, metric_named, metrics_of
+from capo_bench.metrics.registry import METRICS, Metric, bounds, metrics_of, needs_encoder
 from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
 from capo_bench.scoring.scorer import Scorer
@@ -104,7 +104,7 @@ def compare(
         [join(scorer.corpus, scorer.split, run) for run in side.runs] for side in (base, candidate)
     ]
     gated = dict(max_drops) if max_drops is not None else default_max_drops(scorer, sides[0][0])
-    encoded = any(metric_named(name).encoded for name in (*gated, *minimums))
+    encoded = needs_encoder([*gated, *minimums])
     measured = [[scorer.measure(cells, encoded=encoded) for cells in side] for side in sides]
     metrics, declines = _judge(
         scorer, measured, gated, _same(base, candidate), len(sides[0][0].items)

@@ -21,7 +21,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json
 from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.metrics.registry import ENCODED, metrics_of
+from capo_bench.metrics.registry import INVALID, metrics_of, needs_encoder
 from capo_bench.prompts.responses import complaints
 from capo_bench.regression.baseline import Baseline, BaselineRun
 from capo_bench.regression.compare import at_floor, check_gated, compare, default_max_drops
@@ -230,7 +230,7 @@ def _worth_guarding(
 ) -> dict[str, float]:
     """The gated metrics of a baseline that is one."""
     cells = [join(scorer.corpus, scorer.split, run) for run in side.runs]
-    encoded = bool({*(max_drops or {}), *minimums} & set(ENCODED))
+    encoded = needs_encoder([*(max_drops or {}), *minimums])
     measured = [scorer.measure(one, encoded=encoded) for one in cells]
     metrics = {metric.name: metric for metric in metrics_of(scorer.corpus)}
 
@@ -238,7 +238,7 @@ def _worth_guarding(
         found = [one for run in measured if isinstance(one := run[name], ItemSums)]
         return runs_mean(found).value() if len(found) == len(measured) else nan
 
-    if (invalid := value("invalid_rate")) >= _BROKEN:
+    if (invalid := value(INVALID)) >= _BROKEN:
         reasons = complaints(scorer.corpus.task, [p.response for run in side.runs for p in run])
         raise CapoBenchError(
             f"{checkpoint.path} is no baseline: {invalid:.2f} of its responses cannot be read "

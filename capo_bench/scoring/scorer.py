@@ -33,7 +33,6 @@ from capo_bench.stats.resampling import (
     Resampled,
     Undefined,
     interval,
-    item_means,
     resample,
 )
 

@@ -32,7 +32,6 @@ PACKAGE = Path(capo_bench.__file__).parent
 # Who names a metric, and why no attribute of the registry would say it.
 NAMED = {
     "harness/dry_run.py": {"label_accuracy"},  # what the annotators' own answers are to score
-    "leaderboard/verify.py": {"invalid_rate"},  # taken by annotator, to say whose responses fail
     "evaluate_modules/explanation_consistency/explanation_consistency.py": {
         "explanation_consistency"  # the module is that metric
     },
@@ -181,7 +180,7 @@ def test_a_metric_that_is_added_is_scored_and_shown(added, tmp_path, monkeypatch
     value = scores.estimates["loud_rate"].value
     assert value == half / len(answers)
     assert scores.as_json()["metrics"]["loud_rate"]["value"] == value
-    assert "loud_rate" in list(scores_table(scores, board.metrics, "")._columns[1].cells)
+    assert "loud_rate" in list(scores_table(scores, board.metrics, "").columns[1].cells)
     assert "| loud |" in board_tables.markdown(board)
     data = next(e for e in board_tables.as_json(board)["entries"] if e["id"] == "loud")
     assert data["metrics"]["loud_rate"]["value"] == round(value, 4)
