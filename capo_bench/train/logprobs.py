@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capo_bench.train import attention, kernel
+from capo_bench.train import attention, flex, kernel
 from capo_bench.train.packing import Packed, visible
 
 _ROWS = 64  # logits are worked on in parts that a processor's cache holds
@@ -28,6 +28,8 @@ def response_logprobs(
             are more; they are computed again in the backward pass. For models that
             `chunkable_head` names. `None`: logits are computed whole.
     """
+    if config.get_text_config()._attn_implementation == flex.NAME:
+        packed = flex.joined(packed)
     head = None if most_logits is None else chunkable_head(model)
     with ExitStack() as stack:
         if head is not None and most_logits is not None:
@@ -49,7 +51,7 @@ def response_logprobs(
     return total.index_add(0, packed.part_path, scored[packed.part_edge])
 
 
-def attention_mask(config: Any, packed: Packed) -> Tensor | dict[str, Tensor]:
+def attention_mask(config: Any, packed: Packed) -> Any:
     """What a model takes as the mask of packed rows.
 
     A prepared mask bypasses the model's own sliding window, so that the window is put into it. A
@@ -61,16 +63,19 @@ def attention_mask(config: Any, packed: Packed) -> Tensor | dict[str, Tensor]:
     if not kinds:
         kinds = {"sliding_attention" if window else "full_attention"}
     masks = {
-        kind: _for_backend(text, visible(packed, window if kind == "sliding_attention" else None))
+        kind: _for_backend(text, packed, window if kind == "sliding_attention" else None)
         for kind in sorted(kinds)
     }
     return masks if len(masks) > 1 else masks.popitem()[1]
 
 
-def _for_backend(config: Any, mask: Tensor) -> Tensor:
+def _for_backend(config: Any, packed: Packed, window: int | None) -> Any:
     # sdpa takes booleans, which it makes numbers of in every call; eager attention adds the mask,
     # whatever its type, and attention by subtrees would cut one in every layer.
     kind = config._attn_implementation
+    if kind == flex.NAME:
+        return flex.block_mask(packed, window)
+    mask = visible(packed, window)
     if kind not in ("eager", attention.NAME):
         return mask
     dtype = torch.float32 if kind == attention.NAME else config.dtype or torch.float32
