@@ -361,8 +361,9 @@ def print_table(
     """One line a contestant, and the floor."""
     data = f"A = {options.annotators}" if options.annotators else options.corpus
     data += f", {options.setting} prompts{' in the chat template' if options.chat else ''}"
+    trained = "LoRA" if options.lora else "full"
     table = Table(
-        title=f"{options.method}, {'bf16, ' if options.bf16 else ''}{'LoRA' if options.lora else 'full'}, {data}, "
+        title=f"{options.method}, {trained}{', bf16' if options.bf16 else ''}, {data}, "
         f"{len(floors)} items, {options.per_step} a step, {File(options.model).name}"
     )
     for column in ("layout", "s/item", "items/s", "tokens", "loss", "peak GB", "ours is faster by"):
