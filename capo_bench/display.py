@@ -8,7 +8,10 @@ seen, or breaks a line where a line means something. All of that is shown as an 
 from __future__ import annotations
 
 import unicodedata
-from typing import TextIO
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
 
 # Cc: controls; Cf: direction, joiners, tags, soft hyphens; Cs: halves of surrogate pairs; Co: private
 # use; Cn: unassigned; Zl, Zp: line and paragraph separators.
@@ -51,6 +54,50 @@ def _shown(character: str, before: str, lines: bool) -> str:
 def _joins(before: str) -> bool:
     """Whether a joiner or a selector after this character changes how it looks."""
     return unicodedata.category(before) in ("So", "Sk", "Mn", "Mc") or "\u0600" <= before < "\u1100"
+
+
+def say(*lines: object, file: TextIO | None = None) -> None:
+    """Prints lines as `visible` shows them."""
+    for line in lines:
+        print(visible(line, lines=True), file=file)
+
+
+def neutral(text: str) -> str:
+    """A cell that a spreadsheet shows and does not execute.
+
+    An apostrophe goes before whatever could start a formula, full-width signs among them, as OWASP
+    advises against CSV injection (https://owasp.org/www-community/attacks/CSV_Injection).
+    """
+    executed = text.lstrip()[:1] in set("=+-@＝＋－＠") or text[:1] in set("\t\r\n")
+    return visible(f"'{text}" if executed else text, lines=True)
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name when everything is gone that a reader can overlook.
+
+    Case, blanks, widths and hidden characters, and the letters and digits that look alike in most
+    fonts (the commonest of Unicode Technical Standard 39). Two names of one skeleton look alike.
+    """
+    plain = unicodedata.normalize("NFKC", name).casefold().translate(_ALIKE)
+    return "".join(c for c in plain if not c.isspace() and visible(c) == c)
+
+
+_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d"  # Cyrillic
+    "\u03b1\u03bf\u03c1\u03bd\u03b9\u03c5\u03ba\u03c7"  # Greek
+    "\u0131\u2010\u2011\u2012\u2013\u2014\u2212il|0",
+    "aeopcyxijshdqwaopviukxi------111o".replace("i", "1"),
+)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal to which strings are text: no markup, no emoji codes, nothing hidden."""
+    return _Plain(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+class _Plain(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(visible(text, lines=True), **how)
 
 
 def forgiving(stream: TextIO) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+import sys
+import traceback
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+from capo_bench.display import forgiving, visible
 
 
 class CapoBenchError(Exception):
@@ -44,3 +49,43 @@ def listed(names: Collection[str], most: int = 8) -> str:
     """Names for a message, the first few of many: `a, b, ... and 40 more`."""
     first = ", ".join(name for _, name in zip(range(most), names, strict=False))
     return first if len(names) <= most else f"{first} ... and {len(names) - most} more"
+
+
+UNEXPECTED = 70
+"""Exit status of a fault that is not the input's (EX_SOFTWARE of sysexits.h)."""
+
+DEBUG_VARIABLE = "CAPO_BENCH_DEBUG"
+"""Environment variable: with any value, tracebacks are shown."""
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Runs a command; whatever goes wrong is one line on stderr.
+
+    Returns:
+        0; 2 if the input is at fault; `UNEXPECTED` if the program is. What the command itself exits
+        with passes through, but for a pipe that nobody reads any more: 141, as a shell says it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        forgiving(stream)
+    try:
+        command()
+    except CapoBenchError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        print(f"capo-bench: {visible(error)}", file=sys.stderr)
+        return 2
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer turns it into status 1
+            return 141
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        print(
+            f"capo-bench: unexpected {type(error).__name__}: {visible(said)}; please report it with "
+            f"the traceback, which {DEBUG_VARIABLE}=1 shows",
+            file=sys.stderr,
+        )
+        return UNEXPECTED
+    return 0

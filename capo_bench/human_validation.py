@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from capo_bench.corpus.agreement import kappa
 from capo_bench.corpus.model import Corpus
+from capo_bench.display import neutral
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json, read_text, validated, write_all
 from capo_bench.metrics.attribution import fit_attributor
@@ -307,16 +308,6 @@ def _shares(rated: Sequence[tuple[KeyRow, Mapping[str, str]]]) -> dict[str, Esti
         "annotator sound": share(own, ~model),
         "other sound": share(other, np.ones_like(model)),
     }
-
-
-def neutral(text: str) -> str:
-    """A cell that a spreadsheet shows and does not execute.
-
-    An apostrophe goes before whatever could start a formula, as OWASP advises against CSV injection
-    (https://owasp.org/www-community/attacks/CSV_Injection).
-    """
-    executed = text.lstrip()[:1] in set("=+-@＝＋－＠") or text[:1] in set("\t\r\n")
-    return f"'{text}" if executed else text
 
 
 def _said(labels: Collection[str], explanation: str) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from capo_bench.cli.app import app
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
 from capo_bench.corpus.readers import jsonl
+from capo_bench.display import neutral
 from capo_bench.errors import CapoBenchError
-from capo_bench.human_validation import ANSWERS, SHOWN, evaluate, export, make_sheet, neutral
+from capo_bench.human_validation import ANSWERS, SHOWN, evaluate, export, make_sheet
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.predictions import write_predictions
@@ -100,7 +101,7 @@ def test_the_classifiers_choice_is_the_right_one_where_it_is_plain(drawn):
         ("-1", "'-1"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'\t=1"),
-        ("\rx", "'\rx"),
+        ("\rx", r"'\rx"),
         (" =1", "' =1"),
         ("＝1", "'＝1"),
         ("1=1", "1=1"),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
@@ -355,7 +356,7 @@ def _distance_table(analysis: Analysis) -> Table:
         table.add_column(heading, justify="right")
     for annotator, row in zip(analysis.annotators, analysis.distances, strict=True):
         nearest = min(row)
-        shown = [f"[bold]{d:.3f}[/bold]" if d == nearest else f"{d:.3f}" for d in row]
+        shown = [Text(f"{d:.3f}", "bold" if d == nearest else "") for d in row]
         table.add_row(annotator, *shown)
     return table
 

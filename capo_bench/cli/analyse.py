@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capo_bench.cli.options import Asked, Json, Named, asking
+from capo_bench.display import say
 
 
 @asking("data", "splits", "split", "valid_only", "min_responses")
@@ -21,12 +22,11 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Tell how well a corpus's annotators can be told apart, and by what."""
-    from rich.console import Console
-
     from capo_bench.analysis import stability
+    from capo_bench.display import console
     from capo_bench.files import write_text
 
-    with Console(stderr=True).status("analysing"):
+    with console(stderr=True).status("analysing"):
         found = stability.analyse(asked.load(corpus), asked.split or "test")
         text = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
         if output:
@@ -38,6 +38,6 @@ def analyse(
         print(text)
         return
     for table in stability.tables(found):
-        Console().print(table)
+        console().print(table)
     if output:
-        print("\n".join(map(str, files)))
+        say(*files)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from capo_bench import __version__
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import DEBUG_VARIABLE, exit_status
 
 COMMANDS = {
     "run": "run:app",
@@ -83,15 +83,16 @@ def _app(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")
+    ] = False,
 ) -> None:
     """Annotator faithfulness of language models: the open benchmark of CAPO."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
 
 
 def main() -> None:
-    """Entry point of `capo-bench`: bad input is one line on stderr and exit status 2."""
+    """Entry point of `capo-bench`; what goes wrong is one line on stderr and its exit status."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        app(prog_name="capo-bench")
-    except CapoBenchError as error:
-        print(f"capo-bench: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_status(lambda: app(prog_name="capo-bench")))

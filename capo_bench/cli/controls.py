@@ -21,8 +21,7 @@ def controls(
     as_json: Json = False,
 ) -> None:
     """Score the floor and the ceiling: impostors, and the humans themselves."""
-    from rich.console import Console
-
+    from capo_bench.display import console
     from capo_bench.report.tables import controls_tables
     from capo_bench.scoring.controls import control_predictions, score_controls
     from capo_bench.scoring.predictions import write_predictions
@@ -39,4 +38,4 @@ def controls(
         print(json.dumps({control.name: control.as_json() for control in rows}, indent=2))
         return
     for table in controls_tables(rows):
-        Console().print(table)
+        console().print(table)

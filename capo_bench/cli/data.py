@@ -26,17 +26,16 @@ _asking = asking("data", "splits", "valid_only", "min_responses")
 @_asking
 def describe_command(corpus: Named, asked: Asked, as_json: Json = False) -> None:
     """Print what a corpus is: counts, labels, missing cells, agreement."""
-    from rich.console import Console
-
     from capo_bench.corpus.describe import describe, tables
+    from capo_bench.display import console
 
     description = describe(asked.load(corpus))
     if as_json:
         typer.echo(json.dumps(asdict(description), ensure_ascii=False, indent=2))
         return
-    console = Console()
+    terminal = console()
     for table in tables(description):
-        console.print(table)
+        terminal.print(table)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from capo_bench.cli.options import Model, Preset
+from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 
 
@@ -32,9 +33,8 @@ def ladder(
 
     What stands is not run again, so that an interrupted ladder goes on where it stopped.
     """
-    from rich.console import Console
-
     from capo_bench.cli.leaderboard import build
+    from capo_bench.display import console
     from capo_bench.experiments import designs
     from capo_bench.experiments.publish import publish as make
     from capo_bench.experiments.runs import PRESETS, Experiment
@@ -49,9 +49,9 @@ def ladder(
     runs = designs.ladder(corpus, sized, ablations=ablations)
     experiment = Experiment(model, corpus, output, sized, runs)
     if not publish:
-        run_shown(experiment.stages(), Console(stderr=True))
+        run_shown(experiment.stages(), console(stderr=True))
     home = board or output / "leaderboards" / corpus
     command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
     for folder in make(experiment, home, given, f"{command} --preset {preset} --card CARD"):
-        print(folder)
+        say(folder)
     build(home.parent)

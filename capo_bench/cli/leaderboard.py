@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Asked, asking, shown
+from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def submit(
     made = make(results, output, read_given(card, settings or []), task)
     counts = ", ".join(map(str, map(len, made.predictions)))
     runs = "run" if len(made.predictions) == 1 else "runs"
-    print(f"{made.folder}: {len(made.predictions)} {runs} ({counts} responses); read its card.yaml")
-    print(f"Check it: capo-bench verify {made.folder}")
+    say(f"{made.folder}: {len(made.predictions)} {runs} ({counts} responses); read its card.yaml")
+    say(f"Check it: capo-bench verify {made.folder}")
 
 
 @asking()
@@ -67,8 +68,7 @@ def verify(
 
     The board that they lie in says which corpus they answer; without one, --corpus does.
     """
-    from rich.console import Console
-
+    from capo_bench.display import console
     from capo_bench.leaderboard.board import SUBMISSIONS, read_board
     from capo_bench.leaderboard.findings import as_github, as_json, as_text
     from capo_bench.leaderboard.submission import find_submissions
@@ -87,7 +87,7 @@ def verify(
         print(json.dumps(as_json(found), indent=2))
     for one in found:
         if form == "rich":
-            Console().print(as_text(one), soft_wrap=True)
+            console().print(as_text(one), soft_wrap=True)
         elif form == "github":
             for finding in one.findings:
                 print(as_github(finding, Path.cwd()))
@@ -122,7 +122,7 @@ def export_every_eval_ever(
     (measurements,) = measured(scorer, submission.predictions)
     record = every_eval_ever(submission, scorer, measurements, time())
     write_text(output, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
-    print(f"{output}: {len(record['evaluation_results'])} results")
+    say(f"{output}: {len(record['evaluation_results'])} results")
 
 
 @export.command("lewidi")
@@ -135,7 +135,7 @@ def export_lewidi(
 
     submission, scorer = _accepted(folder)
     files, unread = write_lewidi(submission, scorer, output)
-    print("\n".join(map(str, files)))
+    say(*files)
     if unread:
         print(f"In {unread} responses no label could be read; they stand as no label, or as 0.")
 
@@ -181,16 +181,16 @@ def build(
         if board.spec.contrasts:
             files |= contrasts.files(board, contrasts.contrasts(board))
         boards.append(board)
-        print(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
+        say(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:
-            print(f"  refused {name!r}: {reason!r}")
+            say(f"  refused {name!r}: {reason!r}")
     files[folder / "index.html"] = page.html(boards, {})
     write_all(files)
-    print(folder / "index.html")
+    say(folder / "index.html")
     if reports:
         links = write_reports(boards, partial(shown, description="reports"))
         page.write(boards, folder / "local.html", links)
-        print(folder / "local.html")
+        say(folder / "local.html")
     if any(board.refused for board in boards):
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
+from capo_bench.display import console, say, visible
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
@@ -162,10 +163,10 @@ def read(path: Path, asked: Asked) -> tuple[PredictionFile, Scorer]:
     found.check(path, scorer.corpus)
     responses = [prediction.response for run in found.repeats for prediction in run]
     for line in complaints(scorer.corpus.task, responses):
-        print(f"{path}: {line}", file=sys.stderr)
+        say(f"{path}: {line}", file=sys.stderr)
     missing = found.missing(scorer.corpus, scorer.split)
     if missing:
-        print(f"{path}: {missing}", file=sys.stderr)
+        say(f"{path}: {missing}", file=sys.stderr)
     return found, scorer
 
 
@@ -188,10 +189,10 @@ def shown(
     items: Iterable[T], description: str, total: int | None = None, *, transient: bool = False
 ) -> Iterable[T]:
     """The items, with a bar on stderr of how many have been taken."""
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     if total is None and isinstance(items, Sequence):
         total = len(items)
-    console = Console(stderr=True)
-    return track(items, description, total, console=console, transient=transient)
+    described = escape(visible(description))
+    return track(items, described, total, console=console(stderr=True), transient=transient)

@@ -27,10 +27,9 @@ def power(
     It is estimated with imitators that answer as the annotator in a part of the cells and as another
     annotator of the item in the rest.
     """
-    from rich.console import Console
-
     from capo_bench.analysis.power import power as power_of
     from capo_bench.analysis.power import power_table
+    from capo_bench.display import console
 
     try:
         sizes = [int(number) for number in items.split(",")]
@@ -51,4 +50,4 @@ def power(
         }
         print(json.dumps({**scorer.signature, "people": people, "metrics": rows}, indent=2))
         return
-    Console().print(power_table(found, scorer, sizes, people))
+    console().print(power_table(found, scorer, sizes, people))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Asked, Metadata, asking, read_metadata
+from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def gate(
         made = make_baseline(found, setup, drops, worst)
         write_baseline(baseline, made)
         gated = ", ".join(f"{name} {drop:g}" for name, drop in made.max_drops.items())
-        print(f"{baseline}: {len(made.runs[0].responses)} items, {made.task}; margins: {gated}")
+        say(f"{baseline}: {len(made.runs[0].responses)} items, {made.task}; margins: {gated}")
         left = [name for name in MAX_DROPS if name not in made.max_drops] if not drops else []
         if left:
             print(
@@ -188,8 +189,7 @@ def _values(flag: str, given: list[str] | None) -> dict[str, float] | None:
 
 
 def _show(result: Result, form: Format, output: Path | None) -> None:
-    from rich.console import Console
-
+    from capo_bench.display import console
     from capo_bench.files import write_text
     from capo_bench.regression.outputs import FORMATS, renderable
     from capo_bench.regression.result import EXIT_CODES
@@ -197,7 +197,7 @@ def _show(result: Result, form: Format, output: Path | None) -> None:
     if output:
         write_text(output, FORMATS[form](result))
     if output or form == "text":
-        Console().print(renderable(result))
+        console().print(renderable(result))
     else:
         print(FORMATS[form](result), end="")
     raise typer.Exit(EXIT_CODES[result.verdict])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from capo_bench.cli.options import Asked, answered, asking, shown
+from capo_bench.display import say
 
 
 @asking()
@@ -25,5 +26,5 @@ def report(
         scorer, predictions, file.stem, lambda rows: shown(rows, "scoring controls", len(rows))
     )
     files = write(found, output)
-    print(found.finding.title)
-    print("\n".join(map(str, files)))
+    say(found.finding.title)
+    say(*files)

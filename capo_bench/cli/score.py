@@ -20,8 +20,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score predictions offline; the numbers are those of the run that made them."""
-    from rich.console import Console
-
+    from capo_bench.display import console
     from capo_bench.metrics.registry import metrics_of
     from capo_bench.report.tables import scores_table
     from capo_bench.scoring.cache import score_repeats
@@ -34,7 +33,7 @@ def score(
         if not as_json:
             several = f", mean of {len(found.repeats)} generations" if spread else ""
             title = f"{path.name}{several}"
-            Console().print(scores_table(scores, metrics_of(scorer.corpus), title))
+            console().print(scores_table(scores, metrics_of(scorer.corpus), title))
             for name, deviation in spread.get("spread", {}).items():
                 print(f"{name}: standard deviation {deviation:.4f} over the generations")
     if as_json:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Model, Preset, shown
+from capo_bench.display import say
 
 app = typer.Typer(
     help="Learning curves, overfitting, a held-out annotator, crowds.", no_args_is_help=True
@@ -30,9 +31,8 @@ def run(
     preset: Preset = "gpu",
 ) -> None:
     """Train, evaluate and build; what stands is not run again."""
-    from rich.console import Console
-
     from capo_bench.corpus.readers import jsonl
+    from capo_bench.display import console
     from capo_bench.experiments.designs import DESIGNS, SIZES
     from capo_bench.experiments.runs import PRESETS, Experiment
     from capo_bench.experiments.stages import run_shown
@@ -44,7 +44,7 @@ def run(
         for name, content in made.items():
             jsonl.write(content, place / name)
     experiment = Experiment(model, corpus, output, PRESETS[preset], design.runs)
-    run_shown(experiment.stages(), Console(stderr=True))
+    run_shown(experiment.stages(), console(stderr=True))
     write(design, experiment, folder, hardware, Options(corpus).scorer().encoder)
     build([folder])
 
@@ -58,4 +58,4 @@ def build(
 
     for folder in folders:
         for file in build_study(folder, partial(shown, description=folder.name)):
-            print(file)
+            say(file)

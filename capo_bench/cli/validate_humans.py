@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capo_bench.cli.options import Asked, Json, asking
+from capo_bench.display import say
 
 app = typer.Typer(
     help="Have people judge whose response it is and whether it is sound.", no_args_is_help=True
@@ -40,8 +41,8 @@ def export_command(
     sheet, key = make_sheet(cells, rows=rows, history=history, seed=seed)
     *for_raters, secret = export(output, sheet, key)
     print(f"{len(sheet)} rows, {rows} asked for; for the raters:")
-    print("\n".join(f"  {path}" for path in for_raters))
-    print(f"not for the raters:\n  {secret}")
+    say(*(f"  {path}" for path in for_raters))
+    say(f"not for the raters:\n  {secret}")
 
 
 @app.command("import")
@@ -52,15 +53,15 @@ def import_command(
 ) -> None:
     """Compute what the raters recognised, and how far they and the classifier agree."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
+    from capo_bench.display import console
     from capo_bench.human_validation import evaluate
     from capo_bench.stats.resampling import Undefined
 
     found = evaluate(key, sheets)
     if as_json:
-        print(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+        print(json.dumps(found.as_json(), indent=2))
         return
     raters = ", ".join(f"{name} ({rated})" for name, rated in found.raters.items())
     table = Table(
@@ -79,7 +80,7 @@ def import_command(
             table.add_row(name, "not defined", f"because {share.reason}")
         else:
             table.add_row(name, f"{share.value:.3f}", f"{share.low:.3f} .. {share.high:.3f}")
-    Console().print(table)
+    console().print(table)
     for pair, values in found.kappas.items():
         said = ", ".join(f"{question} {value:.2f}" for question, value in values.items())
-        print(f"Cohen's kappa of {' and '.join(pair)}: {said}")
+        say(f"Cohen's kappa of {' and '.join(pair)}: {said}")

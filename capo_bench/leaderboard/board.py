@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
+from capo_bench.display import skeleton
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import validated
 from capo_bench.leaderboard.findings import Finding as Verdict
 from capo_bench.leaderboard.submission import (
+    CARD,
     ID,
     Card,
     Line,
@@ -259,6 +261,7 @@ def _admitted(
     admitted: list[Submission] = []
     refused: dict[str, str] = {}
     warnings: dict[str, list[str]] = {}
+    seen: dict[str, str] = {}  # by skeleton of a system's name
     below = folder / SUBMISSIONS
     folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
     for one in folders:
@@ -270,6 +273,9 @@ def _admitted(
             continue
         card = check_card(submission, scorer, folder.name)
         errors, found = _sorted([*card, *check_cells(submission, scorer)])
+        like = seen.setdefault(skeleton(submission.card.system), submission.id)
+        if like != submission.id:
+            errors.append(f"{CARD}: system looks like that of {like}; give it a name of its own")
         if errors:
             refused[one.name] = errors[0]
         else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from capo_bench.display import neutral
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.metrics.registry import HEADLINE, metric_named, shown_in
 from capo_bench.render.estimates import estimate_json, rounded
@@ -23,8 +24,6 @@ from capo_bench.render.html import decimal, escape_markdown, interval, number
 from capo_bench.stats.resampling import Estimate, Undefined
 
 KINDS = {"system": "", "control": "control", "human": "the annotators themselves"}
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a cell
 
 
 def files(board: Board) -> dict[Path, str]:
@@ -176,9 +175,7 @@ def _three(found: Estimate | Undefined | None) -> list[str | None]:
 def _harmless(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula; numbers of ours are left as they are."""
     text = "" if cell is None else str(cell)
-    if text.startswith(_FORMULA) and not _is_number(text):
-        return "'" + text
-    return text
+    return text if _is_number(text) else neutral(text)
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from rich.text import Text
 
+from capo_bench.display import visible
+
 Severity = Literal["error", "warning", "note"]
 
 _GITHUB: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
@@ -100,11 +102,6 @@ def as_github(finding: Finding, root: Path) -> str:
     where = f"file={_property(name.as_posix())}" + (f",line={finding.line}" if finding.line else "")
     title = f"title={_property(f'capo-bench verify: {finding.rule}')}"
     return f"::{_GITHUB[finding.severity]} {where},{title}::{_data(finding.message)}"
-
-
-def visible(text: str) -> str:
-    """The text with everything escaped that is not seen but acts: control and direction marks."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _data(text: str) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json_lines, read_text, write_text, writing
 from capo_bench.metrics.cells import Prediction
@@ -35,8 +36,17 @@ _UNSEEN = r"\u007f-\u009f\u2028-\u202e\u2066-\u2069"
 _LINE = rf"^[^\u0000-\u001f{_UNSEEN}]*$"
 _TEXT = rf"^[^\u0000-\u0008\u000b-\u001f{_UNSEEN}]*$"
 
-Line = Annotated[str, Field(min_length=1, max_length=300, pattern=_LINE)]
-Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=_TEXT)]
+
+def _nothing_hidden(text: str) -> str:
+    shown = visible(text, lines=True)
+    if shown != text:
+        raise ValueError(f"holds characters that cannot be seen: {shown[:60]}")
+    return text
+
+
+_Seen = AfterValidator(_nothing_hidden)
+Line = Annotated[str, Field(min_length=1, max_length=300, pattern=_LINE), _Seen]
+Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=_TEXT), _Seen]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what JSON readers hold exactly
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")]

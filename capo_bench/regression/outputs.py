@@ -19,6 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from capo_bench.display import visible
 from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Limit, Result
 from capo_bench.render.html import escape_markdown
 
@@ -26,8 +27,6 @@ SHOWN = 20
 """Flips that are shown where people read; JSON has all."""
 
 _CHARACTERS = 300
-# What XML 1.0 cannot hold, and what would steer a terminal.
-_UNPRINTABLE = re.compile("[^\t\n\r\u0020-\u007e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TITLES = {
     "pass": "Pass: no drop beyond the margins",
     "regressed": "Regressed",
@@ -333,7 +332,7 @@ def _flip_text(flip: Flip) -> str:
 
 
 def _plain(text: str) -> str:
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return visible(text, lines=True)
 
 
 def _short(text: str) -> str:

@@ -19,6 +19,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 200,
     "svg.hashsalt": "capo-bench",
     "svg.fonttype": "path",
+    "text.parse_math": False,
 }
 LINES = (("#0072B2", "o", 0.97), ("#D55E00", "s", 1.0), ("#009E73", "^", 1.03))
 GREY = "#666666"

@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from capo_bench.display import visible
 from capo_bench.stats.resampling import Estimate, Undefined
 
 
@@ -64,6 +65,7 @@ def _escaping() -> Environment:
     page = Environment(
         loader=PackageLoader("capo_bench.render"),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -75,6 +77,12 @@ def _escaping() -> Environment:
         "breakable": breakable,
     }
     return page
+
+
+def _seen(value: Any) -> Any:
+    """Plain text as `visible` shows it; markup of ours, and what is no text, as it is."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(value, lines=True) if plain else value
 
 
 def _source(page: Environment, name: str) -> str:
@@ -104,7 +112,7 @@ def markdown(template: str, shown: Mapping[str, Any]) -> str:
 
 def escape_markdown(value: object) -> str:
     """Text that Markdown shows as it is, in a table's cell too: no markup, no HTML, one line."""
-    text = " ".join(str(value).split())
+    text = visible(" ".join(str(value).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
     # Many readers make links of bare addresses, and GitHub mentions of names.
@@ -115,8 +123,16 @@ def escape_markdown(value: object) -> str:
 
 def script_json(value: object) -> str:
     """JSON that can stand inside a `script` element: nothing in it ends it or opens another."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_seen_all(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _seen_all(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_seen(key): _seen_all(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_seen_all(part) for part in value]
+    return _seen(value)
 
 
 def decimal(value: float) -> str:
@@ -147,7 +163,7 @@ def place(share: float) -> str:
 
 def breakable(name: str) -> Markup:
     """A name whose line may break after `_` and `-`."""
-    return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(visible(name)))))
 
 
 def drawn(found: Estimate) -> Estimate:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from capo_bench.errors import listed
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, shown_in
@@ -106,7 +107,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
     return [guards, axes]
 
 
-def _above(found: Estimate | Undefined) -> str:
+def _above(found: Estimate | Undefined) -> Text | str:
     if isinstance(found, Undefined):
         return "not defined"
-    return f"{found.value:.3f}\n[dim]{found.low:.2f}–{found.high:.2f}[/dim]"
+    return Text(f"{found.value:.3f}\n").append(f"{found.low:.2f}–{found.high:.2f}", "dim")

@@ -20,7 +20,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from capo_bench.caches import cache_folder
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
-from capo_bench.errors import CapoBenchError
+from capo_bench.display import say
+from capo_bench.errors import CapoBenchError, exit_status
 from capo_bench.files import locked, read_text, write_text
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
@@ -46,13 +47,8 @@ class _Parser(HfArgumentParser):  # type: ignore[misc]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command; prints what is wrong in one line and returns 2 if the input is at fault."""
-    try:
-        run(argv)
-    except CapoBenchError as error:
-        print(f"capo-bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command; prints what goes wrong in one line and returns the exit status."""
+    return exit_status(lambda: run(argv))
 
 
 def run(argv: Sequence[str]) -> None:
@@ -353,4 +349,4 @@ def _save(
 
 def _say(args: PackedConfig, text: str) -> None:
     if args.should_save:
-        print(text, file=sys.stderr)
+        say(text, file=sys.stderr)
