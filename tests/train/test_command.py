@@ -367,3 +367,12 @@ def test_two_trainings_do_not_share_a_folder(source, toy, tmp_path):
         with pytest.raises(CapoBenchError, match="is being written by another process"):
             run(["sft", *options(source, toy, tmp_path / "out", max_steps=1)])
         other.kill()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("fsdp2", "FSDP"), ("zero2", "DEEPSPEED")])
+def test_configurations_for_accelerate_can_be_read(name, kind):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(ROOT / f"capo_bench/train/accelerate/{name}.yaml"))
+    assert config.distributed_type == kind
+    assert config.mixed_precision == "bf16"
