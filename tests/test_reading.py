@@ -332,6 +332,20 @@ def test_a_special_token_that_no_tokenizer_here_has_is_cut_and_reported():
     assert "1 of 1 responses end with an unknown special token, such as <|new_mark|>" in line
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["*" * 19_000, "{" * 19_000, "Label: " + "(" * 19_000, "<label>" * 2_700, "neutral or " * 1_700],
+)
+def test_long_runs_of_decoration_are_no_answer_and_end_soon(text):
+    assert parse(NLI, text).labels == ()
+
+
+def test_a_text_without_end_is_no_answer():
+    assert parse(NLI, "Label: neutral\nExplanation: " + "a " * 10_000).error == (
+        "an answer of more than 20,000 characters"
+    )
+
+
 def test_what_can_be_read_of_an_invalid_answer_is_kept():
     assert parse(NLI, "Label: neutral").labels == ("neutral",)
     assert parse(NLI, "Label: maybe\nExplanation: a").explanation == "a"

@@ -78,7 +78,7 @@ _TURN_END = re.compile(
     r"|endofprompt|fim_pad|call|start)[|｜]>"
 )
 _UNKNOWN_MARK = re.compile(
-    r"\s*(<[|｜][^<>\s]{1,60}[|｜]>|</?[a-zA-Z]+(?:_[a-zA-Z]+)+>|\[/[A-Z_]{2,}\])\s*$"
+    r"(?:<[|｜][^<>\s]{1,60}[|｜]>|</?[a-zA-Z]+(?:_[a-zA-Z]+)+>|\[/[A-Z_]{2,}\])$"
 )
 
 _MARKUP = re.compile(r"</?(?:b|strong|i|em|p|code|pre|span|div|ul|ol|li)\s*/?>", re.IGNORECASE)
@@ -87,30 +87,33 @@ _ZERO_WIDTH = str.maketrans(dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060"))
 
 _LABEL_NAME = (
     r"(?:(?:the|my|your|final|predicted|chosen|correct|best|overall|assigned|given|annotation"
-    r"|annotator(?:['’]s)?|annotator\s+\S+?['’]s)[ \t_]+)*"
+    r"|annotator(?:['’]s)?|annotator[ \t]+\S{1,40}?['’]s)[ \t_]+)*"
     r"(?:label\(s\)|labels?|answers?|judge?ment|verdict|rating|score|classification|decision"
     r"|prediction|category|choice)(?:[ \t]+for[ \t]+[^:\n]{1,40}?)?"
 )
 _WHY_NAME = (
-    r"(?:(?:the|my|your|brief|short|annotator(?:['’]s)?|annotator\s+\S+?['’]s)[ \t_]+)*"
+    r"(?:(?:the|my|your|brief|short|annotator(?:['’]s)?|annotator[ \t]+\S{1,40}?['’]s)[ \t_]+)*"
     r"(?:explanations?|reasons?|reasoning|rationale|justification|why)"
 )
-_BULLETS = r"[ \t>#*_`•·▪●◦✅👉+|–—-]*(?:\(?\d{1,2}[.)][ \t]+)?[*_`\"'“ \t]*"
-_GLOSS = r"[*_`\"'” \t]*(?:\([^()\n]*\))?[*_`\"'” \t]*"
+# Possessive quantifiers (*+, ?+): what decorates a key is taken as a whole, so that long runs of it
+# cost no more than their length.
+_BULLETS = r"[ \t>#*_`•·▪●◦✅👉+|–—-]*+(?:\(?\d{1,2}[.)][ \t]+)?+[*_`\"'“ \t]*+"
+_GLOSS = r"[*_`\"'” \t]*+(?:\([^()\n]*\))?+[*_`\"'” \t]*+"
 _STATES = r"(?:[:：=|][*_`]*|->|→|[–—]|-(?=\s)|is(?:[ \t]*:|\b(?!\s+not\b)))"
 _KEY = re.compile(
     rf"^{_BULLETS}(?:(?P<label>{_LABEL_NAME})|(?P<why>{_WHY_NAME}))"
     rf"(?:{_GLOSS}{_STATES}|[*_` \t]*$)[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_INNER_LABEL = re.compile(r"[*_]*\bLabel[*_]*[ \t]*[:：][*_]*[ \t]*")
+_INNER_LABEL = re.compile(r"(?<!\w)Label[*_]*+[ \t]*+[:：][*_]*[ \t]*")
 _INNER_WHY = re.compile(
-    r"[\s.,;|(*_/–—-]*\b(?:Explanation|explanation|Reason|Reasoning|Rationale|Justification)"
-    r"[*_]*[ \t]*(?:[:：][*_]*|[–—]|-(?=\s))[ \t]*"
+    r"\b(?:Explanation|explanation|Reason|Reasoning|Rationale|Justification)"
+    r"[*_]*+[ \t]*+(?:[:：][*_]*|[–—]|-(?=\s))[ \t]*"
 )
 _TAGS = re.compile(
-    rf"<(?P<name>{_LABEL_NAME}|{_WHY_NAME})>\s*(?P<value>.*?)\s*</(?P=name)>",
-    re.IGNORECASE | re.DOTALL,
+    rf"<(?P<name>{_LABEL_NAME}|{_WHY_NAME})>"
+    r"(?P<value>[^<]*+(?:<(?!/?(?P=name)>)[^<]*+)*+)</(?P=name)>",
+    re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -130,6 +133,10 @@ _SEPARATOR = re.compile(
 _HEDGE = re.compile(r"[\s(*_]*(?:or|but|and|not|maybe|perhaps|possibly|to|/|-?\d)(?:\b|\s)", re.I)
 _EDGES = " \t\n*_`\"'“”‘’„«»‹›$|"
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
+_HEAD = 400  # characters: within them a label is named
+_MARK = 80  # characters: the longest mark of a turn
+_LAYERS = 8  # of quotes, emphasis and brackets around a label
+_OBJECTS = 20  # braces that may begin an object of JSON
 _MINUS = re.compile(r"^(?:[−–—‐‑﹣－]\s*|minus\s+|negative\s+)(?=\S)", re.IGNORECASE)
 _WORDS = "zero one two three four five six seven eight nine ten".split()
 
@@ -153,8 +160,9 @@ def strip_marks(text: str) -> tuple[str, str | None]:
     end = _TURN_END.search(text)
     if end is not None:
         text = text[: end.start()]
-    unknown = _UNKNOWN_MARK.search(text)
-    return (text, None) if unknown is None else (text[: unknown.start()], unknown.group(1))
+    text = text.rstrip()
+    unknown = _UNKNOWN_MARK.search(text, max(0, len(text) - _MARK))
+    return (text, None) if unknown is None else (text[: unknown.start()], unknown.group())
 
 
 def strip_markup(text: str) -> str:
@@ -168,7 +176,7 @@ def first_answer(task: TaskSpec, text: str) -> str:
     first = next((m for m in _KEY.finditer(text) if m["label"]), None)
     start = first.end() if first is not None else len(text) - len(text.lstrip())
     title = re.escape(next(iter(task.fields.values())))
-    end = re.compile(rf"\n[*_#\s]*(?:{title}[*_]*:|Annotator \S+?:)").search(text, start)
+    end = re.compile(rf"\n[*_# \t]*+(?:{title}[*_]*:|Annotator \S+?:)").search(text, start)
     return text if end is None else text[: end.start()]
 
 
@@ -202,10 +210,11 @@ def states_other(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
 
 def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
     """The labels that a short text consists of, in the label space's order, or why there are none."""
-    for candidate in _undressed(text):
-        one = _label(task, candidate)
-        if one is not None:
-            return (one,)
+    if len(text) > _HEAD:
+        return UNKNOWN
+    one = _label(task, text)
+    if one is not None:
+        return (one,)
     for candidate in _undressed(text):
         bare = _LEAD_IN.sub("", candidate, count=1).strip()
         without_gloss = _without_gloss(task, bare)
@@ -234,8 +243,7 @@ def tidy(text: str) -> str:
 
 def _undressed(text: str) -> Iterator[str]:
     """A text and what remains of it as quotes, emphasis, brackets and full stops come off."""
-    previous = None
-    while text != previous:
+    for _ in range(_LAYERS):
         previous = text
         yield text
         text = text.strip(_EDGES)
@@ -243,6 +251,8 @@ def _undressed(text: str) -> Iterator[str]:
         if text[:1] in _PAIRS and text[-1:] == _PAIRS[text[0]]:
             text = text[1:-1]
         text = text.rstrip(".,;:!").strip(_EDGES)
+        if text == previous:
+            return
 
 
 def _label(task: TaskSpec, text: str) -> str | None:
@@ -296,7 +306,7 @@ def _leading(task: TaskSpec, text: str) -> tuple[tuple[str, ...], str, bool] | N
     found = read_labels(task, text)
     if isinstance(found, tuple):
         return found, "", False
-    for separator in _SEPARATOR.finditer(text):
+    for separator in _SEPARATOR.finditer(text, 0, _HEAD):
         found = read_labels(task, text[: separator.start()])
         if isinstance(found, tuple):
             rest = text[separator.end() :]
@@ -312,7 +322,7 @@ def _keyed(task: TaskSpec, text: str) -> Answer:
     if not any(key["label"] for key in keys):
         inner = _INNER_LABEL.search(text)
         if inner is not None and _introduces(text[: inner.start()]):
-            return _keyed(task, text[inner.start() :].lstrip("*_"))
+            return _keyed(task, text[inner.start() :])
         return _unkeyed(task, text)
     ends = [key.start() for key in keys[1:]] + [len(text)]
     opening = _leading(task, text[: keys[0].start()].strip().split("\n", maxsplit=1)[0])
@@ -327,8 +337,8 @@ def _keyed(task: TaskSpec, text: str) -> Answer:
             else:
                 before = before or tidy(value)
             continue
-        nested = _INNER_LABEL.match(value.lstrip())
-        value = value.lstrip()[nested.end() :] if nested else value
+        nested = _INNER_LABEL.match(value.lstrip(" \t\n*_"))
+        value = value.lstrip(" \t\n*_")[nested.end() :] if nested else value
         if not value.strip():
             continue
         value, inline = _split_why(value)
@@ -360,7 +370,9 @@ def _introduces(text: str) -> bool:
 
 def _split_why(value: str) -> tuple[str, str]:
     match = _INNER_WHY.search(value)
-    return (value, "") if match is None else (value[: match.start()], value[match.end() :])
+    if match is None:
+        return value, ""
+    return value[: match.start()].rstrip(" \t\n.,;|(*_/–—-"), value[match.end() :]
 
 
 def _value(task: TaskSpec, value: str) -> tuple[tuple[str, ...], str] | str:
@@ -427,7 +439,7 @@ def _undecorated(text: str) -> str:
 
 def _tagged(text: str) -> str:
     """Elements such as `<label>neutral</label>` as lines with a key."""
-    return _TAGS.sub(lambda m: f"\n{m['name']}: {m['value']}\n\n", text)
+    return _TAGS.sub(lambda m: f"\n{m['name']}: {m['value'].strip()}\n\n", text)
 
 
 def _tabled(text: str) -> str:
@@ -462,7 +474,10 @@ def _json_answer(task: TaskSpec, text: str) -> tuple[Answer | None, str]:
     """The answer of the JSON objects in a text, and the text without them."""
     objects: list[dict[str, Any]] = []
     rest, place = "", 0
-    while (start := text.find("{", place)) >= 0:
+    for _ in range(_OBJECTS):
+        start = text.find("{", place)
+        if start < 0:
+            break
         value, end = _decoded(text, start)
         rest += text[place:start]
         if isinstance(value, dict):

@@ -44,7 +44,11 @@ EXPLANATION_CHARACTERS = 5_000
 
 Metrics take memory by the n-grams of an explanation, some 400 times its length."""
 
+ANSWER_CHARACTERS = 20_000
+"""The longest answer that is read, without thoughts: more is no label and an explanation."""
+
 EMPTY = "no text"
+ENDLESS = f"an answer of more than {ANSWER_CHARACTERS:,} characters"
 TOO_LONG = f"an explanation of more than {EXPLANATION_CHARACTERS:,} characters"
 
 MANY_INVALID = 0.05
@@ -108,6 +112,8 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     if not thoughtless.strip():
         return Parsed((), "", NOTHING)
     unmarked, unknown_mark = strip_marks(thoughtless)
+    if len(unmarked) > ANSWER_CHARACTERS:
+        return Parsed((), "", ENDLESS)
     answer = first_answer(task, strip_markup(unmarked))
     found = _strict(task, answer)
     as_asked = found.error is None and answer.rstrip() == first_answer(task, text).rstrip()
