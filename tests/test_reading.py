@@ -334,7 +334,13 @@ def test_a_special_token_that_no_tokenizer_here_has_is_cut_and_reported():
 
 @pytest.mark.parametrize(
     "text",
-    ["*" * 19_000, "{" * 19_000, "Label: " + "(" * 19_000, "<label>" * 2_700, "neutral or " * 1_700],
+    [
+        "*" * 19_000,
+        "{" * 19_000,
+        "Label: " + "(" * 19_000,
+        "<label>" * 2_700,
+        "neutral or " * 1_700,
+    ],
 )
 def test_long_runs_of_decoration_are_no_answer_and_end_soon(text):
     assert parse(NLI, text).labels == ()
