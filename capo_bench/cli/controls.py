@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from capo_bench.cli.options import Asked, Json, asking, shown
+
+if TYPE_CHECKING:
+    from capo_bench.scoring.scorer import Scorer
 
 
 @asking()
@@ -18,6 +21,13 @@ def controls(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the rows as files of predictions.")
     ] = None,
+    red_team: Annotated[
+        bool,
+        typer.Option("--red-team", help="Instead: responses made to fool the score, best first."),
+    ] = False,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Of the red team, candidates searched for each response.")
+    ] = 40,
     as_json: Json = False,
 ) -> None:
     """Score the floor and the ceiling: impostors, and the humans themselves."""
@@ -27,6 +37,9 @@ def controls(
     from capo_bench.scoring.predictions import write_predictions
 
     scorer = asked.options().scorer()
+    if red_team:
+        _red_team(scorer, candidates, seed, output, as_json)
+        return
     predictions = control_predictions(scorer.corpus, scorer.split, seed)
     if output:
         output.mkdir(parents=True, exist_ok=True)
@@ -39,3 +52,28 @@ def controls(
         return
     for table in controls_tables(rows):
         console().print(table)
+
+
+def _red_team(
+    scorer: Scorer, candidates: int, seed: int, output: Path | None, as_json: bool
+) -> None:
+    from capo_bench.display import console
+    from capo_bench.render.estimates import estimate_json
+    from capo_bench.report.tables import red_team_table
+    from capo_bench.scoring.predictions import write_predictions
+    from capo_bench.scoring.red_team import attacks_in_all, fooled, red_team
+
+    attacks = red_team(scorer.corpus, scorer.split, candidates=candidates, seed=seed)
+    found = list(shown(fooled(scorer, attacks), "scoring attacks", attacks_in_all(candidates)))
+    if output:
+        for one in found:
+            file = f"{one.attack.name.replace(', ', '_').replace(' ', '-')}.jsonl"
+            write_predictions(output / file, scorer.corpus, one.attack.predictions)
+    if as_json:
+        rows = {
+            one.attack.name: {name: estimate_json(axis) for name, axis in one.axes.items()}
+            for one in found
+        }
+        print(json.dumps(rows, indent=2))
+        return
+    console().print(red_team_table(scorer, found))

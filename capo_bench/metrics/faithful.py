@@ -75,10 +75,11 @@ def label_skill(cells: Cells) -> Measured:
 
 
 def indistinguishability(cells: Cells, told: Discrimination | Undefined) -> Measured:
-    """Mean over responses of their annotator's share min(1, 2 (1 - AUC)); see `discriminate`.
+    """Mean over responses of their annotator's share min(1, (1 - AUC) / AUC); see `discriminate`.
 
-    0: a classifier that is fitted to the responses can always tell them from the annotators' own; 1:
-    it cannot.
+    How often a response passes for the annotator's own, for each time that it is told. 0: a
+    classifier that is fitted to the responses always tells them from the annotators' own; 1: it
+    cannot.
     """
     if isinstance(told, Undefined):
         return told

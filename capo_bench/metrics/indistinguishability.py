@@ -162,9 +162,10 @@ class Discrimination:
             own explanations that the classifier takes for human less surely than this response, plus
             the share of responses that it takes for human more surely than the annotator's own
             explanation of this item; 0..2, (cells,).
-        shares: Of each annotator of the corpus, min(1, mean of `passes`) = min(1, 2 (1 - AUC)), where
-            AUC is how often the classifier takes the human one of two texts for human; 0 where they
-            are always told apart, 1 where they cannot be told; `nan` for those not evaluated.
+        shares: Of each annotator of the corpus, min(1, (1 - AUC) / AUC), where AUC is how often the
+            classifier takes the human one of two texts for human: how often a response passes, for
+            each time that it is told. 0 where they are always told apart, 1 where they cannot be
+            told; `nan` for those not evaluated.
     """
 
     counted: NDArray[np.bool_]
@@ -228,7 +229,7 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
         pools.append(_Pool(np.unique(cells.annotator[rows]), without, of_item))
     sums = np.bincount(cells.annotator[counted], passes[counted], n_annotators)
     with np.errstate(invalid="ignore"):
-        shares = np.minimum(sums / np.bincount(cells.annotator[counted], minlength=n_annotators), 1)
+        shares = _odds(sums / np.bincount(cells.annotator[counted], minlength=n_annotators))
     return Discrimination(counted, passes, shares, tuple(pools))
 
 
@@ -363,7 +364,12 @@ def _held_out(
             shares[left, column] = 2 * _share_below(r, h).mean() if kept.any() else np.nan
     # Who answered items of one group only cannot be left out.
     everything = np.array([passes[annotator == one].mean() for one in known])
-    return passes, np.minimum(np.where(np.isnan(shares), everything, shares), 1)
+    return passes, _odds(np.where(np.isnan(shares), everything, shares))
+
+
+def _odds(passes: Array) -> Array:
+    """Times passed for each time told, at most 1, from the mean of `Discrimination.passes`."""
+    return np.asarray(np.minimum(passes / (2 - np.minimum(passes, 1)), 1))
 
 
 def _solved(matrices: Array, vectors: Array) -> Array:

@@ -550,17 +550,24 @@ def bounded(name: str, measured: Measured, corpus: Corpus) -> Measured:
     return replace(measured, bounds=bounds(name, corpus))
 
 
-def measure(reading: Reading, *, encoded: bool = True) -> dict[str, Measured]:
+def measure(
+    reading: Reading, *, encoded: bool = True, only: Collection[str] = ()
+) -> dict[str, Measured]:
     """Every metric of a corpus, by name, in the order of tables.
 
     Args:
         reading: The responses.
         encoded: Without it, the metrics that need BERTScore's encoder are left out.
+        only: Where not empty, these metrics alone.
     """
     corpus = reading.cells.corpus
     none = corpus.task.explanations == "none"
     untold = Undefined("the corpus has labels alone, no explanations")
-    metrics = [metric for metric in metrics_of(corpus) if encoded or not metric.encoded]
+    metrics = [
+        metric
+        for metric in metrics_of(corpus)
+        if (encoded or not metric.encoded) and (not only or metric.name in only)
+    ]
     told = [metric for metric in metrics if not (none and metric.explanations)]
     found: dict[str, Measured] = {}
     for family in dict.fromkeys(metric.family for metric in told):

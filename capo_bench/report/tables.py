@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,7 +12,8 @@ from rich.text import Text
 from capo_bench.errors import listed
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, shown_in
 from capo_bench.scoring.controls import HUMAN, ControlRow
-from capo_bench.scoring.scorer import Scores
+from capo_bench.scoring.red_team import Fooled
+from capo_bench.scoring.scorer import Scorer, Scores
 from capo_bench.stats.resampling import Estimate, Undefined
 
 
@@ -111,3 +113,32 @@ def _above(found: Estimate | Undefined) -> Text | str:
     if isinstance(found, Undefined):
         return "not defined"
     return Text(f"{found.value:.3f}\n").append(f"{found.low:.2f}–{found.high:.2f}", "dim")
+
+
+def red_team_table(scorer: Scorer, found: Sequence[Fooled]) -> Table:
+    """What each attack reaches, by what it knows and best first; each value above its interval."""
+    corpus = scorer.corpus
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        title=f"Red team on {corpus.name}, {scorer.split}",
+        title_justify="left",
+        caption="Intervals by bootstrap over items. Usual and predicted labels need the train split "
+        "alone; majority labels are those of the other annotators for the evaluated items.",
+        caption_justify="left",
+    )
+    table.add_column("attack", no_wrap=True)
+    table.add_column("labels")
+    for heading in ("faithful rate", "label skill", "P(target)", "passes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    ranked = sorted(found, key=lambda one: (not one.attack.train_only, -one.rate))
+    for knows_train_only, rows in groupby(ranked, lambda one: one.attack.train_only):
+        table.add_section()
+        title = "knows the train split" if knows_train_only else "knows the others' answers"
+        table.add_row(f"[bold]{title}[/bold]")
+        for one in rows:
+            searched = "\n[dim]searched[/dim]" if one.attack.searched else ""
+            axes = (_above(axis) for axis in one.axes.values())
+            table.add_row(one.attack.generator + searched, one.attack.labels, *axes)
+    return table

@@ -24,7 +24,7 @@ from capo_bench.metrics.consistency import StyleContrast, style_contrasts
 from capo_bench.metrics.guards import GUARDS, excesses
 from capo_bench.metrics.instruments import Instruments, Reading
 from capo_bench.metrics.labels import labels_agree
-from capo_bench.metrics.registry import measure, metrics_of
+from capo_bench.metrics.registry import HEADLINE, IDENTITY, INDISTINCT, LABEL, measure, metrics_of
 from capo_bench.metrics.text import rouge_l
 from capo_bench.render.estimates import estimate_json
 from capo_bench.stats.resampling import (
@@ -147,6 +147,11 @@ class Scorer:
             encoded: Without it, the metrics that need BERTScore's encoder are left out.
         """
         return measure(Reading(cells, self.instruments), encoded=encoded)
+
+    def axes(self, cells: Cells) -> dict[str, Measured]:
+        """The headline and what stands for each of its axes, for whoever scores very many rows."""
+        names = (HEADLINE, LABEL, IDENTITY, INDISTINCT)
+        return measure(Reading(cells, self.instruments), only=names)
 
     def verdicts(self, cells: Cells) -> Verdicts:
         """What the metrics say of each single response."""

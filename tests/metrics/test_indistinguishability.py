@@ -70,12 +70,13 @@ def test_every_fit_without_a_group_and_without_two_is_scikit_learns():
     def share(scores, one, kept):
         rows = np.flatnonzero((annotator == one) & kept)
         asked = np.concatenate([rows, n + rows])
-        return min(1, 2 * (1 - roc_auc_score(truth[asked] > 0, scores[asked])))
+        auc = roc_auc_score(truth[asked] > 0, scores[asked])
+        return min(1, (1 - auc) / auc)
 
     everything = np.ones(n, dtype=np.bool_)
     for one in (0, 1):
         mean = passes[annotator == one].mean()
-        assert min(1, mean) == pytest.approx(share(predicted(-1), one, everything))
+        assert min(1, mean / (2 - mean)) == pytest.approx(share(predicted(-1), one, everything))
         for left in range(groups):
             assert without[left, one] == pytest.approx(share(predicted(left), one, group != left))
 

@@ -1,0 +1,129 @@
+"""The red team: what it may know, what it makes, and that the score is not fooled."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from capo_bench.corpus.load import load
+from capo_bench.corpus.model import Response
+from capo_bench.corpus.synthetic.world import synthesize
+from capo_bench.errors import CapoBenchError
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.red_team import (
+    GENERATORS,
+    Material,
+    attacks_in_all,
+    best_of_each,
+    fooled,
+    log_probability_of_target,
+    red_team,
+    searched,
+)
+from capo_bench.scoring.scorer import Scorer
+
+CORPUS = synthesize("mini-nli", items=100).corpus
+
+
+@pytest.fixture(scope="module")
+def attacks():
+    return list(red_team(CORPUS))
+
+
+def test_every_generator_answers_every_cell_with_every_kind_of_label(attacks):
+    asked = [(p.item, p.annotator) for p in control_predictions(CORPUS)["human"]]
+    for attack in attacks:
+        assert [(p.item, p.annotator) for p in attack.predictions] == asked
+    assert len(attacks) == attacks_in_all() == 17 * 3 + 3
+    assert len({attack.name for attack in attacks}) == len(attacks)
+
+
+def test_nothing_of_the_targets_test_responses_is_read():
+    target = "Ann2"
+
+    def forged(cell):
+        return tuple(Response("contradiction", "Zzz " + r.explanation[::-1]) for r in cell)
+
+    items = tuple(
+        replace(i, cells={**i.cells, target: forged(i.cells[target])})
+        if i.split == "test" and i.cells.get(target)
+        else i
+        for i in CORPUS.items
+    )
+    for before, after in zip(red_team(CORPUS), red_team(replace(CORPUS, items=items)), strict=True):
+        for one, other in zip(before.predictions, after.predictions, strict=True):
+            if one.annotator == target:
+                assert one == other, before.name
+
+
+def test_train_only_attacks_read_nobodys_test_responses():
+    items = tuple(
+        replace(i, cells={a: (Response("neutral", "Zzz."),) for a in i.cells if i.cells[a]})
+        if i.split == "test"
+        else i
+        for i in CORPUS.items
+    )
+    for before, after in zip(red_team(CORPUS), red_team(replace(CORPUS, items=items)), strict=True):
+        assert (before.predictions == after.predictions) == before.train_only, before.name
+
+
+def test_a_chain_goes_over_pairs_of_words_that_the_annotator_wrote():
+    material = Material(CORPUS, "test")
+    item, annotator = material.cells[0]
+    pairs = {
+        pair
+        for tokens in material.masked[annotator]
+        for pair in zip(["<", *tokens], [*tokens, ">"], strict=True)
+    }
+    walked = GENERATORS["bigram-chain"][1](
+        material, replace(item, text={"context": "#"}), annotator, Random(1)
+    )
+    walked = ["#" if word == "it" and ("#", "it") not in pairs else word for word in walked]
+    # The item has no content word, so that slots are filled with `it`.
+    known = {word for pair in pairs for word in pair} | {"it"}
+    assert set(walked) <= known
+
+
+def test_the_search_finds_what_the_classifiers_take_for_the_target():
+    material = Material(CORPUS, "test")
+    chosen = searched(material, "spliced-halves", 4, 0)
+    drawn = [material.texts("spliced-halves", material.cells, n) for n in range(4)]
+    # Each is one of the candidates that four seeds draw.
+    assert all(text in texts for text, *texts in zip(chosen, *drawn, strict=True))
+    named = [
+        log_probability_of_target(material.attributor, CORPUS, texts, material.cells).mean()
+        for texts in (chosen, drawn[0])
+    ]
+    assert named[0] > named[1]
+
+
+def test_the_train_split_is_no_target():
+    with pytest.raises(CapoBenchError, match="the red team knows the train split"):
+        next(red_team(CORPUS, "train"))
+
+
+def check(corpus, attacks):
+    """Bars of the headline, in the words of its documentation."""
+    scorer = Scorer(corpus, "test", "minilm")
+    for one in best_of_each(list(fooled(scorer, attacks))):
+        assert one.rate <= (0.06 if one.attack.train_only else 0.15), one.attack.name
+
+
+def test_no_attack_fools_the_score_on_a_bundled_corpus(attacks):
+    check(CORPUS, (one for one in attacks if one.labels == "majority"))
+
+
+@pytest.mark.parametrize("spec", ["nli", "paraphrase"])
+def test_no_attack_fools_the_score_on_the_real_corpora(spec):
+    folder = Path(
+        os.environ.get("CAPO_BENCH_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
+    )
+    if not (folder / "varierr" / "varierr.json").is_file():
+        pytest.skip("the real corpora are not on this machine; CAPO_BENCH_DATA may name them")
+    corpus = load(spec, path=folder / ("varierr" if spec == "nli" else "lewidi2025"))
+    # All of them, searched, by `capo-bench controls --red-team`.
+    some = {"swapped-words", "mixture", "peer-spliced"}
+    made = (one for one in red_team(corpus) if one.generator in some and one.labels != "usual")
+    check(corpus, made)
