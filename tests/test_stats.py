@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from benchmarks.coverage import cases, coverage
 from metrics.build import answer, corpus
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
@@ -119,6 +120,14 @@ def test_the_interval_covers_the_truth(n_items, a, b):
     assert 0.93 <= covered <= 0.97
     actual = np.std([one.value for one in found])
     assert np.mean([one.stderr for one in found]) == pytest.approx(actual, rel=0.06)
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.name} {case.at}")
+def test_intervals_cover_from_bound_to_bound(case):
+    """`docs/statistics.md` has the table of a thousand repeats."""
+    held, above, below = coverage(case, 50, repeats=200)
+    assert held >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200)
+    assert max(above, below) <= 0.025 + 4 * np.sqrt(0.025 * 0.975 / 200)
 
 
 def test_the_interval_of_a_paired_difference_covers_the_truth():

@@ -201,7 +201,7 @@ METRICS: tuple[Metric, ...] = (
         share=True,
         explanations=False,  # where there are none, it is label skill
         shown=("controls", "contrasts"),
-        max_drop=0.05,
+        max_drop=0.15,
     ),
     Metric(
         "label_skill",
@@ -222,7 +222,7 @@ METRICS: tuple[Metric, ...] = (
         share=True,
         explanations=False,
         shown=_EVERYWHERE,
-        max_drop=0.05,
+        max_drop=0.1,
     ),
     Metric(
         "label_accuracy_strict",
@@ -335,7 +335,7 @@ METRICS: tuple[Metric, ...] = (
             share=True,
             among_annotators=True,
             shown=_EVERYWHERE if k == 1 else ("contrasts",) if k == 10 else (),
-            max_drop=0.05 if k == 1 else None,
+            max_drop=0.1 if k == 1 else None,
             curve="attribution",
             group=k,
         )
@@ -363,7 +363,7 @@ METRICS: tuple[Metric, ...] = (
         _consistency,
         bounds=(-inf, inf),
         shown=_EVERYWHERE,
-        max_drop=0.25,
+        max_drop=0.3,
     ),
     Metric(
         "contrast_rouge_l",
