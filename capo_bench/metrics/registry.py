@@ -178,10 +178,6 @@ def _lewidi_sets(task: TaskSpec) -> bool:
     return is_lewidi(task) and not task.labels.ordered
 
 
-def _skill(task: TaskSpec) -> Bounds:
-    return (-1 if task.explanations == "none" else 0), 1
-
-
 def _scale(task: TaskSpec) -> Bounds:
     return 0, task.labels.values[-1] - task.labels.values[0]
 
@@ -197,7 +193,7 @@ METRICS: tuple[Metric, ...] = (
         "right label in a voice that cannot be told from the annotator's",
         "headline",
         _headline,
-        bounds=_skill,
+        bounds=(-1, 1),  # by chance below 0
         share=True,
         explanations=False,  # where there are none, it is label skill
         shown=("controls", "contrasts"),
