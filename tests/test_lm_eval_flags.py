@@ -9,7 +9,7 @@ import lm_eval.tasks
 import pytest
 import yaml
 from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
+from lm_eval.api.registry import model_registry, register_model
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
@@ -322,6 +322,10 @@ def test_samples_hold_what_tells_a_cut_response(tmp_path):
     told = rows[0]["responses"]
     assert (told["max_gen_toks"], told["count"]) == (9, 4)
     assert "tokens" not in told  # no tokenizer is known of this model
+
+
+def test_our_model_stands_beside_those_of_lm_eval():
+    assert {"capo-hf", "hf", "vllm", "local-chat-completions"} <= set(model_registry.keys())
 
 
 def test_without_log_samples_nothing_is_logged(tmp_path):
