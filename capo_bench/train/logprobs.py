@@ -25,15 +25,14 @@ def response_logprobs(
         config: Its configuration; the wrappers hide it.
         packed: The rows, on the model's device.
         most_logits: The head scores in chunks of at most this many bytes of logits if all of them
-            are more; they are computed again in the backward pass. For models that
-            `chunkable_head` names. `None`: logits are computed whole.
+            are more; they are computed again in the backward pass. Only for models of which
+            `scores_in_chunks` says that they can. `None`: logits are computed whole.
     """
     if config.get_text_config()._attn_implementation == flex.NAME:
         packed = flex.joined(packed)
-    head = None if most_logits is None else chunkable_head(model)
     with ExitStack() as stack:
-        if head is not None and most_logits is not None:
-            stack.enter_context(_scoring(head, packed, most_logits))
+        if most_logits is not None:
+            stack.enter_context(_scoring(_head(model), packed, most_logits))
         logits = model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,
@@ -44,7 +43,7 @@ def response_logprobs(
         ).logits
     scored: Tensor = (
         _Scored.apply(logits, packed.edge_row, packed.edge_token)  # type: ignore[no-untyped-call]
-        if head is None
+        if most_logits is None
         else logits
     )
     total = torch.zeros(packed.size, dtype=scored.dtype, device=scored.device)
@@ -113,18 +112,29 @@ class _Scored(torch.autograd.Function):
         return z.to(ctx.dtype), None, None
 
 
-def chunkable_head(model: nn.Module) -> nn.Linear | None:
-    """The model's head, if it is a linear layer whose output the model returns as it is.
+def scores_in_chunks(model: nn.Module) -> bool:
+    """Whether the model returns what its head gives, and the head is a linear layer.
 
-    Models that scale or cap their logits afterwards (Gemma 2, Cohere, Granite) have none.
+    Models that scale or cap their logits afterwards do not (Gemma 2, Cohere, Granite, Falcon-H1):
+    it is tried on two tokens.
     """
-    inner: Any = getattr(model, "module", model)  # DDP hides the model's methods
-    head = inner.get_output_embeddings()
+    head = _head(model)
     if type(head) not in (nn.Linear, kernel.OneDnnLinear):
-        return None
-    text = inner.config.get_text_config()
-    after = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_scale")
-    return None if any(getattr(text, name, None) for name in after) else head
+        return False
+    given: list[Tensor] = []
+    handle = head.register_forward_hook(lambda module, inputs, output: given.append(output))
+    tokens = torch.zeros(1, 2, dtype=torch.long, device=head.weight.device)
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=tokens, use_cache=False).logits
+    finally:
+        handle.remove()
+    return len(given) == 1 and torch.equal(logits, given[0].to(logits.dtype))
+
+
+def _head(model: nn.Module) -> Any:
+    inner: Any = getattr(model, "module", model)  # DDP hides the model's methods
+    return inner.get_output_embeddings()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from capo_bench.train.dataset import Group
 from capo_bench.train.defaults import learning_rate
 from capo_bench.train.kernel import row_multiple
 from capo_bench.train.layouts import choose
-from capo_bench.train.logprobs import chunkable_head, response_logprobs
+from capo_bench.train.logprobs import response_logprobs, scores_in_chunks
 from capo_bench.train.memory import MOST_LOGITS, estimate
 from capo_bench.train.models import join_tied_gradients
 from capo_bench.train.objective import Outcome
@@ -152,7 +152,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         Raises:
             CapoBenchError: If training does not fit into the memory that is free.
         """
-        chunked = chunkable_head(self.model) is not None
+        chunked = scores_in_chunks(self.model)
         self._most_logits = MOST_LOGITS if chunked else None
         self.memory = estimate(
             self.model,

@@ -371,7 +371,10 @@ def test_a_model_that_ignores_the_mask_is_named(caplog):
 
     model.register_forward_pre_hook(forget, with_kwargs=True)
     assert choose(model, model.config, [tiny.group(1)], "auto") == "plain"
-    assert "mistral with sdpa attention does not compute packed rows exactly (off by" in caplog.text
+    assert (
+        "mistral does not compute packed rows exactly (sdpa_by_subtree attention: off by"
+        in caplog.text
+    )
     assert model.config._attn_implementation == "sdpa"
     with pytest.raises(CapoBenchError, match="use --layout plain"):
         choose(model, model.config, [tiny.group(1)], "trie")
