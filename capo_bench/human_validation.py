@@ -267,6 +267,8 @@ def evaluate(key_file: Path, sheets: Sequence[Path]) -> Agreement:
     advice = "it is the file key.json that `capo-bench validate-humans export` wrote"
     key: Key = validated(TypeAdapter(Key), read_json(key_file), advice, file=key_file)
     rows = {row.row: row for row in key.rows}
+    if len(rows) < len(key.rows) or not all(name.strip() for name in rows):
+        raise CapoBenchError(f"two rows have one id, or one has none; {advice}", file=key_file)
     ratings: dict[str, dict[str, dict[str, str]]] = {}
     for path in sheets:
         if path.stem in ratings:

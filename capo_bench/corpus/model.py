@@ -612,6 +612,8 @@ def _leave_out(part: dict[str, Any], **defaults: object) -> None:
 def _unique(ids: list[str], what: str) -> None:
     seen: set[str] = set()
     for identifier in ids:
+        if not identifier.strip():
+            raise CapoBenchError(f"{what} has no id; give it one")
         if identifier in seen:
             raise CapoBenchError(f"{what} {identifier!r} occurs twice; ids must be unique")
         seen.add(identifier)
