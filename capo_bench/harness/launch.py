@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import lm_eval.models  # noqa: F401
 import requests
 from lm_eval._cli import HarnessCLI
 from lm_eval.api.registry import model_registry
@@ -26,6 +27,7 @@ from capo_bench.harness.paths import tasks_path
 
 ADAPTER = "adapter_config.json"
 
+# Beside lm_eval's own models, which are registered by the import above and by nothing else later.
 model_registry.register("capo-hf", target="capo_bench.harness.model:SharedPrefixLM")
 
 
