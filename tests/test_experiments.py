@@ -98,6 +98,24 @@ def test_ladder_in_the_smoke_preset(source, tmp_path):
     assert refused.value.file == tmp_path / "runs/sft-0" / RECORD
 
 
+@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+def test_models_are_trained_and_asked_in_their_chat_without_thinking(
+    architecture, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = str(tiny.folder(tmp_path / "tiny", architecture, chat=True))
+    preset = replace(SMOKE, chat=True, evaluate={**SMOKE.evaluate, "limit": 1})
+    chosen = tuple(r for r in paper(preset) if r.system in ("sft", "capo"))
+    few = Experiment(model, "mini-nli", tmp_path / "runs", preset, chosen)
+    list(run_all(few.stages(), in_process))
+    (samples,) = few.results(few.runs[-1]).glob("samples_*.jsonl")
+    asked = json.loads(samples.read_text().splitlines()[0])["arguments"]["gen_args_0"]["arg_0"]
+    start = {"qwen3": "<|im_start|>user\nContext: ", "llama": "<|start_header_id|>user<"}
+    end = {"qwen3": "</think>\n\nLabel:", "llama": "assistant<|end_header_id|>\n\nLabel:"}
+    assert asked.startswith(start[architecture])
+    assert asked.endswith(end[architecture])
+
+
 def test_goes_on_at_the_stage_that_failed(tmp_path):
     ran = []
 

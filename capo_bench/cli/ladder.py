@@ -15,7 +15,9 @@ from capo_bench.errors import CapoBenchError
 def ladder(
     model: Model,
     corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
-    output: Annotated[Path, typer.Option(help="Folder of all checkpoints and results.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of all checkpoints and results.")
+    ] = None,
     preset: Preset = "gpu",
     ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
     board: Annotated[
@@ -28,11 +30,22 @@ def ladder(
     publish: Annotated[
         bool, typer.Option("--publish", help="Run nothing; make a board of what stands.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Run nothing; print what every stage would take.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="For --plan: h100, a100, rtx4090 or cpu, beside this machine.")
+    ] = "h100",
 ) -> None:
     """Prompting, SFT, CAPO and its ablations, one after the other, and a board of them.
 
     What stands is not run again, so that an interrupted ladder goes on where it stopped.
     """
+    if plan:
+        _print_plan(model, corpus, preset, ablations, device)
+        return
+    if output is None:
+        raise CapoBenchError("no folder for checkpoints and results; give one with --output DIR")
     from capo_bench.cli.leaderboard import build
     from capo_bench.display import console
     from capo_bench.experiments import designs
@@ -55,3 +68,43 @@ def ladder(
     for folder in make(experiment, home, given, f"{command} --preset {preset} --card CARD"):
         say(folder)
     build(home.parent)
+
+
+def _print_plan(model: str, corpus: str, preset: str, ablations: bool, device: str) -> None:
+    from rich.table import Table
+
+    from capo_bench.corpus.load import load
+    from capo_bench.display import console
+    from capo_bench.experiments import designs
+    from capo_bench.experiments.plan import plan, read_device, read_shape, whole
+    from capo_bench.experiments.runs import PRESETS
+
+    sized, shape = PRESETS[preset], read_shape(model)
+    runs = designs.ladder(corpus, sized, ablations=ablations)
+    devices = {name: read_device(name) for name in dict.fromkeys((device, "cpu"))}
+    columns = [plan(shape, load(corpus), sized, runs, one) for one in devices.values()]
+    table = Table(
+        title=f"{model}, {shape.weights / 1e9:.2f} billion weights, on {corpus}; preset {preset}",
+        caption="\n".join(
+            f"{name}: {one.source}; ${one.price:.2f} an hour." for name, one in devices.items()
+        ),
+    )
+    table.title_justify = table.caption_justify = "left"
+    table.add_column("stage", no_wrap=True)
+    for heading in ("million tokens", "GB", *(f"{name} min" for name in devices), f"{device} $"):
+        table.add_column(heading, justify="right")
+    *stages, total = (*zip(*columns, strict=True), tuple(whole(costs) for costs in columns))
+    for costs in (*stages, total):
+        first = costs[0]
+        if costs is total:
+            table.add_section()
+        table.add_row(
+            first.name,
+            f"{first.tokens / 1e6:.2f}",
+            f"{first.memory / 1e9:.1f}",
+            *(f"{cost.seconds / 60:.1f}" for cost in costs),
+            f"{first.seconds / 3600 * devices[device].price:.2f}",
+        )
+    console().print(table)
+    if total[0].memory > devices[device].memory:
+        say(f"{device} has {devices[device].memory / 1e9:.0f} GB, which is too little.")

@@ -34,6 +34,7 @@ class Preset:
         evaluate: For lm-eval.
         metadata: For the tasks.
         seeds: Of SFT and CAPO; ablations take the first.
+        chat: Whether prompts are wrapped in the model's chat template, without thinking.
         capo_cost: What an update of CAPO costs in updates of SFT on as many items.
     """
 
@@ -44,6 +45,7 @@ class Preset:
     evaluate: Options
     metadata: Options = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1)
+    chat: bool = False
     capo_cost: float = 2.0
 
 
@@ -85,6 +87,7 @@ PRESETS: Mapping[str, Preset] = {
         evaluate={"batch_size": "auto", "gen_kwargs": "max_gen_toks=96"},
         metadata={"k": 20},
         seeds=(0, 1, 2),
+        chat=True,
     ),
 }
 
@@ -190,6 +193,7 @@ class Experiment:
             "corpus": run.corpus or self.corpus,
             "setting": run.setting,
             "output": str(self._checkpoint(run)),
+            **({"apply_chat_template": True, "enable_thinking": False} if self.preset.chat else {}),
             **run.train,
         }
         return (sys.executable, "-m", "capo_bench.train", run.method, *_flags(options))
@@ -204,6 +208,9 @@ class Experiment:
         else:
             arguments = {"pretrained": checkpoint}
         arguments |= self.preset.model_args
+        chat = self.preset.chat
+        if chat:
+            arguments["enable_thinking"] = False
         corpus = {"corpus": run.corpus} if run.corpus else {}
         options = {
             "include_path": str(tasks_path()),
@@ -216,7 +223,8 @@ class Experiment:
             **self.preset.evaluate,
             **run.evaluate,
         }
-        return (sys.executable, "-m", "lm_eval", "run", *_flags(options), "--log_samples")
+        flags = [*_flags(options), "--log_samples", *(["--apply_chat_template"] if chat else [])]
+        return (sys.executable, "-m", "lm_eval", "run", *flags)
 
     def _base(self) -> dict[str, str | int | float | bool]:
         file = Path(self.model)

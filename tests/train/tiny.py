@@ -102,12 +102,30 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def folder(path: pathlib.Path) -> pathlib.Path:
+CHATS = {
+    # The real ones' outlines: Llama's headers, and Qwen's empty thought before an answer.
+    "llama": "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+    "{{ m.content }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
+    "qwen3": "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}",
+}
+
+
+def folder(path: pathlib.Path, architecture: str = "llama", *, chat: bool = False) -> pathlib.Path:
     """A saved model and tokenizer, small enough to train in seconds."""
-    config = LlamaConfig(
-        **{**_SHAPE, "vocab_size": 259, "num_hidden_layers": 2, "max_position_embeddings": 2048}
-    )
+    shape = {
+        **_SHAPE, "vocab_size": 259, "num_hidden_layers": 2, "max_position_embeddings": 2048
+    }  # fmt: skip
     torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(path)
-    tokenizer().save_pretrained(path)
+    if architecture == "qwen3":
+        Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=8)).save_pretrained(path)
+    else:
+        LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(path)
+    words = tokenizer()
+    words.chat_template = CHATS[architecture] if chat else None
+    words.save_pretrained(path)
     return path
