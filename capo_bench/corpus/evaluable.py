@@ -15,6 +15,13 @@ from capo_bench.corpus.model import Corpus
 MIN_TRAIN = 1
 """Fewest training responses of an annotator who is evaluated."""
 
+MIN_EXPLANATIONS = 15
+"""Fewest training explanations of an annotator whose manner of writing can be known."""
+
+MAX_NAMED = 50
+"""Most annotators who are told from each other by their writing: of a crowd the busiest. Telling so
+many apart is hard enough, and what it takes grows with annotators times words."""
+
 
 def history_sizes(corpus: Corpus) -> Counter[str]:
     """By annotator, the training responses that a model can learn from.
@@ -40,6 +47,17 @@ def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
         return corpus.annotator_ids
     sizes = history_sizes(corpus)
     return tuple(one for one in corpus.annotator_ids if sizes[one] >= minimum)
+
+
+def named(corpus: Corpus, minimum: int = MIN_EXPLANATIONS) -> tuple[str, ...]:
+    """The annotators whose writing can be known, in the corpus's order.
+
+    Those with at least so many training explanations, of more than `MAX_NAMED` the busiest.
+    """
+    sizes = history_sizes(corpus)
+    known = [one for one in corpus.annotator_ids if sizes[one] >= minimum]
+    chosen = set(sorted(known, key=lambda one: -sizes[one])[:MAX_NAMED])
+    return tuple(one for one in known if one in chosen)
 
 
 @dataclass(frozen=True)

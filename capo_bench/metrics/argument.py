@@ -25,6 +25,9 @@ from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, ra
 MIN_EXPLANATIONS = 10
 """Training explanations below which it cannot be learnt how people argue for a label."""
 
+MAX_RESPONSES = 10_000
+"""About as many training responses of a large crowd are read at most, evenly spread."""
+
 
 @dataclass(frozen=True)
 class ArgumentClassifier:
@@ -74,6 +77,7 @@ def fit_arguments(corpus: Corpus) -> ArgumentClassifier | Undefined:
         if response.explanation
         for label in response.labels
     ]
+    rows = rows[:: -(-len(rows) // MAX_RESPONSES)] if rows else rows  # a sample of a large crowd
     known = Counter(side for *_, side in rows)
     for side in dict.fromkeys(stance.values()):
         if known[side] < MIN_EXPLANATIONS:

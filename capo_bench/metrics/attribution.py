@@ -18,13 +18,11 @@ from scipy.special import expit, logit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import FUNCTION_WORDS, features, habit_names, mask_content, normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
-
-MIN_EXPLANATIONS = 15
-"""Training explanations below which an annotator cannot be told from others."""
 
 _GROUPED = 200_000  # cells put into groups, all partitions together
 _SEED = 0
@@ -35,8 +33,8 @@ class Attributor:
     """A fitted classifier of who wrote an explanation.
 
     Attributes:
-        annotators: Indices in `corpus.annotator_ids` of those it can name, ascending: all with at
-            least `MIN_EXPLANATIONS` training explanations.
+        annotators: Indices in `corpus.annotator_ids` of those it can name, ascending; as
+            `capo_bench.corpus.evaluable.named` has them.
         normalised: Whether it reads case and punctuation (raw) or not.
     """
 
@@ -108,15 +106,16 @@ def fit_attributor(
             annotator's missing full stop decides).
         words: Whether to read the masked text at all, or only the features of style.
     """
+    place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     train = {
-        index: [
+        place[annotator]: [
             (response.explanation, item.text)
             for item, response in corpus.responses("train", annotator)
             if response.explanation
         ]
-        for index, annotator in enumerate(corpus.annotator_ids)
+        for annotator in named(corpus)
     }
-    known = [index for index, rows in train.items() if len(rows) >= MIN_EXPLANATIONS]
+    known = list(train)
     if len(known) < 2:
         return Undefined(f"fewer than two annotators have {MIN_EXPLANATIONS} training explanations")
     rows = [row for index in known for row in train[index]]

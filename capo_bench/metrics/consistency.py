@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import habit_names, habits
@@ -59,11 +60,12 @@ class HabitBins:
 def fit_habits(corpus: Corpus) -> HabitBins:
     """Bins and training distributions of the interpretable features; reads the train split only."""
     per_annotator = []
+    known = frozenset(named(corpus, minimum=1))
     for annotator in corpus.annotator_ids:
         rows = [
             habits(response.explanation, item.text)
             for item, response in corpus.responses("train", annotator)
-            if response.explanation
+            if response.explanation and annotator in known
         ]
         per_annotator.append(np.array(rows))
     names = habit_names(list(corpus.task.fields))

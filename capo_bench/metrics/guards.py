@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus, Item
-from capo_bench.metrics.attribution import MIN_EXPLANATIONS
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.style import mask_content, normalise, words
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
@@ -190,8 +190,7 @@ class Guards:
 
     Attributes:
         vectors: How items and explanations are compared.
-        own: By index in `corpus.annotator_ids`: everyone with at least `MIN_EXPLANATIONS` training
-            explanations.
+        own: By index in `corpus.annotator_ids`: those of `capo_bench.corpus.evaluable.named`.
     """
 
     vectors: ItemVectors
@@ -203,22 +202,23 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
     pool = corpus.split("train")
     vectors = fit_item_vectors(corpus)
     own: dict[int, Habitual] = {}
-    for index, annotator in enumerate(corpus.annotator_ids):
+    place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
+    for annotator in named(corpus) if len(pool) > 1 else ():
+        index = place[annotator]
         rows = [
             (i, r.explanation) for i, r in corpus.responses("train", annotator) if r.explanation
         ]
-        if len(rows) >= MIN_EXPLANATIONS and len(pool) > 1:
-            texts, items = [text for _, text in rows], [item for item, _ in rows]
-            inputs = [item.text for item in items]
-            plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs))
-            copied = plain.copied_among_themselves() | masked.copied_among_themselves()
-            own[index] = Habitual(
-                irrelevant=float(1 - vectors.relevant(texts, items, pool).mean()),
-                copied=float(copied.mean()),
-                plain=plain,
-                masked=masked,
-                phrases=index_grams([ngrams(words(text), PHRASE_N) for text in texts]),
-            )
+        texts, items = [text for _, text in rows], [item for item, _ in rows]
+        inputs = [item.text for item in items]
+        plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs))
+        copied = plain.copied_among_themselves() | masked.copied_among_themselves()
+        own[index] = Habitual(
+            irrelevant=float(1 - vectors.relevant(texts, items, pool).mean()),
+            copied=float(copied.mean()),
+            plain=plain,
+            masked=masked,
+            phrases=index_grams([ngrams(words(text), PHRASE_N) for text in texts]),
+        )
     if not own:
         return Undefined(f"no annotator has {MIN_EXPLANATIONS} training explanations")
     return Guards(vectors, own)

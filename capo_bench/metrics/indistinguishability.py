@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import SPLITS, Corpus, Item
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
@@ -121,7 +122,7 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
     read = SPLITS[: [*map(str, SPLITS)].index(split)] or SPLITS[:1]
     plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
-    for annotator in corpus.annotator_ids:
+    for annotator in named(corpus, minimum=0):
         for views in (plain, masked):
             views[annotator] = [defaultdict(set) for _ in range(_LONGEST)]
         for name in read:
@@ -202,7 +203,8 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
 
     Args:
         cells: The evaluated cells. Those whose annotator gave no explanation, or has fewer than
-            `MIN_RESPONSES` of them evaluated, are left out.
+            `MIN_RESPONSES` of them evaluated, are left out, and of a large crowd all but the busiest
+            (`capo_bench.corpus.evaluable.named`).
         discriminator: As from `fit_discriminator` for the evaluated split.
     """
     human = [
@@ -210,7 +212,14 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
         for own in cells.references
     ]
     n_annotators = len(cells.corpus.annotator_ids)
-    counted = np.array([text is not None for text in human])
+    known = frozenset(named(cells.corpus, minimum=0))
+    ids = cells.corpus.annotator_ids
+    counted = np.array(
+        [
+            text is not None and ids[annotator] in known
+            for text, annotator in zip(human, cells.annotator, strict=True)
+        ]
+    )
     present = np.bincount(cells.annotator[counted], minlength=n_annotators)
     counted &= present[cells.annotator] >= MIN_RESPONSES
     if not counted.any() or len(np.unique(cells.item[counted])) < MIN_RESPONSES:

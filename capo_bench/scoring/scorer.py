@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench import __version__
-from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes
+from capo_bench.corpus.evaluable import coverage, evaluable, named
 from capo_bench.corpus.model import Corpus
-from capo_bench.metrics.attribution import MIN_EXPLANATIONS
 from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import StyleContrast, style_contrasts
@@ -233,11 +232,10 @@ class Scorer:
     @cached_property
     def _left_out(self) -> dict[str, str]:
         """What share of the split is evaluated, and what share headline and identity speak for."""
-        sizes, known = history_sizes(self.corpus), evaluable(self.corpus)
-        named = [annotator for annotator in known if sizes[annotator] >= MIN_EXPLANATIONS]
-        found = {"evaluated": coverage(self.corpus, self.split, known)}
-        if named and self.corpus.task.explanations != "none":
-            found["headline and identity"] = coverage(self.corpus, self.split, named)
+        known = named(self.corpus)
+        found = {"evaluated": coverage(self.corpus, self.split, evaluable(self.corpus))}
+        if known and self.corpus.task.explanations != "none":
+            found["headline and identity"] = coverage(self.corpus, self.split, known)
         return {what: str(share) for what, share in found.items() if not share.whole}
 
 

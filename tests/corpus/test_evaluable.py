@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes
+from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes, named
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
@@ -93,3 +93,11 @@ def test_min_responses_leaves_annotators_out_and_items_that_nobody_answered() ->
         CapoBenchError, match="nobody has 4 labelled responses, the busiest annotator has 3"
     ):
         FOUR.at_least(4)
+
+
+def test_of_a_large_crowd_the_busiest_are_told_apart() -> None:
+    # Annotator n answers items 0 to n, so that the last ones are the busiest.
+    answers = [{f"A{n:02d}": SAID for n in range(item, 60)} for item in range(60)]
+    corpus = crowd(*(("train", cells) for cells in answers))
+    assert named(corpus) == tuple(f"A{n}" for n in range(14, 60))
+    assert named(corpus, minimum=1) == tuple(f"A{n}" for n in range(10, 60))
