@@ -1,7 +1,9 @@
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trl
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
@@ -307,6 +309,21 @@ def test_a_context_is_that_of_the_evaluation_under_a_template_for_thoughts(
     asked = harness.tok_batch_encode([sent])[0][0].tolist()
     trained = [*ours.context(prompt), *ours.response("Label: neutral")]
     assert trained[: len(asked)] == asked
+
+
+def templates_that_think():
+    """Those that TRL ships for models that think."""
+    folder = Path(trl.__file__).parent / "chat_templates"
+    kinds = ("qwen3*", "glm4moe", "gptoss", "deepseek*", "nemotron*")
+    return [file for kind in kinds for file in sorted(folder.glob(f"{kind}.jinja"))]
+
+
+@pytest.mark.parametrize("file", templates_that_think(), ids=lambda file: file.stem)
+def test_under_every_template_for_thoughts_the_trained_ids_are_those_asked_for(file):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = file.read_text()
+    for arguments in ({}, {"enable_thinking": False}, {"enable_thinking": True}):
+        Encoder(tokenizer, chat=True, arguments=arguments).check("Annotator 1:\n")
 
 
 def sent_contexts(corpus, harness, arguments):
