@@ -35,7 +35,7 @@ from capo_bench.leaderboard.submission import (
 )
 from capo_bench.metrics.cells import Cells, evaluated_cells, join
 from capo_bench.metrics.registry import INVALID, METRICS
-from capo_bench.metrics.style import normalise
+from capo_bench.metrics.tokens import normalise
 from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
 from capo_bench.scoring.cache import measured
 from capo_bench.scoring.scorer import METRICS_VERSION, Scorer

@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline, make_union
 from capo_bench.corpus.model import Corpus, LabelSpace
 from capo_bench.metrics.attribution import ngram_vectorisers
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import mask_content, normalise
+from capo_bench.metrics.style import mask_content
+from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, ratio, sum_by_item
 
 MIN_EXPLANATIONS = 10

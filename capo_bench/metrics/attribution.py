@@ -21,7 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import FUNCTION_WORDS, features, habit_names, mask_content, normalise
+from capo_bench.metrics.style import FUNCTION_WORDS, features, habit_names, mask_content
+from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 _GROUPED = 200_000  # cells put into groups, all partitions together

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.metrics.tokens import composed
 from capo_bench.stats.resampling import Array
 
 MODEL_VARIABLE = "CAPO_BENCH_BERTSCORE"
@@ -127,7 +128,8 @@ def bertscore(
     Returns:
         Array of shape (n, 3). An empty candidate or reference gives zeros.
     """
-    flat = [reference for own in references for reference in own]
+    candidates = [composed(text) for text in candidates]
+    flat = [composed(reference) for own in references for reference in own]
     kept = iter(encoder.encode(flat, keep=True))
     scores = np.zeros((len(candidates), 3))
     vectors = encoder.encode(candidates)

@@ -22,7 +22,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import mask_content, normalise, words
+from capo_bench.metrics.style import mask_content
+from capo_bench.metrics.tokens import normalise, words
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 Flags = NDArray[np.bool_]

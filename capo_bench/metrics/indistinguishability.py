@@ -34,7 +34,8 @@ from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import SPLITS, Corpus, Item
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
-from capo_bench.metrics.style import FUNCTION_WORDS, habits, mask_content, normalise
+from capo_bench.metrics.style import FUNCTION_WORDS, habits, mask_content
+from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, Undefined
 
 MIN_RESPONSES = 5

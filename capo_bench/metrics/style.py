@@ -12,7 +12,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
+
+from capo_bench.metrics.tokens import WORD, composed, words
 
 _REMEMBERED = 2**15  # texts beside their inputs: several metrics and rows read the same ones
 
@@ -46,12 +49,10 @@ _TASK_WORDS = frozenset(
     "both mentioned mention mentions says said states stated".split()
 )
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", flags=re.UNICODE)
-_QUOTE = re.compile(r"[\"“”«»]|(?<!\w)['‘]|['’](?!\w)")
-_SENTENCE_END = re.compile(r"[.!?]+(?:\s|$)")
-_PUNCTUATION = re.compile(r"[^\w\s'’]|_", flags=re.UNICODE)
-_CONTRACTION = re.compile(r"(?<=\w)[ '’]+(t|s|d|m|ll|re|ve)\b")
-_APOSTROPHES = re.compile(r"['’]")
+_COMMA = re.compile(r"[,،、，]")
+_SENTENCE_END = re.compile(r"[.!?؟।۔]+(?:\s|$)|[。！？]+")
+_FULL_STOPS = (".", "。", "।", "۔")
+_QUOTE = re.compile(r"[\"“”«»„「」]|(?<!\w)['‘]|['’](?!\w)")
 
 HABITS = (
     "words",
@@ -82,21 +83,6 @@ OVERLAPS = (
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in lower case; apostrophes stay inside words."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
-
-
-def normalise(text: str) -> str:
-    """Lower case, no punctuation, single blanks; contractions as one word, however they are typed.
-
-    Otherwise one annotator's missing full stop decides whom a text is attributed to, or that
-    somebody types `don't` as `dont`.
-    """
-    text = " ".join(_PUNCTUATION.sub(" ", text.lower()).split())
-    return _APOSTROPHES.sub("", _CONTRACTION.sub(r"\1", text))
-
-
 def mask_content(text: str, inputs: Sequence[str]) -> str:
     """Replaces every word that occurs in an input and is no function word by `#`.
 
@@ -109,11 +95,11 @@ def mask_content(text: str, inputs: Sequence[str]) -> str:
 def _masked(text: str, inputs: tuple[str, ...]) -> str:
     content = {word for source in inputs for word in words(source)} - _FUNCTION
 
-    def mask(match: re.Match[str]) -> str:
-        word = match.group().lower().replace("’", "'")
-        return "#" if word in content else match.group()
+    def mask(match: regex.Match[str]) -> str:
+        word = composed(match.group().lower()).replace("’", "'")
+        return "#" if word in content else str(match.group())
 
-    return _WORD.sub(mask, text)
+    return str(WORD.sub(mask, composed(text)))
 
 
 def habit_names(fields: Sequence[str]) -> tuple[str, ...]:
@@ -133,6 +119,7 @@ def habits(text: str, inputs: Mapping[str, str]) -> list[float]:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _habits(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
+    text = composed(text)
     tokens = words(text)
     n = max(len(tokens), 1)
 
@@ -145,8 +132,8 @@ def _habits(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
         sum(map(len, tokens)) / n,
         len(set(tokens)) / n,
         len(tokens) / max(len(_SENTENCE_END.findall(text)), 1),
-        text.count(",") / n,
-        float(text.endswith(".")),
+        len(_COMMA.findall(text)) / n,
+        float(text.endswith(_FULL_STOPS)),
         float(text[:1].isupper()),
         len(_QUOTE.findall(text)) / n,
         (text.count("(") + text.count("[")) / n,

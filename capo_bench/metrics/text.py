@@ -10,18 +10,29 @@ from functools import lru_cache
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import Tokenizer
 
 from capo_bench.metrics.bertscore import Encoder, bertscore
 from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.tokens import plain_words
 from capo_bench.stats.resampling import Array, Measured, Undefined, item_means
 
-_rouge = RougeScorer(["rougeL"], use_stemmer=False)
+
+class _Words(Tokenizer):  # type: ignore[misc]
+    """rouge-score's own tokeniser drops whatever is not ASCII; of ASCII both make the same words."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return plain_words(text)
+
+
+_rouge = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
     """ROUGE-L F-measure of each candidate against the best of its references, in 0..1.
 
-    Lin (2004), https://aclanthology.org/W04-1013, as rouge-score computes it, without stemming.
+    Lin (2004), https://aclanthology.org/W04-1013, as rouge-score computes it, without stemming,
+    on the words of `capo_bench.metrics.tokens`.
     """
     return np.array(
         [

@@ -22,7 +22,8 @@ from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
 from capo_bench.metrics.registry import HEADLINE
-from capo_bench.metrics.style import FUNCTION_WORDS, words
+from capo_bench.metrics.style import FUNCTION_WORDS
+from capo_bench.metrics.tokens import words
 from capo_bench.prompts.responses import render_target
 from capo_bench.render.estimates import estimate_json
 from capo_bench.scoring.cache import Measurements, measured

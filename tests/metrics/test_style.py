@@ -2,7 +2,8 @@
 
 import pytest
 
-from capo_bench.metrics.style import habit_names, habits, mask_content, normalise
+from capo_bench.metrics.style import habit_names, habits, mask_content
+from capo_bench.metrics.tokens import normalise
 
 INPUTS = {
     "context": "The old ferry left the harbour at noon.",

@@ -1,0 +1,57 @@
+"""What a word is, in any script: the one tokeniser of all metrics that read text.
+
+Texts are compared in Unicode's composed form (NFC), so that it does not matter how an accent was
+typed. Vowel signs and other marks belong to the letter before them. Where a script has no blanks
+between words, a character is a word, as is an emoji.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import regex
+
+_LETTER = r"[\p{L}\p{N}]"
+_EMOJI = (
+    r"(?:\p{Regional_Indicator}{2}|"
+    r"\p{Extended_Pictographic}(?:[\p{M}\p{Emoji_Modifier}\u200d]\p{Extended_Pictographic}?)*)"
+)
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+_ALONE = rf"(?:(?=\p{{L}}){_UNSPACED}\p{{M}}*|{_EMOJI})"
+_RUN = rf"(?:(?!{_UNSPACED}){_LETTER}\p{{M}}*)+"
+
+WORD = regex.compile(rf"{_ALONE}|{_RUN}(?:['’]{_RUN})*")
+"""A word; an apostrophe inside is part of it."""
+
+_SINGLE = regex.compile(_ALONE)
+_PUNCTUATION = regex.compile(
+    r"[^\p{L}\p{N}\p{M}\s'’\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}\u200d]"
+)
+_CONTRACTION = regex.compile(r"(?<=\w)[ '’]+(t|s|d|m|ll|re|ve)\b")
+_APOSTROPHES = regex.compile(r"['’]")
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's composed form."""
+    return unicodedata.normalize("NFC", text)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case; apostrophes stay inside words."""
+    return [word.replace("’", "'") for word in WORD.findall(composed(text.lower()))]
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a text in lower case, cut at apostrophes: what ROUGE takes for words."""
+    return [part for word in words(text) for part in word.split("'")]
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, single blanks; contractions as one word, however they are typed.
+
+    Otherwise one annotator's missing full stop decides whom a text is attributed to, or that
+    somebody types `don't` as `dont`. Where a character is a word, blanks set it apart.
+    """
+    text = str(_SINGLE.sub(r" \g<0> ", composed(text.lower())))
+    text = " ".join(_PUNCTUATION.sub(" ", text).split())
+    return str(_APOSTROPHES.sub("", _CONTRACTION.sub(r"\1", text)))
