@@ -30,7 +30,8 @@ from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.guards import fit_item_vectors
 from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
 from capo_bench.metrics.registry import HEADLINE
-from capo_bench.metrics.style import FUNCTION_WORDS, mask_content, normalise, words
+from capo_bench.metrics.style import FUNCTION_WORDS, mask_content
+from capo_bench.metrics.tokens import normalise, words
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Array, Estimate, Undefined, estimate
