@@ -1,12 +1,14 @@
 """Studies: what they train on, what they ask for, and tables that come from predictions alone."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 import yaml
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments import study as folders
 from capo_bench.experiments.designs import (
@@ -14,7 +16,9 @@ from capo_bench.experiments.designs import (
     SIZES,
     Design,
     Row,
+    annotators_shuffled,
     asking_only,
+    labels_shuffled,
     unequal_shares,
     without,
 )
@@ -127,6 +131,38 @@ def test_a_crowds_shares_fall_and_give_eight_responses_an_item(tmp_path):
     (four, six) = designed("crowd", tmp_path).corpora.values()
     assert all(len(item.cells) == 4 for item in four.items)
     assert len(six.annotator_ids) == 6
+
+
+def test_shuffles_touch_training_alone_and_lose_nothing():
+    whole = synthesize("places", items=50).corpus
+    for shuffle in (annotators_shuffled, labels_shuffled):
+        made = shuffle(whole)
+        for split in ("validation", "test"):
+            assert made.split(split) == whole.split(split)
+    texts, labels = {}, {}
+    for name, corpus in (
+        ("whole", whole),
+        ("annotators", annotators_shuffled(whole)),
+        ("labels", labels_shuffled(whole)),
+    ):
+        cells = [(i, a, rs[:1]) for i in corpus.split("train") for a, rs in i.cells.items()]
+        texts[name] = {(i.id, a): r.explanation for i, a, rs in cells for r in rs}
+        labels[name] = {(i.id, a): r.label for i, a, rs in cells for r in rs}
+    by_item = {
+        name: Counter((item, text) for (item, _), text in found.items())
+        for name, found in texts.items()
+    }
+    assert by_item["annotators"] == by_item["whole"]
+    moved = sum(texts["annotators"].get(cell) != text for cell, text in texts["whole"].items())
+    assert 0.6 < moved / len(texts["whole"]) < 0.9  # a quarter stays by chance
+    assert texts["labels"] == texts["whole"]
+    for one in whole.annotator_ids:
+        before, after = (
+            Counter(label for (_, a), label in labels[name].items() if a == one)
+            for name in ("whole", "labels")
+        )
+        assert before == after
+    assert labels["labels"] != labels["whole"]
 
 
 @pytest.fixture

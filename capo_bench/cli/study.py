@@ -12,14 +12,16 @@ from capo_bench.cli.options import Model, Preset, shown
 from capo_bench.display import say
 
 app = typer.Typer(
-    help="Learning curves, overfitting, a held-out annotator, crowds.", no_args_is_help=True
+    help="Learning curves, overfitting, a held-out annotator, crowds, controls.",
+    no_args_is_help=True,
 )
 
 
 @app.command()
 def run(
     study: Annotated[
-        Literal["history", "overfitting", "held-out", "crowd"], typer.Argument(help="Which one.")
+        Literal["history", "overfitting", "held-out", "crowd", "control"],
+        typer.Argument(help="Which one."),
     ],
     model: Model,
     corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 from capo_bench.corpus.load import load
-from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.model import Corpus, Item
+from capo_bench.corpus.synthetic.material import shuffled
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.experiments.runs import Options, Preset, Run, has_task
 from capo_bench.prompts.prompter import Setting
@@ -76,6 +78,10 @@ class Size:
         crowd_items: Items of each crowd.
         crowd_capo: Options of CAPO on a crowd beside those, for an item of a crowd costs several
             times as much.
+        distinctness: Dials of the control's worlds.
+        control_items: Items of each of these worlds.
+        control_sft: Options of fine-tuning on them beside the ladder preset's, to convergence.
+        control_capo: Options of CAPO from there.
     """
 
     history: tuple[int, ...]
@@ -85,6 +91,10 @@ class Size:
     annotators: tuple[int, ...]
     crowd_items: int
     crowd_capo: Options = field(default_factory=dict)
+    distinctness: tuple[float, ...] = (0.0, 0.5, 1.0)
+    control_items: int = 40
+    control_sft: Options = field(default_factory=lambda: {"max_steps": 2})
+    control_capo: Options = field(default_factory=lambda: {"max_steps": 1})
 
 
 SIZES: Mapping[str, Size] = {
@@ -97,9 +107,21 @@ SIZES: Mapping[str, Size] = {
         annotators=(4, 50),
         crowd_items=250,
         crowd_capo={"max_steps": 15},
+        control_items=600,
+        control_sft={"learning_rate": 5e-4, "num_train_epochs": 4},
+        control_capo={"max_steps": 60},
     ),
     "gpu": Size(
-        (10, 30, 100, 300), 100, {"max_steps": 110}, {"max_steps": 75}, (4, 16, 50, 200), 500
+        history=(10, 30, 100, 300),
+        items=100,
+        sft={"max_steps": 110},
+        capo={"max_steps": 75},
+        annotators=(4, 16, 50, 200),
+        crowd_items=500,
+        distinctness=(0.0, 0.25, 0.5, 0.75, 1.0),
+        control_items=3000,
+        control_sft={"num_train_epochs": 4},
+        control_capo={"num_train_epochs": 1},
     ),
 }
 """By the ladder preset that it goes with."""
@@ -258,11 +280,45 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
     )
 
 
+def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """Worlds in which a faithful model is possible, beside worlds in which none is."""
+    worlds = {
+        f"places-{dial:g}": synthesize("places", dial, items=size.control_items).corpus
+        for dial in size.distinctness
+    }
+    distinct = worlds[f"places-{size.distinctness[-1]:g}"]
+    worlds["places-annotators-shuffled"] = annotators_shuffled(distinct)
+    worlds["places-labels-shuffled"] = labels_shuffled(distinct)
+    trained = replace(size, sft=size.control_sft, capo=size.control_capo)
+    rows = []
+    for name, made in worlds.items():
+        file, dial = f"{name}.jsonl", name.removeprefix("places-")
+        spoilt = dial.endswith("shuffled")
+        which = dial.replace("-", " ") if spoilt else f"distinctness {dial}"
+        x = None if spoilt else float(dial)
+        place = str(folder / file)
+        sft, capo = _pair(name, "tag", preset, trained, {}, corpus=place)
+        if made is distinct:
+            base = Run(f"{name}-zero-shot", "prompted", "zero-shot", corpus=place)
+            rows.append(Row(f"Zero-shot, {which}", _asked(base, size), file))
+        rows.append(Row(f"SFT, {which}", sft, file, curve="" if spoilt else "SFT", x=x))
+        rows.append(Row(f"CAPO, {which}", capo, file, curve="" if spoilt else "CAPO", x=x))
+    return Design(
+        "Is a faithful model told from one that cannot be?",
+        "Synthetic worlds whose test split holds out combinations. At distinctness 0 the annotators "
+        "are alike; shuffled: in training, who answered what, or which label goes with which item.",
+        tuple(rows),
+        "distinctness",
+        corpora={f"{name}.jsonl": replace(made, name=name) for name, made in worlds.items()},
+    )
+
+
 DESIGNS: Mapping[str, Callable[[str, Preset, Size, Path, Path], Design]] = {
     "history": history,
     "overfitting": overfitting,
     "held-out": held_out,
     "crowd": crowd,
+    "control": control,
 }
 """By name; each takes the corpus, the sizes of runs and study, its folder and the checkpoints'."""
 
@@ -290,6 +346,37 @@ def without(corpus: Corpus, annotator: str) -> Corpus:
         annotators=tuple(one for one in corpus.annotators if one.id != annotator),
         items=tuple(items),
     )
+
+
+def annotators_shuffled(corpus: Corpus, seed: int = 0) -> Corpus:
+    """The corpus with the answers to each training item dealt out to its annotators at random."""
+
+    def dealt(item: Item) -> Item:
+        if item.split != "train":
+            return item
+        answers = shuffled(Random(f"{seed}/{item.id}"), list(item.cells.values()))
+        return replace(item, cells=dict(zip(item.cells, answers, strict=True)), idk=())
+
+    return replace(corpus, items=tuple(map(dealt, corpus.items)))
+
+
+def labels_shuffled(corpus: Corpus, seed: int = 0) -> Corpus:
+    """The corpus with each annotator's training labels dealt out to their items at random.
+
+    A cell keeps its first response.
+    """
+    cells = {item.id: {a: found[:1] for a, found in item.cells.items()} for item in corpus.items}
+    for annotator in corpus.annotator_ids:
+        own = [item.id for item in corpus.split("train") if item.cells.get(annotator)]
+        labels = [cells[item][annotator][0].label for item in own]
+        for item, label in zip(own, shuffled(Random(f"{seed}/{annotator}"), labels), strict=True):
+            (response,) = cells[item][annotator]
+            cells[item][annotator] = (replace(response, label=label, also=()),)
+    items = (
+        replace(item, cells=cells[item.id]) if item.split == "train" else item
+        for item in corpus.items
+    )
+    return replace(corpus, items=tuple(items))
 
 
 def asking_only(corpus: Corpus, split: str, annotators: tuple[str, ...]) -> Corpus:
