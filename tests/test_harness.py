@@ -132,6 +132,11 @@ def test_wrong_metadata_is_refused_before_anything_is_generated(metadata, messag
     assert parrot.contexts == []
 
 
+def test_arguments_of_models_are_no_slips():
+    given = {"corpus": "mini-nli", "tokenizer_mode": "auto", "max_model_len": 8192}
+    assert read_options(given).corpus == "mini-nli"
+
+
 def test_num_fewshot_is_refused():
     with pytest.raises(CapoBenchError, match="use the icl variant"):
         run(["capo_mini_nli"], Parrot(), num_fewshot=2, limit=1)

@@ -256,8 +256,11 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
         asked = [doc for _, doc in self.doc_iterator(limit=limit, samples=samples)]
         contexts = [_text(request.args[0]) for request in self.instances]
         told = prompt_hash(prompt for doc in asked for prompt in self._prompts(doc))
+        prompts: dict[int, list[str]] = {}
         for request, text in zip(self.instances, contexts, strict=True):
-            prompt = self._prompts(request.doc)[request.idx // self.answers_per_question]
+            if request.doc_id not in prompts:
+                prompts[request.doc_id] = self._prompts(request.doc)
+            prompt = prompts[request.doc_id][request.idx // self.answers_per_question]
             if " ".join(prompt.split()) not in " ".join(text.split()):
                 _log.warning(
                     "%s: the chat template changes the prompts; their hash is that of the requests",

@@ -114,7 +114,8 @@ def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Opt
     known = [field.name for field in fields(kind)]
     for key in given:
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-        if key not in known and close:
+        # A model's `tokenizer_mode` is no slip for `tokenizer`.
+        if key not in known and close and not key.startswith(f"{close[0]}_"):
             raise CapoBenchError(f"unknown metadata key {key!r}; did you mean {close[0]!r}?")
     if not given.get("corpus"):
         raise CapoBenchError('no corpus is named; set one with --metadata \'{"corpus": "nli"}\'')
