@@ -1,5 +1,6 @@
 """Caches cannot lie: whatever is damaged in them is found and made again."""
 
+import pickle
 import random
 import shutil
 import subprocess
@@ -10,18 +11,20 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
 
 from capo_bench.caches import SEAL, keep, kept, kept_folder
-from capo_bench.corpus.load import _find
+from capo_bench.corpus.load import _find, load
 from capo_bench.corpus.readers import varierr
 from capo_bench.scoring import cache
 from capo_bench.scoring.cache import Measurements
-from capo_bench.scoring.scorer import Scores
+from capo_bench.scoring.scorer import Scorer, Scores
 from capo_bench.stats.ranking import Contender
 from capo_bench.stats.resampling import Estimate, Resampled
 from capo_bench.train.dataset import Group
 from capo_bench.train.reference import with_reference
 from tests.corpus.test_load import nli_rows
+from tests.leaderboard.boards import mixed
 
 FLIPS = 30
 
@@ -176,3 +179,22 @@ def test_a_damaged_download_is_fetched_again(folder, monkeypatch, tmp_path):
         file.write_bytes(bits)
         assert _find("nli", None).read_bytes() == whole
     assert len(asked) == 1 + FLIPS
+
+
+def test_several_jobs_score_as_one_does_and_share_a_scorer(folder, monkeypatch):
+    scorer = Scorer(load("mini-nli"), "test", "minilm")
+    pickled = pickle.dumps(scorer)
+    assert pickle.loads(pickled) is pickle.loads(pickled)
+    measured = []
+    scores = Scores({}, 1, 1, {})
+
+    def measure(scorer, runs):
+        measured.append(runs)
+        return Measurements(scores, {"runs": runs})
+
+    monkeypatch.setattr(cache, "_measure", measure)
+    rows = [[mixed(share, "swapped", 10)] for share in (0.2, 0.4, 0.6)]
+    with parallel_config(backend="threading"):
+        found = cache.measured(scorer, *rows, jobs=2)
+    assert [one.contenders["runs"] for one in found] == rows
+    assert len(measured) == 3

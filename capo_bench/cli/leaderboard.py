@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from capo_bench.scoring.scorer import Scorer
 
 app = typer.Typer(help="Leaderboards that anyone can recompute.", no_args_is_help=True)
+
+_Jobs = Annotated[int, typer.Option(help="How many processes score; -1: one a processor core.")]
 export = typer.Typer(help="Write submissions in the formats of others.", no_args_is_help=True)
 app.add_typer(export, name="export")
 
@@ -63,6 +65,7 @@ def verify(
     form: Annotated[
         Literal["rich", "json", "github"], typer.Option("--format", help="For whom to print.")
     ] = "rich",
+    jobs: _Jobs = 1,
 ) -> None:
     """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check.
 
@@ -82,7 +85,12 @@ def verify(
         below = folder / SUBMISSIONS if home == folder.absolute() else folder
         tasks += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
     listed = shown(tasks, "verifying", transient=True) if len(tasks) > 1 else tasks
-    found = [check(one, scorer, name) for one, scorer, name in listed]
+    if jobs == 1:
+        found = [check(one, scorer, name) for one, scorer, name in listed]
+    else:
+        from joblib import Parallel, delayed
+
+        found = Parallel(n_jobs=jobs)(delayed(check)(*task) for task in listed)
     if form == "json":
         print(json.dumps(as_json(found), indent=2))
     for one in found:
@@ -161,6 +169,7 @@ def build(
     reports: Annotated[
         bool, typer.Option("--reports", help="Also each run's full report, and local.html.")
     ] = False,
+    jobs: _Jobs = 1,
 ) -> None:
     """Recompute all boards: tables and page. Exit 0: all ranked, 1: submissions refused, 2: failed.
 
@@ -176,7 +185,7 @@ def build(
     boards = []
     files: dict[Path, str] = {}
     for one in find_boards(folder):
-        board = build_board(one, partial(shown, description=f"{one.name}: scoring"))
+        board = build_board(one, partial(shown, description=f"{one.name}: scoring"), jobs)
         files |= board_tables.files(board) | {board.folder / "map.svg": page.draw(board)}
         if board.spec.contrasts:
             files |= contrasts.files(board, contrasts.contrasts(board))

@@ -206,12 +206,13 @@ def read_board(folder: Path) -> BoardSpec:
     return validated(_spec, value, "see the boards of the project for examples", file=file)
 
 
-def build(folder: Path, track: Track = iter) -> Board:
+def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     """Recomputes a board from its submissions; only what was never measured takes time.
 
     Args:
         folder: The board's folder.
         track: Wraps the rows that are about to be scored, to show progress.
+        jobs: How many processes score; see `capo_bench.scoring.cache.measured`.
 
     Raises:
         CapoBenchError: If the board's corpus or encoder cannot be had, or the board names a verified
@@ -228,7 +229,7 @@ def build(folder: Path, track: Track = iter) -> Board:
     references = control_predictions(scorer.corpus, spec.split)
     runs: list[Runs] = [(row,) for row in references.values()]
     runs += [one.predictions for one in submissions]
-    rows = measured(scorer, *runs, track=track)
+    rows = measured(scorer, *runs, track=track, jobs=jobs)
     entries = [
         Entry(name, "human" if name == HUMAN else "control", None, False, found)
         for name, found in zip(references, rows, strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
@@ -13,6 +13,7 @@ from statistics import stdev
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
@@ -67,20 +68,28 @@ def key(scorer: Scorer, runs: Runs) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def measured(scorer: Scorer, *rows: Runs, track: Track = iter) -> list[Measurements]:
+def measured(scorer: Scorer, *rows: Runs, track: Track = iter, jobs: int = 1) -> list[Measurements]:
     """The scores of every row; only what was never scored takes time.
 
     Args:
         scorer: The scorer of their corpus and split.
         rows: Each the runs of one system, which answer the same cells.
         track: Wraps the rows that are about to be scored, to show progress.
+        jobs: How many processes score, as joblib's `n_jobs`; inside `joblib.parallel_config` its
+            backend, such as Dask's or Ray's, spreads them over machines.
 
     Raises:
         CapoBenchError: As `capo_bench.metrics.cells.join` does, or if a result cannot be kept.
     """
     known = [_load(scorer, runs) for runs in rows]
     missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
-    new = (_measure(scorer, runs) for runs in track(missing)) if missing else iter(())
+    new: Iterator[Measurements] = iter(())
+    if missing and jobs != 1:
+        tasks = (delayed(_measure)(scorer, runs) for runs in missing)
+        done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+        new = (found for _, found in zip(track(missing), done, strict=True))
+    elif missing:
+        new = (_measure(scorer, runs) for runs in track(missing))
     return [found or next(new) for found in known]
 
 

@@ -110,6 +110,10 @@ class Scorer:
         self.encoder = encoder or default_encoder(corpus.name)
         self.instruments = Instruments(corpus, split, self.encoder)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets one scorer for all that it scores, and fits it itself."""
+        return _scorer_here, (self.corpus, self.split, self.encoder)
+
     def prepare(self) -> None:
         """Loads the encoder, so that scoring cannot fail later for want of it.
 
@@ -252,3 +256,11 @@ def conclude(resampled: Resampled) -> Estimate | Undefined:
     if found.value != found.value:
         return Undefined("nothing was observed that it could be computed from")
     return found
+
+
+_here: dict[tuple[str, str, str], Scorer] = {}
+
+
+def _scorer_here(corpus: Corpus, split: str, encoder: str) -> Scorer:
+    key = corpus.fingerprint, split, encoder
+    return _here.setdefault(key, Scorer(corpus, split, encoder))

@@ -2,17 +2,19 @@
 
 Run with one thread:
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_leaderboard.py [10 30 100]
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_leaderboard.py [10 30 100] [--jobs 2]
 
 Two tasks, NLI and paraphrase, of about 400 responses each; submissions are fresh draws of the bundled
 synthetic annotators. Each size is built with an empty cache of scores, in a process that has imported
 everything and knows nothing of the corpora; then one submission is added and all is built again.
-Processor seconds, so that other work on the machine counts little.
+With one job processor seconds, so that other work on the machine counts little; with several the
+wall clock's. Last, the largest resident memory of the process so far.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -78,27 +80,37 @@ def submit(root: Path, name: str, world: World, number: int) -> None:
     write_submission(where, card, [drawn], corpus.fingerprint)
 
 
-def built(root: Path) -> float:
-    """Processor seconds of a build of all boards, tables and page."""
+def built(root: Path, jobs: int = 1) -> float:
+    """Seconds of a build of all boards, tables and page."""
     options._scorer.cache_clear()
     load_encoder.cache_clear()
-    start = time.process_time()
-    boards = [build(folder) for folder in find_boards(root)]
+    clock = time.process_time if jobs == 1 else time.perf_counter
+    start = clock()
+    boards = [build(folder, jobs=jobs) for folder in find_boards(root)]
     for board in boards:
         write_all(board_tables.files(board))
     page.write(boards, root / "index.html")
-    return time.process_time() - start
+    return clock() - start
 
 
 def main() -> None:
     """Prints one row a size."""
-    sizes = [int(size) for size in sys.argv[1:]] or [10, 30, 100]
+    *given, jobs = sys.argv[1:] if "--jobs" in sys.argv else [*sys.argv[1:], "1"]
+    sizes = [int(size) for size in given if size.isdigit()] or [10, 30, 100]
     worlds = {
         "nli": synthesize("mini-nli", items=440),
         "paraphrase": synthesize("mini-paraphrase", items=440),
     }
     table = Table(title="Seconds of leaderboard build, two tasks", title_justify="left")
-    heads = ("submissions a task", "controls only", "all", "a submission", "again", "one more")
+    heads = (
+        "submissions a task",
+        "controls only",
+        "all",
+        "a submission",
+        "again",
+        "one more",
+        "MB",
+    )
     for head in heads:
         table.add_column(head, justify="right")
     for size in sizes:
@@ -107,15 +119,16 @@ def main() -> None:
             os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
             for name, world in worlds.items():
                 make_board(root, name, world)
-            controls = built(root)
+            controls = built(root, int(jobs))
             for name, world in worlds.items():
                 for number in range(size):
                     submit(root, name, world, number)
-            rest = built(root)
-            again = built(root)
+            rest = built(root, int(jobs))
+            again = built(root, int(jobs))
             submit(root, "nli", worlds["nli"], size)
-            more = built(root)
-        row = (controls, controls + rest, rest / size / 2, again, more)
+            more = built(root, int(jobs))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row = (controls, controls + rest, rest / size / 2, again, more, memory)
         table.add_row(str(size), *(f"{seconds:.1f}" for seconds in row))
         Console(stderr=True).print(f"{size}: {row}")
     Console().print(table)
