@@ -131,6 +131,7 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _HEDGE = re.compile(r"[\s(*_]*(?:or|but|and|not|maybe|perhaps|possibly|to|/|-?\d)(?:\b|\s)", re.I)
+_DENIAL = re.compile(r"[\s(*_]*(?:no|nope|false|wrong|incorrect|unlikely)\s*(?:$|[.,;\n])", re.I)
 _EDGES = " \t\n*_`\"'“”‘’„«»‹›$|"
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
 _HEAD = 400  # characters: within them a label is named
@@ -284,7 +285,13 @@ def _without_gloss(task: TaskSpec, text: str) -> str | None:
     if match is None:
         return None
     own = _label(task, match[1])
-    on_scale = re.match(r"\s*(?:out of|on an?|on the|scale)\b", match[2], flags=re.IGNORECASE)
+    ends = {task.labels.labels[0], task.labels.labels[-1]}
+    on_scale = (
+        re.match(r"\s*(?:out of|on an?|on the|scale)\b", match[2], flags=re.IGNORECASE)
+        and set(re.findall(r"-?\d+", match[2])) <= ends
+    )
+    if _numeric(task) and not on_scale and re.search(r"\d", match[2]):
+        return None
     return match[1] if own and (on_scale or not _named(task, match[2]) - {own}) else None
 
 
@@ -311,7 +318,11 @@ def _leading(task: TaskSpec, text: str) -> tuple[tuple[str, ...], str, bool] | N
         if isinstance(found, tuple):
             rest = text[separator.end() :]
             gives_reason = separator["why"] is not None
-            if _HEDGE.match(rest) or (not gives_reason and _named(task, rest) - set(found)):
+            if (
+                _HEDGE.match(rest)
+                or _DENIAL.match(rest)
+                or (not gives_reason and _named(task, rest) - set(found))
+            ):
                 return None
             return found, rest, gives_reason
     return None
@@ -404,11 +415,11 @@ def _unkeyed(task: TaskSpec, text: str) -> Answer:
     head, _, tail = text.strip().partition("\n")
     head, inline = _split_why(head)
     key = _KEY.search(tail)
-    keyed = ""
+    keyed, between = "", ""
     if inline:
         keyed = tidy(f"{inline}\n{tail}")
     elif key is not None and key["why"]:
-        keyed = tidy(tail[key.end() :])
+        keyed, between = tidy(tail[key.end() :]), tail[: key.start()]
     found = _leading(task, re.sub(r"^[#>\s]+", "", head))
     # An enumeration's number is no label.
     numbered = _numeric(task) and re.match(r"[+-]?\d+[.)]\s", head.strip())
@@ -416,7 +427,7 @@ def _unkeyed(task: TaskSpec, text: str) -> Answer:
         several = read_labels(task, head)
         return Answer((), _undecorated(keyed), several if several == SEVERAL else NO_LABEL)
     labels, rest, gives_reason = found
-    if states_other(task, text, labels):
+    if states_other(task, text, labels) or _named(task, between) - set(labels):
         return Answer((), "", CONFLICT)
     if keyed:
         return answered(task, labels, _undecorated(keyed))
