@@ -248,6 +248,30 @@ def test_two_processes_give_the_gradient_of_one(source, tmp_path):
         assert history(two, key) == pytest.approx(history(one, key), abs=1e-5)
 
 
+def test_two_processes_with_sharded_weights_give_the_gradient_of_one(source, toy, tmp_path):
+    """FSDP 2, as the package configures it, over gloo on the CPU."""
+    settings = {
+        "max_steps": 2, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0,
+        "warmup_steps": 0, "save_strategy": "no", "eval_strategy": "no",
+        "per_device_train_batch_size": 1,
+    }  # fmt: skip
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(["capo", *options(source, toy, one, gradient_accumulation_steps=2, **settings)])
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "accelerate.commands.launch",
+            "--config_file", "capo_bench/train/accelerate/fsdp2.yaml",
+            "--num_processes", "2", "--mixed_precision", "no",
+            "tests/train/fsdp_on_cpu.py", "capo", *options(source, toy, two, **settings),
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not torch.equal(weights(one)["model.norm.weight"], weights(source)["model.norm.weight"])
+    assert_same_weights(one, two, 1e-6)
+
+
 def test_interrupt(source, toy, tmp_path, monkeypatch):
     def interrupted(self, *args, **kwargs):
         raise KeyboardInterrupt
