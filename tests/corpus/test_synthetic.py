@@ -197,6 +197,29 @@ def test_neither_the_statement_nor_the_context_of_a_place_gives_the_label_away()
         assert len(seen[aspect["claim"][0]["key"]]) == 3
 
 
+def test_a_claim_alone_tells_much_of_the_label_and_the_context_the_rest():
+    # The figures at the head of places.toml.
+    world = synthesize("places", 1.0, 1, 1500)
+    claim = {scene.id: scene.words["key"] for scene in world.scenes}
+    labels, usual = {}, Counter()
+    for item in world.corpus.split("train"):
+        for annotator, cell in item.cells.items():
+            labels.setdefault((claim[item.id], annotator), Counter()).update(r.label for r in cell)
+            usual.update(r.label for r in cell)
+    cells = [
+        (labels[claim[item.id], annotator], {response.label for response in cell})
+        for item in world.corpus.split("test")
+        for annotator, cell in item.cells.items()
+        if cell
+    ]
+    by_claim = sum(guess.most_common(1)[0][0] in own for guess, own in cells) / len(cells)
+    by_most_frequent = sum(usual.most_common(1)[0][0] in own for _, own in cells) / len(cells)
+    imitator = sum(map(world.label_agreement, world.corpus.annotator_ids)) / 4
+    assert by_claim == pytest.approx(0.61, abs=0.005)
+    assert imitator == pytest.approx(0.73, abs=0.006)
+    assert by_most_frequent == pytest.approx(0.53, abs=0.005)
+
+
 def test_a_place_by_hand():
     scene = synthesize("places", items=25).scenes[0]
     assert scene.text["context"] == (
