@@ -380,8 +380,9 @@ def validated(
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
+        problem = first["msg"].removeprefix("Value error, ")
         raise CapoBenchError(
-            f"{field}: {first['msg']} (got {str(first['input'])[:60]!r}); {advice}",
+            f"{field}: {problem} (got {str(first['input'])[:60]!r}); {advice}",
             file=file,
             line=line,
             id=id,

@@ -120,7 +120,9 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
         split: The evaluated split.
     """
     # Who answers the test split may know the validation split, so that its texts are no news there.
-    read = SPLITS[: [*map(str, SPLITS)].index(split)] or SPLITS[:1]
+    present = {item.split for item in corpus.items}
+    before = SPLITS[: [*map(str, SPLITS)].index(split)] or SPLITS[:1]
+    read = [name for name in before if name in present]
     plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     for annotator in named(corpus, minimum=0):
