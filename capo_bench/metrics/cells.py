@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,20 @@ class Cells:
     def explanations(self) -> list[str]:
         """The predicted explanations."""
         return [parsed.explanation for parsed in self.parsed]
+
+    @cached_property
+    def explained(self) -> Cells:
+        """Those whose annotator gave an explanation, of the same items."""
+        given = [any(r.explanation for r in own) for own in self.references]
+        if all(given):
+            return self
+        return replace(
+            self,
+            item=self.item[given],
+            annotator=self.annotator[given],
+            references=tuple(compress(self.references, given)),
+            parsed=tuple(compress(self.parsed, given)),
+        )
 
     @cached_property
     def inputs(self) -> list[Mapping[str, str]]:

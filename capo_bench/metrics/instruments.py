@@ -100,6 +100,12 @@ class Reading:
     instruments: Instruments
 
     @cached_property
+    def explained(self) -> Reading:
+        """The cells whose annotator gave an explanation, to which one can be compared."""
+        cells = self.cells.explained
+        return self if cells is self.cells else Reading(cells, self.instruments)
+
+    @cached_property
     def named(self) -> Named | Undefined:
         """Who wrote the normalised texts."""
         return self._named(self.instruments.attributor)

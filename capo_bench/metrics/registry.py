@@ -60,7 +60,8 @@ class Metric:
             about 3 / n of them (the rule of three).
         among_annotators: Whether it picks one of the annotators, so that chance is one over their
             number.
-        explanations: Whether it reads explanations; a corpus that has none does not define it.
+        explanations: Whether it compares explanations: cells whose annotator gave none are left out,
+            and a corpus without any does not define it.
         encoded: Whether BERTScore's encoder is needed.
         defined: Whether a task, by its labels, has it.
         shown: The tables for people that have it beside the headline. Data, scores and reports have
@@ -89,8 +90,17 @@ class Metric:
     group: int = 1
 
 
+_UNEXPLAINED = Undefined("no evaluated cell has a human explanation")
+
+
 def _headline(reading: Reading) -> Mapping[str, Measured]:
-    cells, named = reading.cells, reading.named
+    if reading.cells.corpus.task.explanations == "none":
+        return {"faithful_rate": label_skill(reading.cells)}
+    reading = reading.explained
+    cells = reading.cells
+    if not len(cells):
+        return {"faithful_rate": _UNEXPLAINED}
+    named = reading.named
     own = (
         named
         if isinstance(named, Undefined)
@@ -558,7 +568,10 @@ def measure(
     """
     corpus = reading.cells.corpus
     none = corpus.task.explanations == "none"
-    untold = Undefined("the corpus has labels alone, no explanations")
+    untold = Undefined(
+        "the corpus has labels alone, no explanations" if none else _UNEXPLAINED.reason
+    )
+    none |= not len(reading.explained.cells)
     metrics = [
         metric
         for metric in metrics_of(corpus)
@@ -566,8 +579,8 @@ def measure(
     ]
     told = [metric for metric in metrics if not (none and metric.explanations)]
     found: dict[str, Measured] = {}
-    for family in dict.fromkeys(metric.family for metric in told):
-        found |= family(reading)
+    for family, explained in dict.fromkeys((metric.family, metric.explanations) for metric in told):
+        found |= family(reading.explained if explained else reading)
     return {
         metric.name: bounded(metric.name, found[metric.name], corpus) if metric in told else untold
         for metric in metrics

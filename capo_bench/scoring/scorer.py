@@ -18,7 +18,7 @@ from capo_bench import __version__
 from capo_bench.corpus.evaluable import coverage, evaluable, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
-from capo_bench.metrics.cells import Cells, Prediction, join
+from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
 from capo_bench.metrics.consistency import StyleContrast, style_contrasts
 from capo_bench.metrics.guards import GUARDS, excesses
 from capo_bench.metrics.instruments import Instruments, Reading
@@ -240,7 +240,12 @@ class Scorer:
         found = {"evaluated": coverage(self.corpus, self.split, evaluable(self.corpus))}
         if known and self.corpus.task.explanations != "none":
             found["headline and identity"] = coverage(self.corpus, self.split, known)
-        return {what: str(share) for what, share in found.items() if not share.whole}
+        left_out = {what: str(share) for what, share in found.items() if not share.whole}
+        if self.corpus.task.explanations == "optional":
+            cells = evaluated_cells(self.corpus, self.split)
+            given = sum(any(r.explanation for r in item.cells[a]) for item, a in cells)
+            left_out["explained"] = f"{given} of {len(cells)} responses"
+        return left_out
 
 
 def _estimated(measured: Measured) -> Estimate | Undefined:

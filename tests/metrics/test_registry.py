@@ -5,26 +5,34 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import capo_bench
+from capo_bench.corpus.load import load
 from capo_bench.corpus.model import LabelSpace
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard import board_tables
 from capo_bench.metrics import registry
+from capo_bench.metrics.cells import join
+from capo_bench.metrics.guards import excesses
+from capo_bench.metrics.instruments import Instruments, Reading
 from capo_bench.metrics.registry import (
     METRICS,
     Metric,
     bounds,
     group_curve,
+    measure,
     metrics_of,
 )
 from capo_bench.report import build as report_module
 from capo_bench.report import page
 from capo_bench.report.tables import scores_table
-from capo_bench.stats.resampling import item_means
+from capo_bench.scoring.predictions import human_predictions
+from capo_bench.scoring.scorer import Scorer
+from capo_bench.stats.resampling import Undefined, item_means
 from tests.leaderboard.boards import board_folder, few_controls, rows, submit
-from tests.metrics.build import SCALE, corpus
+from tests.metrics.build import SCALE, answer, corpus
 
 NOMINAL = replace(SCALE, labels=LabelSpace("nominal", ("a", "b")))
 PACKAGE = Path(capo_bench.__file__).parent
@@ -138,7 +146,6 @@ def test_who_has_labels_alone_has_no_other_metrics_and_a_headline_that_may_be_ne
     task = replace(SCALE, explanations="none")
     alone = corpus([{"A": [("0", "")]}], task)
     assert bounds("faithful_rate", alone) == (-1, 1)
-    assert bounds("faithful_rate", corpus([{"A": [("0", "x")]}], SCALE)) == (0, 1)
 
 
 def shouting(reading):
@@ -186,3 +193,55 @@ def test_a_metric_that_is_added_is_scored_and_shown(added, tmp_path, monkeypatch
     assert data["metrics"]["loud_rate"]["value"] == round(value, 4)
     report = report_module.build(scorer, [*shouted, *answers[half:]], "loud")
     assert "| loud_rate |" in page.markdown(report)
+
+
+def test_cells_without_a_human_explanation_are_left_out_of_what_needs_one():
+    """Half of the people's explanations are missing: what is left is scored as if they never were."""
+    whole = load("mini-nli")
+    task = replace(whole.task, explanations="optional")
+    silent = {"Ann1", "Ann2"}
+    half = replace(
+        whole,
+        task=task,
+        items=tuple(
+            replace(
+                item,
+                cells={
+                    a: tuple(replace(r, explanation="") if a in silent else r for r in own)
+                    for a, own in item.cells.items()
+                },
+            )
+            if item.split == "test"
+            else item
+            for item in whole.items
+        ),
+    )
+    cells = join(half, "test", human_predictions(half, "test"))
+    instruments = Instruments(half, "test", "minilm")
+    found = measure(Reading(cells, instruments), encoded=False)
+    assert found["invalid_rate"].value() == 0
+    assert found["label_accuracy"].value() == 1
+    spoken = [one for one in human_predictions(whole, "test") if one.annotator not in silent]
+    assert len(cells.explained) == len(spoken)
+    assert [cells.explained.corpus.annotator_ids[a] for a in cells.explained.annotator] == [
+        one.annotator for one in spoken
+    ]
+    everyone = Reading(join(whole, "test", human_predictions(whole, "test")), instruments)
+    kept = np.isin(everyone.cells.annotator, np.unique(cells.explained.annotator))
+    relevant, _ = excesses(everyone.cells, instruments.guards)
+    assert found["item_relevance"].value() == pytest.approx(relevant[kept].mean())
+    assert Scorer(half, "test", "minilm").signature["explained"] == (
+        f"{len(spoken)} of {len(cells)} responses"
+    )
+
+
+def test_where_nobody_explained_anything_the_metrics_of_explanations_say_so():
+    task = replace(SCALE, explanations="optional")
+    cells = answer(
+        corpus([{"A": [("0", "")], "B": [("1", "")]}], task), [{"A": (["0"], ""), "B": (["1"], "")}]
+    )
+    found = measure(Reading(cells, Instruments(cells.corpus, "test", "minilm")))
+    untold = {name for name, one in found.items() if isinstance(one, Undefined)}
+    assert untold >= {metric.name for metric in metrics_of(cells.corpus) if metric.explanations}
+    assert found["rouge_l"].reason == "no evaluated cell has a human explanation"
+    assert found["invalid_rate"].value() == 0
