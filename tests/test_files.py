@@ -2,11 +2,15 @@
 
 import errno
 import os
+import random
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
+import psutil
 import pytest
+import torch
 
 from capo_bench import files
 from capo_bench.errors import CapoBenchError
@@ -23,6 +27,7 @@ from capo_bench.files import (
     write_text,
     writing,
 )
+from capo_bench.train.checkpoints import check_state
 
 
 def refusal(call, *arguments, **named):
@@ -205,3 +210,44 @@ def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path):
     process.communicate()
     with locked(tmp_path / "out"):
         pass
+
+
+def test_a_stage_ends_with_the_process_that_runs_it(tmp_path):
+    code = (
+        "import sys\n"
+        "from capo_bench.experiments.stages import execute\n"
+        "execute([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); "
+        "time.sleep(60)'])\n"
+    )
+    process = child(code)
+    stage = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not psutil.pid_exists(stage) or psutil.Process(stage).status() == "zombie":
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("it still runs")
+
+
+def test_damaged_or_missing_states_of_a_checkpoint_are_named(tmp_path):
+    state = {"a": torch.arange(100.0), "b": [1, 2]}
+    names = ["optimizer.pt", "scheduler.pt", "rng_state.pth"]
+    for name in names:
+        torch.save(state, tmp_path / name)
+    check_state(tmp_path)
+    rng = random.Random(0)
+    for name in names:
+        whole = (tmp_path / name).read_bytes()
+        weights = whole.index(torch.arange(100.0).numpy().tobytes())
+        for place in [weights + rng.randrange(400) for _ in range(30)]:
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << rng.randrange(8)
+            (tmp_path / name).write_bytes(damaged)
+            assert f"{name}: is damaged" in refusal(check_state, tmp_path)
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        assert f"{name}: is damaged" in refusal(check_state, tmp_path)
+        (tmp_path / name).unlink()
+        assert name[:5] in refusal(check_state, tmp_path)
+        (tmp_path / name).write_bytes(whole)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +25,26 @@ RECORD = "stages.json"
 
 
 def execute(command: Sequence[str]) -> int:
-    """Runs a command as a process that writes to this one's terminal; its exit status."""
-    return subprocess.run(command, check=False).returncode
+    """Runs a command as a process that writes to this one's terminal; its exit status.
+
+    On Linux it ends when this process does, however that ends; elsewhere, when it is interrupted.
+    """
+    # Nothing runs between fork and exec but two calls of the system.
+    return subprocess.run(command, check=False, preexec_fn=_ending_with(os.getpid())).returncode
+
+
+def _ending_with(parent: int) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        pr_set_pdeathsig = 1  # linux/prctl.h
+        prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() != parent:  # it was gone before it was asked
+            os._exit(1)
+
+    return ask
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -33,6 +35,33 @@ def _is_whole(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return "global_step" in state
+
+
+def check_state(checkpoint: Path) -> None:
+    """Refuses a checkpoint whose optimizer, scheduler or random state is missing or damaged.
+
+    transformers goes on without those that are missing; torch's files hold a checksum of each part.
+
+    Raises:
+        CapoBenchError: Naming the file.
+    """
+    if any(entry.is_dir() for entry in checkpoint.iterdir()):
+        return  # sharded by FSDP or DeepSpeed, which check their own
+    for pattern in ("optimizer.pt", "scheduler.pt", "rng_state*.pth"):
+        files = sorted(checkpoint.glob(pattern))
+        if not files:
+            raise CapoBenchError(f"has no {pattern}; {_EARLIER}", file=checkpoint)
+        for file in files:
+            try:
+                with ZipFile(file) as parts:
+                    damaged = parts.testzip()
+            except (OSError, BadZipFile, ValueError, NotImplementedError, zlib.error) as error:
+                raise CapoBenchError(f"is damaged ({error}); {_EARLIER}", file=file) from error
+            if damaged is not None:
+                raise CapoBenchError(f"is damaged (at {damaged}); {_EARLIER}", file=file)
+
+
+_EARLIER = "delete the checkpoint and resume from the one before"
 
 
 def check_same_run(checkpoint: Path, run: dict[str, Any]) -> None:

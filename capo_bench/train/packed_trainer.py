@@ -21,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.train.batches import Batch, Order, collate, compose, passes, tokens
-from capo_bench.train.checkpoints import RUN_FILE, check_same_run, last_whole
+from capo_bench.train.checkpoints import RUN_FILE, check_same_run, check_state, last_whole
 from capo_bench.train.dataset import Group
 from capo_bench.train.defaults import learning_rate
 from capo_bench.train.kernel import row_multiple
@@ -350,6 +350,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 )
         if resume_from_checkpoint:
             check_same_run(Path(resume_from_checkpoint), self.run)
+            check_state(Path(resume_from_checkpoint))
             resume_from_checkpoint = str(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
 
