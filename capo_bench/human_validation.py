@@ -27,9 +27,10 @@ from pydantic.dataclasses import dataclass as checked
 
 from capo_bench.corpus.agreement import kappa
 from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.readers.tables import read_delimited
 from capo_bench.display import neutral
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json, read_text, validated, write_all
+from capo_bench.files import read_json, validated, write_all
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Cells
 from capo_bench.prompts.prompter import earlier_responses, render_input
@@ -333,25 +334,27 @@ def _classifier(
     return choose
 
 
+_TICKED = {"true": "yes", "false": "no"}
+
+
 def _read_sheet(path: Path, rows: Mapping[str, KeyRow]) -> dict[str, dict[str, str]]:
-    text = read_text(path).removeprefix("\ufeff")
-    heading = text.split("\n", 1)[0]
-    # Spreadsheets in some languages write semicolons.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if ";" in heading else ",")
-    missing = [name for name in ("row", *ANSWERS) if name not in (reader.fieldnames or ())]
+    table = read_delimited(path)
+    missing = [name for name in ("row", *ANSWERS) if name not in table.columns]
     if missing:
         raise CapoBenchError(
             f"{path}: there is no column {missing[0]!r}; save the filled sheet as CSV with its "
             "headings"
         )
     found: dict[str, dict[str, str]] = {}
-    for line in reader:
+    for line in table.rows:
         name = (line["row"] or "").strip()
         if name not in rows:
             raise CapoBenchError(f"{path}: row {name!r} is not in the key; is it another sheet's?")
         if name in found:
             raise CapoBenchError(f"{path}: row {name} occurs twice; give one file for each rater")
-        given = {column: (line[column] or "").strip().casefold() for column in ANSWERS}
+        # Some spreadsheets make a yes of a box to tick into TRUE.
+        said = {column: (line[column] or "").casefold() for column in ANSWERS}
+        given = {column: _TICKED.get(answer, answer) for column, answer in said.items()}
         if not any(given.values()):
             continue
         for column, choices in ANSWERS.items():
