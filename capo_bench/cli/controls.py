@@ -67,8 +67,8 @@ def _red_team(
     found = list(shown(fooled(scorer, attacks), "scoring attacks", attacks_in_all(candidates)))
     if output:
         for one in found:
-            file = f"{one.attack.name.replace(', ', '_').replace(' ', '-')}.jsonl"
-            write_predictions(output / file, scorer.corpus, one.attack.predictions)
+            file = output / f"{one.attack.name}.jsonl"
+            write_predictions(file, scorer.corpus, one.attack.predictions)
     if as_json:
         rows = {
             one.attack.name: {name: estimate_json(axis) for name, axis in one.axes.items()}

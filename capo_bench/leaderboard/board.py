@@ -38,6 +38,7 @@ from capo_bench.report.build import Finding, judge
 from capo_bench.scoring.cache import Measurements, Runs, Track, key, measured, remembered
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
+from capo_bench.scoring.red_team import representatives
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.ranking import standings
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -226,7 +227,10 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
         raise CapoBenchError(
             f"{folder / BOARD}: verified names {min(unknown)!r}, but there is no such submission"
         )
-    references = control_predictions(scorer.corpus, spec.split)
+    references = {
+        **control_predictions(scorer.corpus, spec.split),
+        **representatives(scorer),
+    }
     runs: list[Runs] = [(row,) for row in references.values()]
     runs += [one.predictions for one in submissions]
     rows = measured(scorer, *runs, track=track, jobs=jobs)

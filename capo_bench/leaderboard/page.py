@@ -13,7 +13,14 @@ from typing import Any
 from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.leaderboard.board_tables import as_json, facts, spread
-from capo_bench.metrics.registry import HEADLINE, IDENTITY, LABEL, metric_named, shown_in
+from capo_bench.metrics.registry import (
+    HEADLINE,
+    IDENTITY,
+    INDISTINCT,
+    LABEL,
+    metric_named,
+    shown_in,
+)
 from capo_bench.render import html as pages
 from capo_bench.render.html import drawn
 from capo_bench.render.map import Map, Point, draw_map
@@ -143,5 +150,7 @@ def _map(board: Board, width: int, height: int) -> Map | None:
         name = entry.name if len(entry.name) <= _LABEL else f"{entry.name[: _LABEL - 1]}…"
         labelled = entry.id in named if system else entry.kind == "human"
         kind = "run" if system else entry.kind
-        points.append(Point(name, kind, drawn(x), drawn(y), address(entry), labelled))
+        found = scores[INDISTINCT]
+        filled = 1.0 if isinstance(found, Undefined) else found.value
+        points.append(Point(name, kind, drawn(x), drawn(y), filled, address(entry), labelled))
     return draw_map(points, width, height) if points else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import cos, hypot, pi, sin
+from math import cos, hypot, pi, sin, sqrt
 
 from capo_bench.stats.resampling import Estimate
 
@@ -25,8 +25,9 @@ class Point:
     Attributes:
         name: Its label.
         kind: `run`, `human` or `control`.
-        x: Content.
+        x: Label.
         y: Identity.
+        filled: Indistinguishability, 0..1: how full the mark is.
         id: What the drawing links it to, if to anything.
         labelled: Whether its name is written beside it.
     """
@@ -35,6 +36,7 @@ class Point:
     kind: str
     x: Estimate
     y: Estimate
+    filled: float = 1.0
     id: str = ""
     labelled: bool = True
 
@@ -52,6 +54,7 @@ class Mark:
         label: Left end and baseline of the label, or `None` where there is none.
         leader: Start and end of a line from mark to label, or `None` where they touch.
         id: As of the point.
+        core: Radius of what is filled of the mark, 0..1 of the whole's: its area is the share.
     """
 
     name: str
@@ -62,11 +65,12 @@ class Mark:
     label: tuple[float, float] | None
     leader: Box | None
     id: str
+    core: float
 
 
 @dataclass(frozen=True)
 class Map:
-    """The two-axis map: content to the right, identity upwards.
+    """The two-axis map: label to the right, identity upwards.
 
     Attributes:
         width: Of the drawing.
@@ -113,8 +117,9 @@ def draw_map(points: Sequence[Point], width: float, height: float) -> Map:
     labels: list[Box] = []
     inner = left + 3, top + 3, right - 3, bottom - 3
     for point, (x, y, arms) in zip(ranked, centres, strict=True):
+        core = round(sqrt(min(max(point.filled, 0), 1)), 3)
         if not point.labelled:
-            marks.append(Mark(point.name, point.kind, x, y, arms, None, None, point.id))
+            marks.append(Mark(point.name, point.kind, x, y, arms, None, None, point.id, core))
             continue
         size = len(point.name) * _LETTER * (1 if point.kind == "control" else 1.35)
         box = _free_place((x, y), size, inner, taken, labels, arms_of_controls)
@@ -122,7 +127,7 @@ def draw_map(points: Sequence[Point], width: float, height: float) -> Map:
         leader = _leader(x, y, box)
         taken += _along(leader)
         label = round(box[0], 1), round(box[3] - 3, 1)
-        marks.append(Mark(point.name, point.kind, x, y, arms, label, leader, point.id))
+        marks.append(Mark(point.name, point.kind, x, y, arms, label, leader, point.id, core))
     ticks = tuple((f"{v:g}", at_x(v), at_y(v)) for v in (0, 0.25, 0.5, 0.75, 1))
     return Map(width, height, plot, tuple(reversed(marks)), ticks)
 

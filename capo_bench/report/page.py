@@ -204,7 +204,9 @@ def _map(report: Report, width: float, height: float) -> Map | None:
         x, y = scores.estimates[LABEL], scores.estimates[IDENTITY]
         if isinstance(x, Undefined) or isinstance(y, Undefined):
             return None
-        return Point(name, kind, drawn(x), drawn(y))
+        found = scores.estimates[INDISTINCT]
+        filled = 1.0 if isinstance(found, Undefined) else found.value
+        return Point(name, kind, drawn(x), drawn(y), filled)
 
     rows = () if isinstance(report.references, Undefined) else report.references
     run = point("this run", "run", report.scores)

@@ -33,6 +33,7 @@ from capo_bench.metrics.registry import HEADLINE
 from capo_bench.metrics.style import FUNCTION_WORDS, mask_content
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.cache import key, remembered
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Array, Estimate, Undefined, estimate
 
@@ -80,8 +81,8 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """Such as `bigram-chain, majority labels, searched`."""
-        return f"{self.generator}, {self.labels} labels" + (", searched" if self.searched else "")
+        """Such as `red-team-bigram-chain-majority-searched`."""
+        return f"red-team-{self.generator}-{self.labels}" + ("-searched" if self.searched else "")
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,36 @@ def best_of_each(found: Sequence[Fooled]) -> list[Fooled]:
         if key not in best or one.rate > best[key].rate:
             best[key] = one
     return sorted(best.values(), key=lambda one: -one.rate)
+
+
+def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
+    """Of each family the attack that reaches most, unsearched; empty where nobody can be imitated.
+
+    Which they are is found once for a corpus and kept.
+
+    Args:
+        scorer: The scorer of the corpus and split that are attacked.
+
+    Returns:
+        Predictions by name of the attack.
+    """
+    if isinstance(scorer.instruments.attributor, Undefined):
+        return {}
+
+    def attacks() -> Iterator[Attack]:
+        # An annotator's usual label tells nothing of an item: its label skill is 0.
+        every = red_team(scorer.corpus, scorer.split)
+        return (attack for attack in every if attack.labels != "usual")
+
+    def chosen() -> list[str]:
+        best: dict[str, Fooled] = {}
+        for one in best_of_each(list(fooled(scorer, attacks()))):
+            best.setdefault(one.attack.family, one)
+        return [one.attack.name for one in best.values()]
+
+    names = remembered(f"{key(scorer, ())}-red-team", chosen)
+    made = {attack.name: attack.predictions for attack in attacks() if attack.name in names}
+    return {name: made[name] for name in names}
 
 
 class Material:
