@@ -15,7 +15,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.stages import Stage
 from capo_bench.harness.paths import tasks_path
 from capo_bench.prompts.prompter import Setting, task_name
-from capo_bench.train.command import CARD_FILE
+from capo_bench.train.card import CARD_FILE
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -180,7 +180,6 @@ class Experiment:
         folder, train = self.folder(run), f"train {run.method}"
         found = [Stage(folder, "evaluate", "evaluate", self._evaluate(run), _FOUND)]
         if run.train:
-            # The model card is what training writes last.
             found.insert(0, Stage(folder, "train", train, self._train(run), f"model/{CARD_FILE}"))
         return found
 

@@ -13,6 +13,9 @@ from typing import Any
 from capo_bench import __version__
 from capo_bench.prompts.prompter import Setting, task_name
 
+CARD_FILE = "README.md"
+"""What training writes last, beside the model."""
+
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
 _TASKS = ("nli", "paraphrase", "mini-nli", "mini-paraphrase")

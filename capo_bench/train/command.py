@@ -26,7 +26,7 @@ from capo_bench.files import locked, read_text, write_text
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
-from capo_bench.train.card import Card, render
+from capo_bench.train.card import CARD_FILE, Card, render
 from capo_bench.train.checkpoints import last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.defaults import undertrained
@@ -37,7 +37,6 @@ from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
-CARD_FILE = "README.md"
 CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
 
 
