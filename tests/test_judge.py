@@ -88,9 +88,7 @@ def judged(folder: Path, corpus: Corpus, says, **metadata):
         include_defaults=False,
         metadata={"corpus": str(path), **metadata},
     )
-    found = simple_evaluate(
-        model=Judge(says), tasks=[TASK], task_manager=manager, bootstrap_iters=0, log_samples=True
-    )
+    found = simple_evaluate(model=Judge(says), tasks=[TASK], task_manager=manager, log_samples=True)
     results = {key.split(",")[0]: value for key, value in found["results"][TASK].items()}
     return results, found["samples"][TASK], found["configs"][TASK]["metadata"]
 

@@ -324,6 +324,21 @@ def test_samples_hold_what_tells_a_cut_response(tmp_path):
     assert "tokens" not in told  # no tokenizer is known of this model
 
 
+def test_samples_hold_the_values_of_each_response_and_results_no_doubled_keys(tmp_path):
+    results, rows, samples = run(tmp_path, "--limit", "6")
+    found = results["results"]["capo_mini_nli"]
+    assert not [key for key in found if "_stderr_stderr" in key]
+    assert found["rouge_l_stderr,none"] > 0
+    values = [row["responses"]["values"] for row in rows]
+    assert [list(one) for one in values] == [row["doc"]["annotators"] for row in rows]
+    each = [one for of_item in values for (one,) in of_item.values()]  # of one generation
+    assert sum(one["rouge_l"] for one in each) / len(each) == pytest.approx(found["rouge_l,none"])
+    agree = [one["label_agrees"] for one in each]
+    assert sum(agree) / len(agree) == pytest.approx(found["label_accuracy,none"])
+    assert {row["label_accuracy"] for row in rows} == {None}  # a document alone has none
+    assert len(read_predictions(samples).predictions) == len(each)
+
+
 def test_our_model_stands_beside_those_of_lm_eval():
     assert {"capo-hf", "hf", "vllm", "local-chat-completions"} <= set(model_registry.keys())
 

@@ -13,11 +13,14 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
+from lm_eval import evaluator_utils
 from lm_eval.api.instance import Instance
+from lm_eval.api.metrics import stderr_for_metric
 from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
@@ -203,33 +206,17 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
             request.filtered_resps["none"] = list(request.resps) if several else request.resps[0]
 
     def aggregation(self) -> dict[str, Callable[[list[Any]], float | int | str]]:
-        """The first entry scores everything once; the others read from it.
-
-        A metric `<name>_stderr` fills the harness's column of standard errors, which would
-        otherwise take the questions of one document for independent.
-        """
+        """The first entry scores everything once; the others read from it."""
         if self.predicts_only:
             return {RESPONSES: _count}
         return {
             RESPONSES: self.score,
-            **{
-                f"{name}{suffix}": partial(self._read, name, field)
-                for name in self.metric_names()
-                for suffix, field in (("", "value"), ("_stderr", "stderr"))
-            },
+            **{name: _OfRun(self.read, name) for name in self.metric_names()},
         }
 
-    def handed_on(self, responses: dict[str, Any], document: str) -> dict[str, Any]:
-        """What `process_results` returns: the responses, and the document's id for every metric."""
-        return {
-            RESPONSES: responses,
-            **{name: document for name in self.aggregation() if name != RESPONSES},
-        }
-
-    def _read(self, name: str, field: str, documents: list[Any]) -> float | str:
-        value = self.read(name, field)
-        # The harness's own word for a number that does not exist.
-        return value if math.isfinite(value) else "N/A"
+    def handed_on(self, responses: dict[str, Any]) -> dict[str, Any]:
+        """What `process_results` returns: the responses; a document alone has no metric."""
+        return {RESPONSES: responses, **{n: None for n in self.aggregation() if n != RESPONSES}}
 
     def _prompts(self, doc: Mapping[str, Any]) -> list[str]:
         return [self.doc_to_text(question) for question in self.questions(doc)]
@@ -322,6 +309,42 @@ def _text(sent: Any) -> str:
         return sent
     messages = json.loads(sent[0]) if isinstance(sent[0], str) else sent
     return "\n".join(str(message["content"]) for message in messages)
+
+
+@dataclass(frozen=True)
+class _OfRun:
+    """A metric of the whole run, as the harness calls an aggregation.
+
+    Attributes:
+        read: Tells a metric's `value` or `stderr`.
+        name: The metric.
+    """
+
+    read: Callable[[str, str], float]
+    name: str
+
+    def __call__(self, _: list[Any]) -> float | str:
+        return self._told("value")
+
+    def stderr(self, _: list[Any]) -> float | str:
+        """The metric's own standard error, which is clustered on the item."""
+        return self._told("stderr")
+
+    def _told(self, field: str) -> float | str:
+        value = self.read(self.name, field)
+        # The harness's own word for a number that does not exist.
+        return value if math.isfinite(value) else "N/A"
+
+
+def _stderr_of(metric: Callable[..., Any], bootstrap_iters: int) -> Callable[..., Any] | None:
+    # The harness knows standard errors of its own aggregations only, and takes documents for draws.
+    if isinstance(metric, _OfRun):
+        return metric.stderr
+    found: Callable[..., Any] | None = stderr_for_metric(metric, bootstrap_iters)
+    return found
+
+
+evaluator_utils.stderr_for_metric = _stderr_of
 
 
 def _count(documents: list[dict[str, Any]]) -> int:

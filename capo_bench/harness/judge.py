@@ -190,7 +190,7 @@ class JudgeTask(BenchTask):
             "count": len(verdicts),
             **told,
         }
-        return self.handed_on(responses, doc["items"][0])
+        return self.handed_on(responses)
 
     def perfect_results(self, doc: Mapping[str, Any]) -> list[tuple[float, bool]]:
         """What a judge without a doubt gives, for a rehearsal of the task."""

@@ -20,10 +20,13 @@ from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens, task_nam
 from capo_bench.prompts.responses import complaints, render_target, stop_sequences
 from capo_bench.scoring.cache import score_repeats
 from capo_bench.scoring.options import read_options
+from capo_bench.scoring.per_response import per_response
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Undefined
 
 _log = logging.getLogger(__name__)
+
+_WHICH = ("item", "annotator")
 
 OWN = "capo_corpus"
 """What the tasks for a corpus file are called."""
@@ -150,7 +153,7 @@ class CapoTask(BenchTask):
                 ]
                 for annotator, given in answered.items()
             }
-        return self.handed_on(responses, doc["item"])
+        return self.handed_on(responses)
 
     def metric_names(self) -> Sequence[str]:
         """Those that the corpus has."""
@@ -183,13 +186,16 @@ class CapoTask(BenchTask):
             for k in range(repeats)
         ]
         try:
-            self._scores, spread = score_repeats(self._scorer, runs)
+            scores, spread = score_repeats(self._scorer, runs)
+            values = [per_response(self._scorer, run) for run in runs]
         except Exception as error:
             failed = f"scoring failed ({type(error).__name__}: {error}); score the samples again"
             _log.exception("%s: %s", self.config.task, failed)
             undefined = dict.fromkeys(self.metric_names(), failed)
         else:
+            self._scores = scores
             self.config.metadata |= spread
+            _write_beside(documents, values)
             undefined = {
                 name: found.reason
                 for name, found in self._scores.estimates.items()
@@ -206,6 +212,21 @@ class CapoTask(BenchTask):
         return (
             float("nan") if found is None or isinstance(found, Undefined) else getattr(found, field)
         )
+
+
+def _write_beside(documents: list[dict[str, Any]], runs: list[list[dict[str, Any]]]) -> None:
+    """Puts each response's values into its document, by annotator and then generation.
+
+    The harness logs these very documents, after it has aggregated. Where a run has several processes
+    it logs copies made before, without values; `capo-bench score --responses` has them then.
+    """
+    of_item: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for run in runs:
+        for row in run:
+            values = {name: value for name, value in row.items() if name not in _WHICH}
+            of_item.setdefault(row["item"], {}).setdefault(row["annotator"], []).append(values)
+    for document in documents:
+        document["values"] = of_item[document["item"]]
 
 
 def _several(given: str | list[str]) -> list[str]:

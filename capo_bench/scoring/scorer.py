@@ -21,6 +21,7 @@ from capo_bench.metrics.bertscore import default_encoder, encoder_signature, loa
 from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
 from capo_bench.metrics.consistency import StyleContrast, style_contrasts
 from capo_bench.metrics.guards import GUARDS, excesses
+from capo_bench.metrics.indistinguishability import Discrimination, discriminate
 from capo_bench.metrics.instruments import Instruments, Reading
 from capo_bench.metrics.labels import labels_agree
 from capo_bench.metrics.registry import HEADLINE, IDENTITY, INDISTINCT, LABEL, measure, metrics_of
@@ -83,6 +84,9 @@ class Verdicts:
             `guarded` is false.
         guarded: Whether the target has training explanations enough to tell a copy.
         rouge_l: ROUGE-L against the target's own explanations, 0..1.
+        passes: How often it passes for the target's own, as `Discrimination.passes`, 0..2; means
+            nothing where `compared` is false.
+        compared: Whether the discriminator held it against the target's own explanation.
     """
 
     label_agrees: NDArray[np.bool_]
@@ -93,6 +97,8 @@ class Verdicts:
     copied: NDArray[np.bool_] | Undefined
     guarded: NDArray[np.bool_]
     rouge_l: NDArray[np.float64]
+    passes: NDArray[np.float64] | Undefined
+    compared: NDArray[np.bool_]
 
 
 class Scorer:
@@ -182,6 +188,9 @@ class Scorer:
             usual = [guards.own[a].copied if a in guards.own else 0.0 for a in cells.annotator]
             copied = excess[:, 1] + usual > 0.5  # the excess is 1 or 0 less the annotator's rate
         references = [[response.explanation for response in own] for own in cells.references]
+        told: Discrimination | Undefined = Undefined("no evaluated cell has a human explanation")
+        if len(cells.explained):
+            told = discriminate(cells, self.instruments.discriminator)
         return Verdicts(
             label_agrees=labels_agree(cells),
             named=named,
@@ -191,6 +200,10 @@ class Scorer:
             copied=copied,
             guarded=guarded,
             rouge_l=rouge_l(cells.explanations, references),
+            passes=told if isinstance(told, Undefined) else told.passes,
+            compared=np.zeros(len(cells), np.bool_)
+            if isinstance(told, Undefined)
+            else told.counted,
         )
 
     def excess_by_annotator(self, cells: Cells) -> dict[str, dict[str, float]] | Undefined:
