@@ -373,13 +373,23 @@ def validated(
         id: Its entry there, such as `item 12`.
 
     Raises:
-        CapoBenchError: If the value does not fit; the first fault is named.
+        CapoBenchError: If the value does not fit; the first fault is named, and if that is a missing
+            field, all that are missing beside it.
     """
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        first, *others = error.errors()
+        where = [
+            first["loc"],
+            *(
+                other["loc"]
+                for other in others
+                if first["type"] == other["type"] == "missing"
+                and first["loc"][:-1] == other["loc"][:-1]
+            ),
+        ]
+        field = ", ".join(".".join(map(str, loc)) for loc in where) or "the line"
         problem = first["msg"].removeprefix("Value error, ")
         raise CapoBenchError(
             f"{field}: {problem} (got {str(first['input'])[:60]!r}); {advice}",

@@ -108,10 +108,35 @@ def verify(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schemas of a submission: its card, and a line of its predictions."""
+    """Print the JSON Schemas: a board's board.yaml, a submission's card, a line of predictions."""
+    from capo_bench.leaderboard.board import BoardSpec
     from capo_bench.leaderboard.submission import schemas
 
-    print(json.dumps(schemas(), indent=2))
+    print(json.dumps({"board": BoardSpec.model_json_schema(), **schemas()}, indent=2))
+
+
+@app.command()
+@asking("splits", "split", "valid_only", "min_responses", "bertscore")
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new folder, leaderboards/BOARD.")],
+    corpus: Annotated[
+        str, typer.Option(help="What is answered: a corpus's name or a .jsonl file.")
+    ],
+    title: Annotated[str, typer.Option(help="Name of the board, as tables show it.")],
+    asked: Asked,
+    about: Annotated[str | None, typer.Option(help="What is asked for, in a sentence.")] = None,
+) -> None:
+    """Make a board: the folder, with a board.yaml to which submissions can be made."""
+    import os
+
+    from capo_bench.leaderboard.board import init as make
+    from capo_bench.metrics.bertscore import default_encoder
+
+    said = {name: value for name, value in vars(asked).items() if value is not None}
+    said.setdefault("bertscore", default_encoder(corpus))
+    # A file is named from the board's folder, so that both can move together.
+    named = os.path.relpath(corpus, folder) if corpus.endswith(".jsonl") else corpus
+    say(make(folder, {"title": title, "about": about, "corpus": named, **said}))
 
 
 @export.command("every-eval-ever")

@@ -6,6 +6,7 @@ current metrics, and so are the references, control rows and humans, which stand
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -13,13 +14,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import skeleton
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import validated
+from capo_bench.files import validated, write_text
 from capo_bench.leaderboard.findings import Finding as Verdict
 from capo_bench.leaderboard.submission import (
     CARD,
@@ -204,7 +206,37 @@ def read_board(folder: Path) -> BoardSpec:
     """
     file = folder / BOARD
     value, _ = read_yaml(file)
-    return validated(_spec, value, "see the boards of the project for examples", file=file)
+    return validated(_spec, value, "its schema: capo-bench leaderboard schema", file=file)
+
+
+def init(folder: Path, said: Mapping[str, Any]) -> Path:
+    """Makes the folder of a new board, whose name is its id, with its `board.yaml`.
+
+    Args:
+        folder: The folder, such as `leaderboards/mini-nli`.
+        said: The fields of `BoardSpec` that have no default, and others that are not as by default.
+
+    Returns:
+        The file.
+
+    Raises:
+        CapoBenchError: If a board is there already, the folder's name is no id, a field does not fit,
+            or the corpus cannot be had.
+    """
+    file = folder / BOARD
+    spec = validated(_spec, said, "its schema: capo-bench leaderboard schema", file=file)
+    if file.exists():
+        raise CapoBenchError(
+            "a board is there already; edit it, or choose another folder", file=file
+        )
+    if not re.fullmatch(ID, folder.absolute().name):
+        raise CapoBenchError("is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'", file=folder)
+    answered = spec.options(folder)
+    if not answered.load().split(answered.split):
+        raise CapoBenchError(f"the corpus {spec.corpus!r} has no items in split {spec.split!r}")
+    fields = spec.model_dump(exclude_defaults=True)
+    write_text(file, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+    return file
 
 
 def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:

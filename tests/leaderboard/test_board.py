@@ -273,3 +273,36 @@ def check_built(file, text):
         places = len(one.partition(".")[2])
         assert places == len(other.partition(".")[2]), (file, one, other)
         assert abs(float(one) - float(other)) < 1.5 * 10**-places, (file, one, other)
+
+
+def test_a_new_board_can_be_read_and_is_not_made_twice(tmp_path):
+    made = tmp_path / "leaderboards" / "mini-nli"
+    asked = ["leaderboard", "init", str(made), "--corpus", "mini-nli", "--title", "Mini NLI"]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert (made / "board.yaml").read_text() == (
+        "title: Mini NLI\ncorpus: mini-nli\nbertscore: minilm\n"
+    )
+    assert read_board(made).options(made).corpus == "mini-nli"
+    assert find_boards(made.parent) == [made]
+    with pytest.raises(CapoBenchError, match="a board is there already"):
+        raise CliRunner().invoke(app, asked).exception
+
+
+def test_a_new_board_names_a_file_from_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["data", "convert", "mini-nli", "mine.jsonl"]).exit_code == 0
+    made = Path("boards/mine")
+    board_module.init(made, {"title": "Mine", "corpus": "../../mine.jsonl", "bertscore": "minilm"})
+    assert read_board(made).options(made).load().fingerprint == "b26fee2a002aaa6f"
+
+
+def test_all_missing_fields_of_a_board_are_named_at_once(tmp_path):
+    (tmp_path / "board.yaml").write_text("split: test\n")
+    with pytest.raises(CapoBenchError, match="title, corpus, bertscore: Field required"):
+        read_board(tmp_path)
+
+
+def test_the_schemas_of_boards_and_submissions_are_printed():
+    schemas = json.loads(CliRunner().invoke(app, ["leaderboard", "schema"]).stdout)
+    assert set(schemas) == {"board", "card", "prediction"}
+    assert schemas["board"]["required"] == ["title", "corpus", "bertscore"]
