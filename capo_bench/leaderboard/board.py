@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.corpus.load import Splits
