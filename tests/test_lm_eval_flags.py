@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import ClassVar
 
 import lm_eval.caching.cache
@@ -318,10 +319,27 @@ def test_write_out_shows_a_prompt(tmp_path, caplog):
 
 
 def test_samples_hold_what_tells_a_cut_response(tmp_path):
-    _, rows, _ = run(tmp_path, "--gen_kwargs", "max_gen_toks=9")
+    results, rows, _ = run(tmp_path, "--gen_kwargs", "max_gen_toks=9")
     told = rows[0]["responses"]
     assert (told["max_gen_toks"], told["count"]) == (9, 4)
     assert "tokens" not in told  # no tokenizer is known of this model
+    reason = results["configs"]["capo_mini_nli"]["metadata"]["undefined"]["truncated_rate"]
+    assert reason.endswith(f"limit is known of 0 of {len(prompts())}")
+
+
+def test_responses_that_ended_at_the_token_limit_are_counted(tmp_path, monkeypatch, caplog):
+    def words(text, **_):
+        return SimpleNamespace(input_ids=text.split())
+
+    monkeypatch.setattr("capo_bench.harness.tasks.tokenizer_of", lambda *_: words)
+    # Words for tokens: five, and the limit's six.
+    Repeats.answers = [ANSWER, ANSWER, ANSWER, "neutral\nExplanation: It isn't said and"]
+    results, _, samples = run(tmp_path, "--gen_kwargs", "max_gen_toks=6", "--limit", "5")
+    assert results["results"]["capo_mini_nli"]["truncated_rate,none"] == pytest.approx(4 / 19)
+    told = "4 of 19 responses ended at the token limit"
+    assert told in caplog.text
+    assert results["configs"]["capo_mini_nli"]["metadata"]["complaints"][-1].startswith(told)
+    assert sum(p.truncated is True for p in read_predictions(samples).predictions) == 4
 
 
 def test_samples_hold_the_values_of_each_response_and_results_no_doubled_keys(tmp_path):

@@ -47,6 +47,15 @@ def test_a_sample_tells_what_was_answered(tmp_path):
     }
 
 
+def test_a_sample_tells_what_ended_at_the_token_limit(tmp_path):
+    told = {"max_gen_toks": 9, "tokens": {"A": [9], "B": [8]}, "count": 2}
+    found = read_predictions(written(tmp_path, {**SAMPLE, "responses": told}))
+    assert [one.truncated for one in found.predictions] == [True, False]
+    for unknown in ({"tokens": {"A": [9]}}, {"max_gen_toks": 9}, {}):
+        found = read_predictions(written(tmp_path, {**SAMPLE, "responses": unknown}))
+        assert [one.truncated for one in found.predictions] == [None, None]
+
+
 @pytest.mark.parametrize("corpus", ["/etc/passwd.jsonl", "attacker/model", "../c.jsonl", ""])
 def test_a_file_chooses_neither_a_corpus_file_nor_an_encoder(tmp_path, corpus, call):
     more = {"bertscore": "attacker/model:3", "tokenizer": "x/y", "data": "/", "setting": "icl"}

@@ -4,7 +4,7 @@ import pytest
 
 from capo_bench.corpus.model import LabelSpace, TaskSpec
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
-from capo_bench.prompts.responses import complaints, parse
+from capo_bench.prompts.responses import complaints, parse, truncation
 
 WHY = "It isn't said who left."
 
@@ -404,3 +404,10 @@ def test_corpora_of_labels_alone_need_no_explanation(space, text, labels):
     task = TaskSpec("t", "Which?", {"text": "Text"}, space, explanations="none")
     parsed = parse(task, text)
     assert (parsed.labels, parsed.explanation, parsed.error is None) == (labels, "", bool(labels))
+
+
+def test_many_responses_at_the_token_limit_are_told():
+    assert truncation([True] + [False] * 19) == []  # a twentieth is no cause for alarm
+    assert truncation([None] * 20) == []
+    (line,) = truncation([True, True] + [False] * 18)
+    assert line.startswith("2 of 20 responses ended at the token limit; give more room")

@@ -155,14 +155,15 @@ def read(path: Path, asked: Asked) -> tuple[PredictionFile, Scorer]:
     Raises:
         CapoBenchError: If the file cannot be read, or answers another corpus than the flags name.
     """
-    from capo_bench.prompts.responses import complaints
+    from capo_bench.prompts.responses import complaints, truncation
     from capo_bench.scoring.predictions import read_predictions
 
     found = read_predictions(path)
     scorer = asked.options(found.options, path).scorer()
     found.check(path, scorer.corpus)
-    responses = [prediction.response for run in found.repeats for prediction in run]
-    for line in complaints(scorer.corpus.task, responses):
+    generated = [prediction for run in found.repeats for prediction in run]
+    told = complaints(scorer.corpus.task, (one.response for one in generated))
+    for line in [*told, *truncation([one.truncated for one in generated])]:
         say(f"{path}: {line}", file=sys.stderr)
     missing = found.missing(scorer.corpus, scorer.split)
     if missing:

@@ -39,7 +39,7 @@ RESPONSES = "responses"
 CUE_TOKENS, CHAT_TOKENS = 128, 4096
 """The most tokens of a response: the answer alone, or with the thought before it."""
 
-_TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 class BenchTask(ConfigurableTask):  # type: ignore[misc]
@@ -167,7 +167,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
             kwargs_of_generation = self.config.generation_kwargs
             if not kwargs_of_generation.get("until"):
                 kwargs_of_generation["until"] = CHAT_STOP if self.form == "chat" else self.stops()
-            if not any(key in kwargs_of_generation for key in _TOKEN_LIMITS):
+            if not any(key in kwargs_of_generation for key in TOKEN_LIMITS):
                 kwargs_of_generation["max_gen_toks"] = self.default_tokens()
         prompts = [prompt for doc in self.eval_docs for prompt in self._prompts(doc)]
         decisive = [

@@ -13,14 +13,15 @@ from typing import Any
 import datasets
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness.base import CUE_TOKENS, BenchTask, token_counter, tokenizer_of
+from capo_bench.harness.base import CUE_TOKENS, TOKEN_LIMITS, BenchTask, token_counter, tokenizer_of
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.registry import metrics_of
 from capo_bench.prompts.prompter import Form, Prompter, at_most_tokens, task_name
-from capo_bench.prompts.responses import complaints, render_target, stop_sequences
+from capo_bench.prompts.responses import complaints, render_target, stop_sequences, truncation
 from capo_bench.scoring.cache import score_repeats
 from capo_bench.scoring.options import read_options
 from capo_bench.scoring.per_response import per_response
+from capo_bench.scoring.predictions import SampleTokens
 from capo_bench.scoring.scorer import Scores
 from capo_bench.stats.resampling import Undefined
 
@@ -138,12 +139,14 @@ class CapoTask(BenchTask):
     ) -> dict[str, Any]:
         """Hands the responses on, with what tells whether the model was cut short."""
         answered = dict(zip(doc["annotators"], results, strict=True))
+        generation = self.config.generation_kwargs
+        limits = [generation[name] for name in TOKEN_LIMITS if name in generation]
         responses: dict[str, Any] = {
             "item": doc["item"],
             "by_annotator": answered,
             "form": self.form,
             "count": len(answered),
-            "max_gen_toks": self.config.generation_kwargs.get("max_gen_toks"),
+            "max_gen_toks": next((limit for limit in limits if isinstance(limit, int)), None),
         }
         if self._tokenizer is not None:
             responses["tokens"] = {
@@ -172,19 +175,21 @@ class CapoTask(BenchTask):
         afterwards, and `capo-bench score` reads them.
         """
         answered = [
-            (document["item"], annotator, _several(given))
+            [
+                Prediction(document["item"], annotator, text, lengths.truncated(annotator, repeat))
+                for repeat, text in enumerate(_several(given))
+            ]
             for document in documents
+            for lengths in [SampleTokens.model_validate(document)]
             for annotator, given in document["by_annotator"].items()
         ]
-        repeats = min(len(given) for _, _, given in answered)
-        told = complaints(self._corpus.task, (text for _, _, given in answered for text in given))
+        runs = [list(run) for run in zip(*answered, strict=False)]
+        generated = [prediction for given in answered for prediction in given]
+        told = complaints(self._corpus.task, (one.response for one in generated))
+        told += truncation([one.truncated for one in generated])
         self.config.metadata["complaints"] = told
         for line in told:
             _log.warning("%s: %s", self.config.task, line)
-        runs = [
-            [Prediction(item, annotator, given[k]) for item, annotator, given in answered]
-            for k in range(repeats)
-        ]
         try:
             scores, spread = score_repeats(self._scorer, runs)
             values = [per_response(self._scorer, run) for run in runs]

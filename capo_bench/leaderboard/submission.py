@@ -215,7 +215,7 @@ def read_submission(folder: Path) -> Submission:
                     file=file,
                     line=number,
                 )
-            predictions.append(Prediction(line.item, line.annotator, line.response))
+            predictions.append(line.prediction)
         if not predictions:
             raise CapoBenchError("holds no predictions; expected one a line", file=file)
         runs.append(tuple(predictions))
@@ -321,7 +321,8 @@ def _line(file: Path, number: int | None, value: Any) -> PredictionLine:
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
         raise CapoBenchError(
-            f"{_fault(found)}; a line has fingerprint, item, annotator and response, no more",
+            f"{_fault(found)}; a line has fingerprint, item, annotator and response, and maybe "
+            "truncated, no more",
             file=file,
             line=number,
         ) from error

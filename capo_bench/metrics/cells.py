@@ -18,11 +18,19 @@ from capo_bench.prompts.responses import Parsed, parse
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's raw text for one cell."""
+    """A model's raw text for one cell.
+
+    Attributes:
+        item: Id of the item.
+        annotator: Id of the target annotator.
+        response: The raw text; may be empty.
+        truncated: Whether it ended at the token limit; `None` where that is not known.
+    """
 
     item: str
     annotator: str
     response: str
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Cells:
         annotator: Index of each cell's annotator in `corpus.annotator_ids`, shape (cells,).
         references: The human responses of each cell, one or more.
         parsed: What each prediction says.
+        truncated: Whether each prediction ended at the token limit; `None` where it is not known.
     """
 
     corpus: Corpus
@@ -44,6 +53,7 @@ class Cells:
     annotator: NDArray[np.int64]
     references: tuple[tuple[Response, ...], ...]
     parsed: tuple[Parsed, ...]
+    truncated: tuple[bool | None, ...]
 
     def __len__(self) -> int:
         return len(self.parsed)
@@ -65,6 +75,7 @@ class Cells:
             annotator=self.annotator[given],
             references=tuple(compress(self.references, given)),
             parsed=tuple(compress(self.parsed, given)),
+            truncated=tuple(compress(self.truncated, given)),
         )
 
     @cached_property
@@ -106,7 +117,7 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
         for annotator, given in item.cells.items()
         if given
     }
-    texts: dict[tuple[str, str], str] = {}
+    said: dict[tuple[str, str], Prediction] = {}
     for prediction in predictions:
         cell = (prediction.item, prediction.annotator)
         if cell not in known:
@@ -115,16 +126,16 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
                 f"split {split} of corpus {corpus.name}; were the predictions made for another "
                 "corpus or split?"
             )
-        if cell in texts:
+        if cell in said:
             raise CapoBenchError(
                 f"item {prediction.item}, annotator {prediction.annotator}: predicted twice; "
                 "keep one response for each cell"
             )
-        texts[cell] = prediction.response
-    started = {item for item, _ in texts} & {item.id for item, _ in expected}
+        said[cell] = prediction
+    started = {item for item, _ in said} & {item.id for item, _ in expected}
     cells = [(item, annotator) for item, annotator in expected if item.id in started]
     missing = [
-        (item.id, annotator) for item, annotator in cells if (item.id, annotator) not in texts
+        (item.id, annotator) for item, annotator in cells if (item.id, annotator) not in said
     ]
     if missing:
         raise CapoBenchError(
@@ -139,11 +150,13 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
     items = tuple(item for item in corpus.split(split) if item.id in started)
     item_index = {item.id: index for index, item in enumerate(items)}
     annotator_index = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
+    answers = [said[item.id, annotator] for item, annotator in cells]
     return Cells(
         corpus=corpus,
         items=items,
         item=np.array([item_index[item.id] for item, _ in cells], dtype=np.int64),
         annotator=np.array([annotator_index[a] for _, a in cells], dtype=np.int64),
         references=tuple(item.cells[annotator] for item, annotator in cells),
-        parsed=tuple(parse(corpus.task, texts[item.id, a]) for item, a in cells),
+        parsed=tuple(parse(corpus.task, answer.response) for answer in answers),
+        truncated=tuple(answer.truncated for answer in answers),
     )

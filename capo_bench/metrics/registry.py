@@ -176,6 +176,17 @@ def _invalid(reading: Reading) -> Mapping[str, Measured]:
     }
 
 
+def _truncated(reading: Reading) -> Mapping[str, Measured]:
+    cells = reading.cells
+    known = [float(one) for one in cells.truncated if one is not None]
+    if len(known) < len(cells):
+        untold = Undefined(
+            f"whether responses ended at the token limit is known of {len(known)} of {len(cells)}"
+        )
+        return {"truncated_rate": untold}
+    return {"truncated_rate": item_means(known, cells.item, len(cells.items))}
+
+
 def _multilabel(task: TaskSpec) -> bool:
     return task.labels.kind == "multilabel"
 
@@ -460,6 +471,16 @@ METRICS: tuple[Metric, ...] = (
         "not in the very form that was asked for",
         "guard",
         _invalid,
+        higher_is_better=False,
+        share=True,
+        explanations=False,
+    ),
+    Metric(
+        "truncated_rate",
+        "truncated",
+        "ended at the token limit",
+        "guard",
+        _truncated,
         higher_is_better=False,
         share=True,
         explanations=False,

@@ -53,6 +53,8 @@ TOO_LONG = f"an explanation of more than {EXPLANATION_CHARACTERS:,} characters"
 
 MANY_INVALID = 0.05
 """Above this share of invalid responses, people are told why (`complaints`)."""
+MANY_TRUNCATED = 0.05
+"""Above this share of responses that ended at the token limit, people are told (`truncation`)."""
 
 _RESPONSE = re.compile(
     r"\s*(?:\**label\**\s*:)?\**(?P<labels>[^\n]*)(?:\n\s*\**explanation\**\s*:\**(?P<explanation>.*))?",
@@ -166,6 +168,21 @@ def complaints(task: TaskSpec, responses: Iterable[str]) -> list[str]:
             f"{next(iter(marks))}; it was cut"
         )
     return lines
+
+
+def truncation(truncated: Collection[bool | None]) -> list[str]:
+    """A line if more than `MANY_TRUNCATED` of the responses ended at the token limit.
+
+    Args:
+        truncated: Whether each did; `None` where it is not known.
+    """
+    cut = sum(one is True for one in truncated)
+    if cut <= MANY_TRUNCATED * len(truncated):
+        return []
+    return [
+        f"{cut} of {len(truncated)} responses ended at the token limit; give more room, such as "
+        "--gen_kwargs max_gen_toks=512"
+    ]
 
 
 def stop_sequences(task: TaskSpec) -> list[str]:

@@ -63,7 +63,9 @@ class Measurements:
 
 def key(scorer: Scorer, runs: Runs) -> str:
     """16 hex digits that change with whatever the measurements of these runs depend on."""
-    texts = [sorted((p.item, p.annotator, p.response) for p in run) for run in runs]
+    texts = [
+        sorted((p.item, p.annotator, p.response, str(p.truncated)) for p in run) for run in runs
+    ]
     content = json.dumps([_FORMAT, _code(), scorer.signature, texts], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

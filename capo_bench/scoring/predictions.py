@@ -41,6 +41,14 @@ class PredictionLine(BaseModel):
     item: Annotated[Id, Field(description="Id of the item.")]
     annotator: Annotated[Id, Field(description="Id of the target annotator.")]
     response: Annotated[Text, Field(description="The raw response; may be empty.")]
+    truncated: Annotated[
+        bool | None, Field(description="Whether it ended at the token limit, if that is known.")
+    ] = None
+
+    @property
+    def prediction(self) -> Prediction:
+        """Without the corpus."""
+        return Prediction(self.item, self.annotator, self.response, self.truncated)
 
 
 class SampleDocument(BaseModel):
@@ -66,6 +74,25 @@ class SampleDocument(BaseModel):
         return found
 
 
+class SampleTokens(BaseModel):
+    """What a sample tells of the length of its responses; the rest is ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    max_gen_toks: Annotated[int, Field(ge=0)] | None = None
+    tokens: dict[Id, list[Annotated[int, Field(ge=0)]]] = {}
+
+    def truncated(self, annotator: str, repeat: int) -> bool | None:
+        """Whether a response ended at the token limit; `None` where that is not told.
+
+        A text is tokenised again for it, so that one whose last tokens merge may be missed.
+        """
+        counts = self.tokens.get(annotator, [])
+        if self.max_gen_toks is None or repeat >= len(counts):
+            return None
+        return counts[repeat] >= self.max_gen_toks
+
+
 class Sample(BaseModel):
     """One sample that lm-eval logged of a capo task; the rest of it is ignored."""
 
@@ -74,6 +101,7 @@ class Sample(BaseModel):
     doc: SampleDocument
     filtered_resps: list[Text | Annotated[list[Text], Field(min_length=1)]]
     resps: list[list[Text]] = []
+    responses: SampleTokens = SampleTokens()
 
     def repeats(self) -> list[list[str]]:
         """The generations of each annotator.
@@ -222,6 +250,7 @@ def write_fingerprinted(path: Path, fingerprint: str, predictions: Sequence[Pred
                 "item": prediction.item,
                 "annotator": prediction.annotator,
                 "response": prediction.response,
+                **({} if prediction.truncated is None else {"truncated": prediction.truncated}),
             }
             for prediction in predictions
         ],
@@ -232,10 +261,10 @@ def _own(
     line: dict[str, Any], file: Path, number: int
 ) -> tuple[str, dict[str, Any], list[list[Prediction]]]:
     found = validated(_line, line, _FORM, file=file, line=number)
-    return found.fingerprint, {}, [[Prediction(found.item, found.annotator, found.response)]]
+    return found.fingerprint, {}, [[found.prediction]]
 
 
-_FORM = "a prediction has fingerprint, item, annotator and response, no more"
+_FORM = "a prediction has fingerprint, item, annotator and response, and maybe truncated, no more"
 
 
 def read_sample(
@@ -265,9 +294,11 @@ def read_sample(
         repeats = sample.repeats()
     predictions = [
         [
-            Prediction(sample.doc.item, annotator, response)
+            Prediction(
+                sample.doc.item, annotator, response, sample.responses.truncated(annotator, repeat)
+            )
             for annotator, response in zip(sample.doc.annotators, responses, strict=True)
         ]
-        for responses in zip(*repeats, strict=True)
+        for repeat, responses in enumerate(zip(*repeats, strict=True))
     ]
     return sample.doc.fingerprint, sample.doc.options, predictions

@@ -43,6 +43,7 @@ NAMED = {
     "evaluate_modules/explanation_consistency/explanation_consistency.py": {
         "explanation_consistency"  # the module is that metric
     },
+    "scoring/per_response.py": {"rouge_l"},  # of one response, beside others that are no metrics
 }
 
 
