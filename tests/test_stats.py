@@ -418,3 +418,13 @@ def test_the_spread_of_runs_alone_gives_students_interval():
     wide = with_runs(Estimate(0.25, 0.0, 0.25, 0.25), 50, [runs])
     low, high = scipy_stats.t.interval(0.95, 3, loc=0.25, scale=scipy_stats.sem(runs))
     assert (wide.low, wide.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_metric_that_is_at_nothing_above_its_smallest_value_reaches_up_from_there():
+    n = 40
+    tiny = np.tile([0.001, -0.001], n // 2)
+    metric = item_means(tiny, np.arange(n), n)
+    found = estimate(replace(metric, bounds=(-1, 1), floor=0.0))
+    # Up to 1 - .025^(1/n) of all items may be of a kind that was not seen, each worth 1.
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / n))
+    assert found.low < 0

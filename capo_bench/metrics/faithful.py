@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,7 +55,8 @@ def faithful_rate(
     value = float(skill.beyond @ share) / skill.reachable
     beyond = _by_item(cells, skill.beyond_change * share[cells.annotator])
     beyond += told.influence(skill.beyond)
-    return linearised(value, _ratio_change(skill, value, beyond, cells))
+    found = linearised(value, _ratio_change(skill, value, beyond, cells))
+    return replace(found, floor=0.0)  # below it by chance alone
 
 
 def label_skill(cells: Cells) -> Measured:

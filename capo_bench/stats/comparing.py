@@ -62,7 +62,8 @@ def runs_mean(runs: Sequence[ItemSums]) -> ItemSums:
         return np.asarray(np.mean(values, axis=0))
 
     noise = float(np.sqrt(sum(run.noise**2 for run in runs))) / len(runs)
-    return ItemSums(np.hstack([run.sums for run in runs]), combine, runs[0].bounds, noise)
+    sums = np.hstack([run.sums for run in runs])
+    return ItemSums(sums, combine, runs[0].bounds, noise, runs[0].floor)
 
 
 def runs_variance(values: Sequence[float]) -> float:

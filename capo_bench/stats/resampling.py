@@ -47,12 +47,15 @@ class ItemSums:
             classifier fitted with random folds, when the metric is the mean over a few fits:
             s / sqrt(fits). Intervals, tests and ranks add its square as a variance independent of
             the items' and of every other run's.
+        floor: What the metric is where nothing was achieved, if that is not its smallest value: a
+            metric that may be negative by chance alone is as much at its floor at 0.
     """
 
     sums: Array
     combine: Callable[[Array], Array]
     bounds: Bounds = (-inf, inf)
     noise: float = 0.0
+    floor: float | None = None
 
     def value(self) -> float:
         """The metric over all items."""
@@ -227,7 +230,7 @@ def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resample
         metric.noise,
         float(1 - ((1 - LEVEL) / 2) ** (1 / seen)),
     )
-    return replace(found, slack=_slack(found))
+    return replace(found, slack=_slack(found, metric.floor))
 
 
 def interval(found: Resampled) -> Estimate:
@@ -397,9 +400,10 @@ def _constant(found: Resampled) -> bool:
     return not len(drawn) or bool(np.ptp(drawn) <= _ROUNDING * max(1.0, abs(found.value)))
 
 
-def _slack(found: Resampled) -> tuple[float, float]:
+def _slack(found: Resampled, floor: float | None = None) -> tuple[float, float]:
     """`Resampled.slack` of a metric by itself."""
     (low, high), value = found.bounds, found.value
+    low = low if floor is None else floor
     if not (isfinite(low) and isfinite(high) and isfinite(value)):
         return 0.0, 0.0
     if _constant(found):
