@@ -20,6 +20,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.tasks import NLI
+from capo_bench.metrics import consistency
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.prompts.responses import render_target
 from capo_bench.render.html import escape_markdown, script_json
@@ -85,7 +86,10 @@ def scorer(corpus: Corpus) -> Scorer:
 
 @pytest.fixture(scope="module")
 def report(corpus: Corpus, scorer: Scorer) -> Report:
-    return build(scorer, answers(corpus), f"run {ATTACK}")
+    with pytest.MonkeyPatch.context() as patch:
+        # Four items are enough to show the table of habits.
+        patch.setattr(consistency, "MIN_RESPONSES", 2)
+        return build(scorer, answers(corpus), f"run {ATTACK}")
 
 
 class Page(HTMLParser):
@@ -198,12 +202,16 @@ def test_controls_answer_the_items_that_the_run_answers(corpus: Corpus, scorer: 
 
 
 def test_finding(report: Report) -> None:
+    best = report.controls[1].name
+    leading, other = (Estimate(value, 0.1, value - 0.2, value + 0.2) for value in (0.5, 0.1))
+
     def with_leads(floor: Estimate, ceiling: Estimate) -> Report:
-        best = max(
-            report.controls, key=lambda row: row.scores.estimates["faithful_rate"].value
-        ).name
         leads = {best: floor, "human": ceiling}
-        rows = [replace(r, lead=leads.get(r.name, r.lead)) for r in report.references]
+        rows = []
+        for row in report.references:
+            rate = {"faithful_rate": leading if row.name == best else other}
+            scores = replace(row.scores, estimates={**row.scores.estimates, **rate})
+            rows.append(replace(row, scores=scores, lead=leads.get(row.name, row.lead)))
         return replace(report, references=tuple(rows))
 
     above, same, below = (Estimate(v, 0.1, v - 0.2, v + 0.2) for v in (0.3, -0.1, -0.4))

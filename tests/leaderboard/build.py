@@ -6,6 +6,7 @@ import yaml
 
 from capo_bench.leaderboard.submission import Card, Submission, write_submission
 from capo_bench.metrics.cells import Prediction
+from capo_bench.scoring.scorer import METRICS_VERSION
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -21,7 +22,7 @@ CARD = {
     "test_items_seen": False,
     "uses_test_explanations": False,
     "decoding": {"temperature": 0.0, "until": ["\n"], "do_sample": False, "max_gen_toks": 48},
-    "versions": {"capo_bench": "0.1.0", "metrics": "1", "task": "1"},
+    "versions": {"capo_bench": "0.1.0", "metrics": str(METRICS_VERSION), "task": "1"},
     "hardware": "one CPU",
     "submitted_by": "A tester",
     "licence": "CC-BY-4.0",

@@ -11,6 +11,7 @@ from lm_eval.tasks import TaskManager
 
 from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.submission import read_submission
+from capo_bench.scoring.scorer import METRICS_VERSION
 
 ASKED = {
     "system": "Always lol",
@@ -91,7 +92,7 @@ def test_the_card_holds_what_the_results_know_and_what_was_given(call, output, c
     assert made.card.method == "other"
     assert made.card.setting == "tag"
     assert made.card.prompt_hash == metadata["prompt_hash"]
-    assert made.card.versions["metrics"] == "1"
+    assert made.card.versions["metrics"] == str(METRICS_VERSION)
     assert made.card.versions["task"] == "1.0"
     assert made.card.versions["bertscore"] == "all-MiniLM-L6-v2_L5"
     assert made.card.versions["torch"] == "2.13.0+cpu"

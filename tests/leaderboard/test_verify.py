@@ -15,8 +15,10 @@ from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.scoring.controls import control_predictions
 from capo_bench.scoring.options import Options
+from capo_bench.scoring.scorer import METRICS_VERSION
 from tests.leaderboard.build import CARD, PREDICTIONS, edit_card, written
 
+NOW = str(METRICS_VERSION)
 RUN = CARD["runs"][0]
 
 
@@ -107,13 +109,13 @@ def test_forged_scores(make, scorer):
 @pytest.mark.parametrize(
     ("metrics", "encoder", "claimed", "found", "findings"),
     [
-        ("1", "e", {"a": 0.5}, 0.5049, []),
-        ("1", "e", {"a": 0.5}, 0.5051, ["error"]),
-        ("1", "e", {"a": 0.5}, float("nan"), ["error"]),
-        ("1", "e", {"b": 0.5}, 0.5, ["warning"]),
-        ("1", "e", {"bertscore_f1": 0.5}, 0.6, ["error"]),
-        ("1", "another", {"bertscore_f1": 0.5}, 0.6, ["note"]),
-        ("1", "another", {"a": 0.5, "bertscore_f1": 0.5}, 0.6, ["note", "error"]),
+        (NOW, "e", {"a": 0.5}, 0.5049, []),
+        (NOW, "e", {"a": 0.5}, 0.5051, ["error"]),
+        (NOW, "e", {"a": 0.5}, float("nan"), ["error"]),
+        (NOW, "e", {"b": 0.5}, 0.5, ["warning"]),
+        (NOW, "e", {"bertscore_f1": 0.5}, 0.6, ["error"]),
+        (NOW, "another", {"bertscore_f1": 0.5}, 0.6, ["note"]),
+        (NOW, "another", {"a": 0.5, "bertscore_f1": 0.5}, 0.6, ["note", "error"]),
         ("0", "e", {"a": 0.5}, 0.6, []),
     ],
 )
@@ -130,9 +132,14 @@ def test_what_a_claim_is_compared_with(tmp_path, metrics, encoder, claimed, foun
 @pytest.mark.parametrize(
     ("card", "severity", "rule", "message"),
     [
-        ({"versions": {"metrics": "1", "task": "0.9"}}, "error", "versions", "task is '0.9'"),
-        ({"versions": {"metrics": "1"}}, "error", "versions", "versions.task is None"),
-        ({"versions": {"metrics": "99", "task": "1.0"}}, "error", "versions", "newer than 1 here"),
+        ({"versions": {"metrics": NOW, "task": "0.9"}}, "error", "versions", "task is '0.9'"),
+        ({"versions": {"metrics": NOW}}, "error", "versions", "versions.task is None"),
+        (
+            {"versions": {"metrics": "99", "task": "1.0"}},
+            "error",
+            "versions",
+            f"newer than {NOW} here",
+        ),
         ({"versions": {"metrics": "01", "task": "1.0"}}, "error", "versions", "a whole number"),
         ({"versions": {"metrics": "²", "task": "1.0"}}, "error", "versions", "a whole number"),
         ({"board": "nli"}, "error", "board", "says board nli, but this is mini-nli"),
@@ -159,7 +166,7 @@ def test_guards_name_the_annotators(make, scorer):
     assert [(severity, rule) for severity, rule, _ in copied] == [("warning", "guards")] * 2
     messages = [message for _, _, message in copied]
     assert messages[0].startswith(
-        "copy_excess above 0.2: Ann1 0.81, Ann2 0.83, Ann3 0.67, Ann4 0.8"
+        "copy_excess above 0.2: Ann1 0.83, Ann2 0.78, Ann3 0.67, Ann4 0.80"
     )
     assert messages[1].startswith("ngram_excess above 0.2: Ann1 ")
 
