@@ -212,7 +212,9 @@ def test_finding(report: Report) -> None:
             rate = {"faithful_rate": leading if row.name == best else other}
             scores = replace(row.scores, estimates={**row.scores.estimates, **rate})
             rows.append(replace(row, scores=scores, lead=leads.get(row.name, row.lead)))
-        return replace(report, references=tuple(rows))
+        ours = {**report.scores.estimates, "faithful_rate": other}
+        scores = replace(report.scores, estimates=ours)
+        return replace(report, scores=scores, references=tuple(rows))
 
     above, same, below = (Estimate(v, 0.1, v - 0.2, v + 0.2) for v in (0.3, -0.1, -0.4))
     assert with_leads(above, same).finding.level == "faithful"
