@@ -36,7 +36,7 @@ ATTACK = "</script><script>alert(1)</script>"
 BOB = f"Bob|`{ATTACK}"
 NOUNS = "baker ferry tailor nurse duke monk fool carter miller piper".split()
 ENDS = "by noon|at dusk|in haste|with care|for once|after all|before lunch|on foot".split("|")
-TEST_ITEMS = 4
+TEST_ITEMS = 5
 
 
 def hand_corpus() -> Corpus:
@@ -146,8 +146,18 @@ def page(report: Report) -> Page:
 def test_verdicts_of_single_responses(report: Report) -> None:
     verdicts = report.verdicts
     # Cells are sorted by item and annotator: Ann, Bob, Ann, Bob, ...
-    assert verdicts.label_agrees.tolist() == [True, True, False, True, False, True, False, True]
-    assert verdicts.attributed_to.tolist() == [0, 1, 0, 1, 1, 1, NOBODY, 1]
+    # Ann's third is in Bob's words, and her fourth a refusal.
+    assert verdicts.label_agrees.tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+        *3 * [True],
+    ]
+    assert verdicts.attributed_to.tolist() == [0, 1, 0, 1, 1, 1, NOBODY, 1, 0, 1]
     assert verdicts.rouge_l[:2].tolist() == [1, 1]
     assert verdicts.rouge_l[6] == 0
     assert np.allclose(verdicts.probabilities.sum(axis=1), 1)
@@ -174,20 +184,20 @@ def test_verdicts_add_up_to_the_metrics(report: Report, scorer: Scorer, corpus: 
 def test_confusion_matrix_counts_nobody(page: Page) -> None:
     assert page.rows["confusion"] == [
         ["target", "Ann", BOB, "nobody"],
-        ["Ann", "2", "1", "1"],
-        [BOB, "0", "4", "0"],
+        ["Ann", "3", "1", "1"],
+        [BOB, "0", "5", "0"],
     ]
 
 
 def test_metrics_stand_between_floor_and_ceiling(report: Report, page: Page) -> None:
     rows = {row[0]: row for row in page.rows["metrics"]}
-    # 5 of 8 labels agree; the humans' all do, and so do those of whoever repeats their own.
+    # 7 of 10 labels agree; the humans' all do, and so do those of whoever repeats their own.
     assert rows["label_accuracy"][1] == "↑"
-    assert rows["label_accuracy"][2].startswith("0.625")
+    assert rows["label_accuracy"][2].startswith("0.700")
     assert rows["label_accuracy"][3] == "1.000wrong-item"
     assert rows["label_accuracy"][4].startswith("1.000")
     guards = {row[0]: row for row in page.rows["guards"]}
-    assert guards["invalid_rate"][1].startswith("0.125")
+    assert guards["invalid_rate"][1].startswith("0.100")
     assert guards["invalid_rate"][2] == "1.000empty"
     for metric in report.metrics:
         assert metric.name in rows | guards
@@ -290,7 +300,7 @@ def test_markdown_shows_the_same_tables_and_no_html(report: Report) -> None:
     assert f"run {ATTACK}" in shown.text
     assert "label_accuracy" in shown.text
     rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines()]
-    assert ["| Ann", "2", "1", "1 |"] in rows
+    assert ["| Ann", "3", "1", "1 |"] in rows
     assert text.endswith("\n")
 
 
@@ -392,11 +402,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 @pytest.mark.parametrize(
     ("fragment", "cards"),
     [
-        ("", 8),
-        ("#annotator=Ann", 4),
+        ("", 10),
+        ("#annotator=Ann", 5),
         ("#annotator=Ann&outcome=nobody", 1),
         ("#outcome=wrong", 3),
-        ("#find=duke", 2),
+        ("#find=duke", 4),
     ],
 )
 def test_browser_filters_responses_without_console_messages(
@@ -427,7 +437,7 @@ def test_browser_filters_responses_without_console_messages(
     assert "CONSOLE" not in done.stderr
     shown = Page(done.stdout)
     assert shown.tags["article"] == cards
-    assert f"{cards} of 8 responses" in shown.text
+    assert f"{cards} of 10 responses" in shown.text
     whose = {value for tag, name, value in shown.attributes if name == "data-annotator"}
     assert whose == ({"Ann"} if "annotator=Ann" in fragment else {"Ann", BOB}) or cards < 4
     assert shown.tags["script"] == 2

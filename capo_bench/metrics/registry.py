@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
+import numpy as np
+
 from capo_bench.corpus.model import Corpus, TaskSpec
 from capo_bench.corpus.tasks import is_lewidi
 from capo_bench.metrics.argument import label_explanation_consistency
@@ -33,6 +35,9 @@ Family = Callable[[Reading], Mapping[str, Measured]]
 
 GROUP_SIZES = (1, 3, 10)
 """Responses of one annotator that attribution takes together."""
+
+MIN_ITEMS = 5
+"""Evaluated items below which what is compared with chance, habits or classifiers is not known."""
 
 _EVERYWHERE: tuple[Shown, ...] = ("controls", "board", "contrasts", "study")
 
@@ -70,6 +75,7 @@ class Metric:
             should be low); `None`: it is not gated unless asked for.
         curve: What it is a point of, drawn over the group size; `None`: nothing.
         group: How many responses of one annotator are taken together.
+        minimum: Evaluated items below which it is not defined.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Metric:
     max_drop: float | None = None
     curve: str | None = None
     group: int = 1
+    minimum: int = 1
 
 
 _UNEXPLAINED = Undefined("no evaluated cell has a human explanation")
@@ -219,6 +226,7 @@ METRICS: tuple[Metric, ...] = (
         explanations=False,  # where there are none, it is label skill
         shown=("controls", "contrasts"),
         max_drop=0.15,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "label_skill",
@@ -229,6 +237,7 @@ METRICS: tuple[Metric, ...] = (
         bounds=(-1, 1),
         explanations=False,
         shown=("controls", "board", "contrasts"),
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "label_accuracy",
@@ -258,6 +267,7 @@ METRICS: tuple[Metric, ...] = (
         "label",
         _labels,
         explanations=False,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "label_kappa",
@@ -267,6 +277,7 @@ METRICS: tuple[Metric, ...] = (
         _labels,
         bounds=(-1, 1),
         explanations=False,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "label_within_1",
@@ -298,6 +309,7 @@ METRICS: tuple[Metric, ...] = (
         bounds=(-1, 1),
         explanations=False,
         defined=_ordered,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "label_anad",
@@ -339,6 +351,7 @@ METRICS: tuple[Metric, ...] = (
         share=True,
         among_annotators=True,
         shown=("controls", "board", "contrasts"),
+        minimum=MIN_ITEMS,
     ),
     *(
         Metric(
@@ -355,6 +368,7 @@ METRICS: tuple[Metric, ...] = (
             max_drop=0.1 if k == 1 else None,
             curve="attribution",
             group=k,
+            minimum=MIN_ITEMS,
         )
         for k in GROUP_SIZES
     ),
@@ -369,6 +383,7 @@ METRICS: tuple[Metric, ...] = (
             among_annotators=True,
             curve="raw attribution",
             group=k,
+            minimum=MIN_ITEMS,
         )
         for k in GROUP_SIZES
     ),
@@ -381,6 +396,7 @@ METRICS: tuple[Metric, ...] = (
         bounds=(-inf, inf),
         shown=_EVERYWHERE,
         max_drop=0.3,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "contrast_rouge_l",
@@ -390,6 +406,7 @@ METRICS: tuple[Metric, ...] = (
         _contrast,
         bounds=(-1, 1),
         encoded=True,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "contrast_bertscore",
@@ -399,6 +416,7 @@ METRICS: tuple[Metric, ...] = (
         _contrast,
         bounds=(-1, 1),
         encoded=True,
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "indistinguishability",
@@ -407,6 +425,7 @@ METRICS: tuple[Metric, ...] = (
         "indistinguishability",
         _indistinguishability,
         shown=("controls", "board", "contrasts"),
+        minimum=MIN_ITEMS,
     ),
     Metric(
         "item_relevance",
@@ -599,10 +618,24 @@ def measure(
         if (encoded or not metric.encoded) and (not only or metric.name in only)
     ]
     told = [metric for metric in metrics if not (none and metric.explanations)]
+    items = {True: _items(reading.explained.cells), False: _items(reading.cells)}
+    few = {metric.name for metric in told if items[metric.explanations] < metric.minimum}
     found: dict[str, Measured] = {}
-    for family, explained in dict.fromkeys((metric.family, metric.explanations) for metric in told):
+    for family, explained in dict.fromkeys(
+        (metric.family, metric.explanations) for metric in told if metric.name not in few
+    ):
         found |= family(reading.explained if explained else reading)
+    for metric in told:
+        if metric.name in few:
+            found[metric.name] = Undefined(
+                f"it takes {metric.minimum} evaluated items, and there are "
+                f"{items[metric.explanations]}"
+            )
     return {
         metric.name: bounded(metric.name, found[metric.name], corpus) if metric in told else untold
         for metric in metrics
     }
+
+
+def _items(cells: Cells) -> int:
+    return len(np.unique(cells.item))

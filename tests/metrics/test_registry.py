@@ -246,3 +246,26 @@ def test_where_nobody_explained_anything_the_metrics_of_explanations_say_so():
     assert untold >= {metric.name for metric in metrics_of(cells.corpus) if metric.explanations}
     assert found["rouge_l"].reason == "no evaluated cell has a human explanation"
     assert found["invalid_rate"].value() == 0
+
+
+def test_too_few_items_define_no_voice_and_no_agreement_beyond_chance():
+    scorer = Scorer(load("mini-nli"), "test", "minilm")
+    human = human_predictions(scorer.corpus, "test")
+    shown = list(dict.fromkeys(p.item for p in human))
+    found = scorer.score([p for p in human if p.item in shown[:4]]).estimates
+    few = {name for name, one in found.items() if isinstance(one, Undefined)}
+    assert {metric.name for metric in METRICS if metric.minimum == 5} & found.keys() <= few
+    assert found["explanation_consistency"].reason == (
+        "it takes 5 evaluated items, and there are 4"
+    )
+    assert found["label_accuracy"].value == 1  # a share of what there is
+    enough = scorer.score([p for p in human if p.item in shown[:5]]).estimates
+    assert enough["label_skill"].value > 0.9
+    assert enough["attribution_probability"].value > 1 / 4
+
+
+def test_axes_need_more_than_an_item():
+    named = {metric.name for metric in METRICS if metric.minimum > 1}
+    axes = {"headline", "identity", "indistinguishability"}
+    assert {metric.name for metric in METRICS if metric.axis in axes} <= named
+    assert {"label_skill", "label_kappa"} <= named

@@ -125,7 +125,11 @@ def test_a_checkpoint_passes_against_itself(trained, file):
     assert said == set(SAID.items())
     result, side = gate(_checkpoint(trained), baseline, str(file))
     assert result.verdict == "pass"
-    assert side.runs == baseline.side("b").runs
+    again, before = (
+        [[(p.item, p.annotator, p.response) for p in run] for run in one.runs]
+        for one in (side, baseline.side("b"))
+    )
+    assert again == before
     assert result.unknown == ()
     assert result.facts["form of the prompts"] == "cue"
     assert result.n_items == 24
@@ -143,7 +147,10 @@ def test_an_ignored_tag_is_caught_and_is_inconclusive_on_four_items(trained, fil
     assert result.verdict == "inconclusive"
     assert result.n_items == 4
     for judged in result.metrics:
-        assert judged.verdict == "pass" or judged.detectable > judged.max_drop
+        if judged.metric.minimum > 4:
+            assert judged.undefined == "it takes 5 evaluated items, and there are 4"
+        else:
+            assert judged.verdict == "pass" or judged.detectable > judged.max_drop
 
 
 @pytest.mark.parametrize(
