@@ -7,6 +7,7 @@ from random import Random
 from capo_bench.corpus.load import load
 from capo_bench.leaderboard.submission import Submission
 from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.scorer import METRICS_VERSION
 from tests.leaderboard.build import written
 
 CORPUS = "mini-nli"
@@ -45,7 +46,9 @@ def submit(folder: Path, name: str, *runs, **card) -> Submission:
     """A submission to a board; claims nothing unless the card says so."""
     listed = [{"seed": i, "file": f"predictions-{i}.jsonl"} for i in range(len(runs))]
     card = {"board": folder.name, "system": name, "runs": listed, **card}
-    card.setdefault("versions", {"capo_bench": "0.1.0", "metrics": "1", "task": "1.0"})
+    card.setdefault(
+        "versions", {"capo_bench": "0.1.0", "metrics": str(METRICS_VERSION), "task": "1.0"}
+    )
     fingerprint = load(folder.name).fingerprint
     return written(folder / "submissions" / name, runs, fingerprint, **card)
 
@@ -55,7 +58,7 @@ def small(root: Path) -> Path:
     folder = board_folder(root, verified="[good]")
     good = [mixed(0.95, "other-annotator", seed) for seed in (1, 2)]
     submit(folder, "good", *good, method="capo", parameters=1_700_000_000, system=HOSTILE)
-    half = mixed(0.5, "other-annotator", 3)
+    half = mixed(0.75, "other-annotator", 3)
     submit(folder, "half", half, method="sft", parameters=135_000_000, system="=1+1|2")
     submit(folder, "off", rows()["wrong-item"], method="prompted", test_items_seen=True)
     return folder

@@ -15,5 +15,6 @@ def cache(scores):
     """That cache, and boards with few control rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(board_module, "control_predictions", few_controls)
+        patch.setattr(board_module, "representatives", lambda _: {})
         patch.setenv("XDG_CACHE_HOME", str(scores))
         yield
