@@ -306,7 +306,7 @@ def test_the_more_a_submission_is_the_human_the_higher_the_headline():
         for share in (0, 2, 5, 8, 10)
     }
     rates = [metric.value() for metric in headline(corpus, mixed).values()]
-    assert all(low + 0.05 < high for low, high in pairwise(rates)), rates
+    assert all(low + 0.03 < high for low, high in pairwise(rates)), rates
 
 
 # --- scored, printed, written ----------------------------------------------------------------------
@@ -401,7 +401,8 @@ def test_labels_alone_have_the_rows_that_differ_in_labels():
     assert [p.annotator for p in rows["human"]] == ["Ida", "Ola", "Ida"]
     assert {p.response for p in rows["human"]} == {"Label: a", "Label: b"}
     scores = Scorer(corpus, "test", "minilm").score(rows["human"])
-    assert scores.estimates["faithful_rate"].value == 1
+    assert "it takes 5 evaluated items" in scores.estimates["faithful_rate"].reason
+    assert scores.estimates["label_accuracy"].value == 1
     assert scores.estimates["invalid_rate"].value == 0
     assert scores.estimates["rouge_l"] == Undefined("the corpus has labels alone, no explanations")
     assert "lewidi_soft" not in scores.estimates

@@ -8,6 +8,7 @@ from leaderboard.build import CARD, FINGERPRINT, PREDICTIONS, written
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction
 from capo_bench.regression.sides import read_side
+from capo_bench.scoring.scorer import METRICS_VERSION
 
 DATE = "2026-01-02T03-04-05.678901"
 
@@ -92,5 +93,5 @@ def test_a_submission(tmp_path):
     assert side.runs == (PREDICTIONS, PREDICTIONS[::-1])
     assert side.facts == {
         "fingerprint": FINGERPRINT, "prompt_hash": CARD["prompt_hash"], "task_version": "1",
-        "metrics": "1",
+        "metrics": str(METRICS_VERSION),
     }  # fmt: skip
