@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from typer.testing import CliRunner
 
-from capo_bench.analysis.figures import attribution_figure, distances_figure, draw, habits_figure
+from capo_bench.analysis.figures import attribution_figure, distances_figure, draw, style_figure
 from capo_bench.analysis.stability import Analysis, _shuffle, analyse, divergence, tables
 from capo_bench.cli.app import app
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response, TaskSpec
@@ -150,7 +150,7 @@ def test_the_weights_name_what_an_annotator_says():
     by = {a: {w.name: w.weight for w in found.weights if w.annotator == a} for a in ("Ada", "Bo")}
     assert by["Ada"]["it"] > 0 > by["Ada"]["perhaps"]
     assert by["Bo"] == {name: pytest.approx(-weight) for name, weight in by["Ada"].items()}
-    assert {w.kind for w in found.weights} <= {"words", "habit", "function word"}
+    assert {w.kind for w in found.weights} <= {"words", "style feature", "function word"}
 
 
 def test_annotators_who_are_alike_differ_by_chance_only():
@@ -199,7 +199,7 @@ def test_figures_show_the_numbers(mini):
     assert raw in drawn
     shown = [text.get_text() for text in distances_figure(mini).axes[0].texts]
     assert shown == [f"{value:.2f}" for row in mini.distances for value in row]
-    bars = habits_figure(mini).axes[0]
+    bars = style_figure(mini).axes[0]
     widths = [patch.get_width() for patch in bars.patches]
     assert widths == [feature.divergence.value for feature in mini.features[:15]]
     assert bars.get_yticklabels()[0].get_text() == mini.features[0].name
@@ -208,8 +208,8 @@ def test_figures_show_the_numbers(mini):
 def test_figures_have_the_same_bytes_each_time(mini, tmp_path):
     once, again = draw(mini, tmp_path / "a"), draw(mini, tmp_path / "b")
     assert sorted(path.name for path in once) == [
-        "attribution.png", "attribution.svg", "distances.png", "distances.svg", "habits.png",
-        "habits.svg",
+        "attribution.png", "attribution.svg", "distances.png", "distances.svg", "style.png",
+        "style.svg",
     ]  # fmt: skip
     assert [p.read_bytes() for p in once] == [p.read_bytes() for p in again]
 
@@ -226,4 +226,4 @@ def test_the_command_prints_and_writes_the_same(tmp_path):
     )
     assert json.loads(result.stdout)["corpus"] == "mini-nli"
     assert json.loads(result.stdout) == json.loads((tmp_path / "analysis.json").read_text())
-    assert (tmp_path / "habits.svg").is_file()
+    assert (tmp_path / "style.svg").is_file()

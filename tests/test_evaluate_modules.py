@@ -10,7 +10,7 @@ import capo_bench
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, join
-from capo_bench.metrics.consistency import explanation_consistency, fit_habits
+from capo_bench.metrics.consistency import explanation_consistency, fit_style_bins
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.scoring.predictions import human_predictions
 from capo_bench.scoring.scorer import Scorer
@@ -67,7 +67,9 @@ def test_attribution_is_the_scorers(answers):
 
 def test_consistency_and_labels_are_the_packages(answers):
     cells = join(synthesize("mini-nli").corpus, "test", answers)
-    expected = estimate(explanation_consistency(cells, fit_habits(synthesize("mini-nli").corpus)))
+    expected = estimate(
+        explanation_consistency(cells, fit_style_bins(synthesize("mini-nli").corpus))
+    )
     found = compute("explanation_consistency", answers)
     assert found["explanation_consistency"] == expected.value
     assert found["explanation_consistency_high"] == expected.high

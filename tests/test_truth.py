@@ -10,7 +10,7 @@ import pytest
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics.attribution import attribution, fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.metrics.consistency import explanation_consistency, fit_habits, style_contrasts
+from capo_bench.metrics.consistency import explanation_consistency, fit_style_bins, style_contrasts
 from capo_bench.metrics.labels import label_agreement
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
@@ -103,7 +103,7 @@ def test_attribution_of_distinct_people_nearly_reaches_the_bayes_limit(make):
 @pytest.fixture(scope="module", params=["mini-nli", "mini-paraphrase"])
 def distinct(request):
     world = world_of(request.param, 1.0, 400)
-    return world, fit_habits(world.corpus)
+    return world, fit_style_bins(world.corpus)
 
 
 def test_consistency_of_a_fresh_draw_of_the_same_annotator_is_1(distinct):
@@ -133,7 +133,7 @@ def test_consistency_of_another_annotator_is_below_0(distinct):
 def test_consistency_is_not_defined_where_all_are_alike(make):
     world = world_of(make, 0.0, 400)
     cells = cells_of(world, drawn(world, 1))
-    bins = fit_habits(world.corpus)
+    bins = fit_style_bins(world.corpus)
     found = explanation_consistency(cells, bins)
     assert isinstance(found, Undefined)
     assert "cannot be told apart" in found.reason

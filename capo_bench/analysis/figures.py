@@ -25,7 +25,7 @@ _NAMED = 12  # annotators up to which a matrix shows numbers and names
 
 
 def draw(analysis: Analysis, folder: Path) -> list[Path]:
-    """Draws `attribution`, `distances` and `habits`, each as `.png` and `.svg`.
+    """Draws `attribution`, `distances` and `style`, each as `.png` and `.svg`.
 
     Args:
         analysis: What to draw.
@@ -40,7 +40,7 @@ def draw(analysis: Analysis, folder: Path) -> list[Path]:
     figures: dict[str, Callable[[Analysis], Figure]] = {
         "attribution": attribution_figure,
         "distances": distances_figure,
-        "habits": habits_figure,
+        "style": style_figure,
     }
     written = []
     with rc_context(STYLE):
@@ -85,7 +85,7 @@ def attribution_figure(analysis: Analysis) -> Figure:
 
 
 def distances_figure(analysis: Analysis) -> Figure:
-    """Distances of habits as a matrix: evaluated explanations against training ones."""
+    """Distances of style features as a matrix: evaluated explanations against training ones."""
     values = np.array(analysis.distances)
     n = len(values)
     named = n <= _NAMED
@@ -114,12 +114,12 @@ def distances_figure(analysis: Analysis) -> Figure:
         figure.colorbar(image, ax=axes, shrink=0.85)
     axes.set_xlabel("training explanations of")
     axes.set_ylabel(f"{analysis.split} explanations of")
-    axes.set_title(f"{analysis.title}: mean Jensen-Shannon distance of habits", wrap=True)
+    axes.set_title(f"{analysis.title}: mean Jensen-Shannon distance of style features", wrap=True)
     return figure
 
 
-def habits_figure(analysis: Analysis) -> Figure:
-    """The most telling habits, and what each annotator does more or less than the others."""
+def style_figure(analysis: Analysis) -> Figure:
+    """The most telling style features, and what each annotator does more or less than the others."""
     shown = analysis.features[:SHOWN_FEATURES]
     at = np.arange(len(shown))
     columns = len(analysis.annotators)
@@ -140,7 +140,7 @@ def habits_figure(analysis: Analysis) -> Figure:
     bars.set_xlabel("divergence between annotators, bits")
     bars.set_title("What tells the writer")
     bars.legend(frameon=False, loc="lower right", handletextpad=0.1)
-    figure.suptitle(f"Habits of the annotators, {analysis.title}", x=0.01, ha="left")
+    figure.suptitle(f"Style of the annotators, {analysis.title}", x=0.01, ha="left")
     deviations = np.array([list(feature.deviations.values()) for feature in shown])
     _deviation_matrix(matrix, deviations, analysis.annotators if named else ())
     figure.colorbar(matrix.images[0], ax=matrix, shrink=0.85, label="above or below the mean, sd")

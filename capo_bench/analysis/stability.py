@@ -23,8 +23,8 @@ from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import Attributor, attribution, fit_attributor
 from capo_bench.metrics.cells import Cells, join
-from capo_bench.metrics.consistency import HabitBins, fit_habits
-from capo_bench.metrics.style import habits
+from capo_bench.metrics.consistency import StyleBins, fit_style_bins
+from capo_bench.metrics.style import style_features
 from capo_bench.scoring.predictions import human_predictions
 from capo_bench.stats.resampling import (
     Array,
@@ -43,7 +43,7 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "style only": {"normalised": True, "words": False},
 }
 """What the classifier reads: case and punctuation too; words, without those of the item; or nothing
-but habits and the rates of function words."""
+but style features and the rates of function words."""
 
 SHOWN_WEIGHTS = 8
 SHOWN_ANNOTATORS = 12
@@ -68,10 +68,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Feature:
-    """One habit and how it differs between the annotators.
+    """One style feature and how it differs between the annotators.
 
     Attributes:
-        name: Name of the habit.
+        name: Name of the style feature.
         divergence: Jensen-Shannon divergence of the annotators' distributions in training, each
             weighted equally, in bits: 0 (alike) to log2(annotators).
         chance: Its mean when the explanations of each item change their writers at random. Few
@@ -92,8 +92,8 @@ class Weight:
 
     Attributes:
         annotator: Whom it speaks for, or against if the weight is negative.
-        kind: `words`, `habit` or `function word`.
-        name: The n-gram (`#` stands for a word of the item), habit or function word.
+        kind: `words`, `style feature` or `function word`.
+        name: The n-gram (`#` stands for a word of the item), style feature or function word.
         weight: Coefficient times the standard deviation of the feature in training.
     """
 
@@ -115,9 +115,10 @@ class Analysis:
         chance: Share of groups that guessing attributes; `nan` if nobody can be attributed.
         curve: Attribution by variant and group size.
         annotators: Those with explanations in training and in the split.
-        distances: Mean Jensen-Shannon distance over the habits, 0..1, between a row's annotator in
-            the split and a column's in training; the diagonal is how far they are from themself.
-        features: From the most telling habit to the least.
+        distances: Mean Jensen-Shannon distance over the style features, 0..1, between a row's
+            annotator in the split and a column's in training; the diagonal is how far they are from
+            themself.
+        features: From the most telling style feature to the least.
         weights: By annotator, and by how much they count.
     """
 
@@ -146,7 +147,7 @@ def analyse(corpus: Corpus, split: str = "test") -> Analysis:
     """Analyses the annotators' own explanations.
 
     Args:
-        corpus: The corpus. Classifier and habits are fitted on its train split.
+        corpus: The corpus. Classifier and style features are fitted on its train split.
         split: The split whose explanations are attributed and compared with training.
 
     Raises:
@@ -161,7 +162,7 @@ def analyse(corpus: Corpus, split: str = "test") -> Analysis:
             "annotators by"
         )
     cells = join(corpus, split, human_predictions(corpus, split))
-    bins = fit_habits(corpus)
+    bins = fit_style_bins(corpus)
     evaluated = {
         annotator: _place(bins, corpus, split, annotator) for annotator in corpus.annotator_ids
     }
@@ -210,12 +211,12 @@ def _curve(cells: Cells, variant: str, fitted: Attributor | Undefined) -> list[C
     return points
 
 
-def _place(bins: HabitBins, corpus: Corpus, split: str, annotator: str) -> Array:
+def _place(bins: StyleBins, corpus: Corpus, split: str, annotator: str) -> Array:
     rows = [(r.explanation, i.text) for i, r in corpus.responses(split, annotator) if r.explanation]
     return bins.place([text for text, _ in rows], [source for _, source in rows])
 
 
-def _features(corpus: Corpus, bins: HabitBins, annotators: tuple[str, ...]) -> tuple[Feature, ...]:
+def _features(corpus: Corpus, bins: StyleBins, annotators: tuple[str, ...]) -> tuple[Feature, ...]:
     rows = [
         (position, index, response.explanation, item.text)
         for index, annotator in enumerate(annotators)
@@ -226,7 +227,9 @@ def _features(corpus: Corpus, bins: HabitBins, annotators: tuple[str, ...]) -> t
     items, writers = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
     texts, inputs = [row[2] for row in rows], [row[3] for row in rows]
     placed = bins.place(texts, inputs)
-    values = np.array([habits(text, source) for text, source in zip(texts, inputs, strict=True)])
+    values = np.array(
+        [style_features(text, source) for text, source in zip(texts, inputs, strict=True)]
+    )
     n_items, n = len(corpus.split("train")), len(annotators)
     shape = (n, placed.shape[2])
     shuffled = [_histograms(placed, _shuffle(items, writers, seed), n) for seed in range(_SHUFFLES)]
@@ -347,7 +350,7 @@ def _share(share: Estimate | None) -> str:
 
 def _distance_table(analysis: Analysis) -> Table:
     table = Table(
-        title=f"Distance of habits: {analysis.split} explanations (rows) from training (columns)",
+        title=f"Distance of style: {analysis.split} explanations (rows) from training (columns)",
         title_justify="left",
         box=SIMPLE_HEAD,
         min_width=72,
@@ -363,14 +366,14 @@ def _distance_table(analysis: Analysis) -> Table:
 
 def _feature_table(analysis: Analysis) -> Table:
     table = Table(
-        title="Habits by what they tell of the writer",
+        title="Style features by what they tell of the writer",
         title_justify="left",
         box=SIMPLE_HEAD,
         caption="Jensen-Shannon divergence between the annotators in training, in bits; jackknife "
         "over items. Chance: with each item's explanations dealt out at random",
         caption_justify="left",
     )
-    table.add_column("habit")
+    table.add_column("style feature")
     for heading in ("bits", "95 % interval", "chance", "most", "least"):
         table.add_column(heading, justify="right")
     for feature in analysis.features:
@@ -409,4 +412,4 @@ def _weight_table(analysis: Analysis) -> Table:
 
 
 def _quoted(weight: Weight) -> str:
-    return weight.name if weight.kind == "habit" else f"“{weight.name}”"
+    return weight.name if weight.kind == "style feature" else f"“{weight.name}”"

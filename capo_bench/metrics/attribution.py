@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import FUNCTION_WORDS, features, habit_names, mask_content
+from capo_bench.metrics.style import FUNCTION_WORDS, features, mask_content, style_feature_names
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
@@ -68,12 +68,13 @@ class Attributor:
     def columns(self) -> list[tuple[str, str]]:
         """Kind and name of each column of `matrix`.
 
-        Kinds: `words` and `characters` (n-grams, only if words are read), `habit`, `function word`.
+        Kinds: `words` and `characters` (n-grams, only if words are read), `style feature`,
+        `function word`.
         """
         grams = zip(("words", "characters"), self._vectorisers, strict=False)
         return [
             *((kind, str(gram)) for kind, block in grams for gram in block.get_feature_names_out()),
-            *(("habit", name) for name in habit_names(self._fields)),
+            *(("style feature", name) for name in style_feature_names(self._fields)),
             *(("function word", word) for word in FUNCTION_WORDS),
         ]
 

@@ -1,7 +1,7 @@
-"""Explanation consistency: does the model's writing have the annotator's habits?
+"""Explanation consistency: does the model's writing have the annotator's style features?
 
 A second look at identity that needs no classifier, only distributions of interpretable features: as
-one number over all of them, and habit by habit.
+one number over all of them, and style feature by style feature.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import habit_names, habits
+from capo_bench.metrics.style import style_feature_names, style_features
 from capo_bench.stats.resampling import Array, Estimate, Measured, Undefined, estimate, linearised
 
 MIN_RESPONSES = 5
@@ -33,8 +33,8 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class HabitBins:
-    """Histograms of the annotators' habits in training.
+class StyleBins:
+    """Histograms of the annotators' style features in training.
 
     Attributes:
         names: Names of the F features.
@@ -53,26 +53,28 @@ class HabitBins:
 
     def place(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> Array:
         """One-hot bins of n texts, shape (n, F, bins)."""
-        values = np.array([habits(t, source) for t, source in zip(texts, inputs, strict=True)])
+        values = np.array(
+            [style_features(t, source) for t, source in zip(texts, inputs, strict=True)]
+        )
         return _one_hot(values.reshape(len(texts), len(self.names)), self.edges)
 
 
-def fit_habits(corpus: Corpus) -> HabitBins:
+def fit_style_bins(corpus: Corpus) -> StyleBins:
     """Bins and training distributions of the interpretable features; reads the train split only."""
     per_annotator = []
     known = frozenset(named(corpus, minimum=1))
     for annotator in corpus.annotator_ids:
         rows = [
-            habits(response.explanation, item.text)
+            style_features(response.explanation, item.text)
             for item, response in corpus.responses("train", annotator)
             if response.explanation and annotator in known
         ]
         per_annotator.append(np.array(rows))
-    names = habit_names(list(corpus.task.fields))
+    names = style_feature_names(list(corpus.task.fields))
     present = [values for values in per_annotator if len(values)]
     if not present:
         nothing = np.full((PARTS + 1, len(per_annotator), len(names), _BINS), np.nan)
-        return HabitBins(names, (), nothing[0], nothing[1:])
+        return StyleBins(names, (), nothing[0], nothing[1:])
     pooled = np.concatenate(present)
     weights = np.concatenate([np.full(len(values), 1 / len(values)) for values in present])
     edges = tuple(_quantile_edges(pooled[:, j], weights) for j in range(len(names)))
@@ -84,7 +86,7 @@ def fit_habits(corpus: Corpus) -> HabitBins:
             part = np.arange(len(values)) % PARTS
             for left in range(PARTS if len(values) >= PARTS else 0):
                 train[1 + left, index] = placed[part != left].mean(axis=0)
-    return HabitBins(names, edges, train[0], train[1:])
+    return StyleBins(names, edges, train[0], train[1:])
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,23 @@ class StyleContrast:
 
     Attributes:
         annotator: Id of the target.
-        habit: Name of the feature.
+        feature: Name of the feature.
         own: What the target's own evaluated explanations have, -1..1: their mean distance from the
             other annotators' training explanations, less that from the target's.
         model: What the responses have.
-        caught: `model / own`, as in `explanation_consistency`: 1, the responses have the habit as the
-            target does; 0, as nobody in particular; below, as somebody else. Undefined where the
-            habit does not tell the target from the others.
+        caught: `model / own`, as in `explanation_consistency`: 1, the responses have the feature as
+            the target does; 0, as nobody in particular; below, as somebody else. Undefined where the
+            feature does not tell the target from the others.
     """
 
     annotator: str
-    habit: str
+    feature: str
     own: float
     model: float
     caught: Estimate | Undefined
 
 
-def explanation_consistency(cells: Cells, bins: HabitBins) -> Measured:
+def explanation_consistency(cells: Cells, bins: StyleBins) -> Measured:
     """How much more like the target than like the others the responses are written, as people are.
 
     With D(P, Q) the mean over features of the Jensen-Shannon distance (square root of the divergence
@@ -129,13 +131,13 @@ def explanation_consistency(cells: Cells, bins: HabitBins) -> Measured:
     return _relative(cells, found, slice(None), np.unique(found.annotator))
 
 
-def style_contrasts(cells: Cells, bins: HabitBins) -> list[StyleContrast]:
-    """Which habits of each annotator the responses have caught, and which they have missed.
+def style_contrasts(cells: Cells, bins: StyleBins) -> list[StyleContrast]:
+    """Which style features of each annotator the responses have caught, and which they have missed.
 
     Returns:
-        One row for each annotator and habit, by annotator and then from the habit that sets them
-        apart most to the one that does so least. Empty where `explanation_consistency` is undefined
-        for want of annotators.
+        One row for each annotator and feature, by annotator and then from the feature that sets
+        them apart most to the one that does so least. Empty where `explanation_consistency` is
+        undefined for want of annotators.
     """
     found = _contrasts(cells, bins)
     if isinstance(found, Undefined):
@@ -147,7 +149,7 @@ def style_contrasts(cells: Cells, bins: HabitBins) -> list[StyleContrast]:
             rows.append(
                 StyleContrast(
                     annotator=cells.corpus.annotator_ids[annotator],
-                    habit=name,
+                    feature=name,
                     own=float(found.human[annotator, feature]),
                     model=float(found.model[annotator, feature]),
                     caught=caught if isinstance(caught, Undefined) else estimate(caught),
@@ -180,7 +182,7 @@ class _Contrasts:
     human_noise: Array
 
 
-def _contrasts(cells: Cells, bins: HabitBins) -> _Contrasts | Undefined:
+def _contrasts(cells: Cells, bins: StyleBins) -> _Contrasts | Undefined:
     human = _human(cells, bins)
     trained: NDArray[np.bool_] = np.asarray(np.isfinite(bins.train).all(axis=(1, 2)))
     counted = trained[cells.annotator] & (human.sum(axis=(1, 2)) > 0)
@@ -256,7 +258,9 @@ def _relative(
     # As if the training noise of all features were one: they are features of the same texts.
     noise += (np.sqrt(found.human_noise[annotators, features]).mean(axis=1) ** 2).sum()
     if human <= _CLEARLY * np.sqrt(noise):
-        return Undefined("the annotators' habits cannot be told apart on the evaluated items")
+        return Undefined(
+            "the annotators' style features cannot be told apart on the evaluated items"
+        )
     value = model / human
     return linearised(value, (model + changes[0]) / (human + changes[1]) - value)
 
@@ -272,7 +276,7 @@ def _entropy(p: Array) -> Array:
     return np.asarray((p * np.log2(np.where(p > 0, p, 1))) @ -np.ones(p.shape[-1]))
 
 
-def _human(cells: Cells, bins: HabitBins) -> Array:
+def _human(cells: Cells, bins: StyleBins) -> Array:
     # A cell counts once, however many explanations it holds.
     rows = [
         (index, response.explanation, source)
@@ -297,7 +301,7 @@ def _quantile_edges(values: Array, weights: Array) -> Array:
     edges = np.unique(values[order][at])
     # The lowest value is no inner edge: nothing lies below it. Values equal to an edge go above.
     edges = edges[edges > values.min()]
-    # A habit that hardly anyone has still sets those apart who have it.
+    # A style feature that hardly anyone has still sets those apart who have it.
     rare = np.unique(values)[1:2]
     return np.asarray(edges if len(edges) else rare)
 

@@ -34,7 +34,7 @@ from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import SPLITS, Corpus, Item
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
-from capo_bench.metrics.style import FUNCTION_WORDS, habits, mask_content
+from capo_bench.metrics.style import FUNCTION_WORDS, mask_content, style_features
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, Undefined
 
@@ -96,7 +96,7 @@ class Discriminator:
         masked = mask_content(plain, list(inputs.values())).split()
         tokens = plain.split()
         n = max(len(tokens), 1)
-        yield from habits(plain, inputs)
+        yield from style_features(plain, inputs)
         yield float(np.log1p(len(tokens)))
         yield 1 - len(set(tokens)) / n
         yield _repeated(tokens)
@@ -202,7 +202,7 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     Kernel ridge regression, each item's texts predicted by a fit without them, in closed form: the
     result hangs on no random folds. Its kernel is the mean of the cosine similarities of wording and
     of a Gaussian of the standardised shape and novelty; texts of the same annotator count double, so
-    that a trick played on all annotators is learnt from all, and a habit of one from that one.
+    that a trick played on all annotators is learnt from all, and a trait of one from that one.
 
     Args:
         cells: The evaluated cells. Those whose annotator gave no explanation, or has fewer than

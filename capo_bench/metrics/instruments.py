@@ -13,7 +13,7 @@ from capo_bench.metrics.argument import ArgumentClassifier, fit_arguments
 from capo_bench.metrics.attribution import Attributor, fit_attributor
 from capo_bench.metrics.bertscore import Encoder, load_encoder
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.consistency import HabitBins, fit_habits
+from capo_bench.metrics.consistency import StyleBins, fit_style_bins
 from capo_bench.metrics.guards import Guards, fit_guards
 from capo_bench.metrics.indistinguishability import (
     Discrimination,
@@ -28,7 +28,7 @@ class Instruments:
     """What depends on the corpus alone, each fitted when it is first asked for.
 
     Args:
-        corpus: The corpus; classifiers and habits are fitted to its train split.
+        corpus: The corpus; classifiers and style features are fitted to its train split.
         split: The split that is predicted.
         encoder: BERTScore's encoder, as `load_encoder` takes it.
     """
@@ -69,9 +69,9 @@ class Instruments:
         return fit_arguments(self.corpus)
 
     @cached_property
-    def habits(self) -> HabitBins:
-        """The annotators' habits of writing."""
-        return fit_habits(self.corpus)
+    def style_bins(self) -> StyleBins:
+        """The annotators' style of writing."""
+        return fit_style_bins(self.corpus)
 
 
 @dataclass(frozen=True)

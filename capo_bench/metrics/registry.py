@@ -37,7 +37,7 @@ GROUP_SIZES = (1, 3, 10)
 """Responses of one annotator that attribution takes together."""
 
 MIN_ITEMS = 5
-"""Evaluated items below which what is compared with chance, habits or classifiers is not known."""
+"""Evaluated items below which what is compared with chance, style or classifiers is not known."""
 
 _EVERYWHERE: tuple[Shown, ...] = ("controls", "board", "contrasts", "study")
 
@@ -147,7 +147,7 @@ def _attribution_curve(cells: Cells, named: Named | Undefined, prefix: str) -> d
 
 
 def _consistency(reading: Reading) -> Mapping[str, Measured]:
-    found = explanation_consistency(reading.cells, reading.instruments.habits)
+    found = explanation_consistency(reading.cells, reading.instruments.style_bins)
     return {"explanation_consistency": found}
 
 
@@ -390,7 +390,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "explanation_consistency",
         "consistency",
-        "how much more like the annotator's than like the others' habits the writing is",
+        "how much more like the annotator's than like the others' style features the writing is",
         "identity",
         _consistency,
         bounds=(-inf, inf),

@@ -1,7 +1,7 @@
 """How a text is written: features of style, and the reduction of a text to its style.
 
 Two readers share this file. The attribution classifier takes all features; explanation consistency
-takes the interpretable ones (`HABITS`), whose names can stand in a report.
+takes the interpretable ones (`STYLE_FEATURES`), whose names can stand in a report.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SENTENCE_END = re.compile(r"[.!?؟।۔]+(?:\s|$)|[。！？]+")
 _FULL_STOPS = (".", "。", "।", "۔")
 _QUOTE = re.compile(r"[\"“”«»„「」]|(?<!\w)['‘]|['’](?!\w)")
 
-HABITS = (
+STYLE_FEATURES = (
     "words",
     "characters per word",
     "type-token ratio",
@@ -102,23 +102,23 @@ def _masked(text: str, inputs: tuple[str, ...]) -> str:
     return str(WORD.sub(mask, composed(text)))
 
 
-def habit_names(fields: Sequence[str]) -> tuple[str, ...]:
-    """Names of the columns of `habits` for items with these input fields."""
-    return (*HABITS, *(f"{what} from {field}" for field in fields for what in OVERLAPS))
+def style_feature_names(fields: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns of `style_features` for items with these input fields."""
+    return (*STYLE_FEATURES, *(f"{what} from {field}" for field in fields for what in OVERLAPS))
 
 
-def habits(text: str, inputs: Mapping[str, str]) -> list[float]:
-    """The interpretable features of one text, in the order of `habit_names(inputs)`.
+def style_features(text: str, inputs: Mapping[str, str]) -> list[float]:
+    """The interpretable features of one text, in the order of `style_feature_names(inputs)`.
 
     Args:
         text: An explanation; may be empty (rates of an empty text are 0).
         inputs: The item's input texts by field.
     """
-    return list(_habits(text, tuple(inputs.values())))
+    return list(_style_features(text, tuple(inputs.values())))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _habits(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
+def _style_features(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
     text = composed(text)
     tokens = words(text)
     n = max(len(tokens), 1)
@@ -152,14 +152,14 @@ def _habits(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
 
 
 def features(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> NDArray[np.float64]:
-    """All features of style: the habits, then the rate of each function word.
+    """All features of style: the style features, then the rate of each function word.
 
     Args:
         texts: n explanations.
         inputs: Their items' input texts.
 
     Returns:
-        Array of shape (n, habits + function words).
+        Array of shape (n, style features + function words).
     """
     column = {word: index for index, word in enumerate(FUNCTION_WORDS)}
     rates = np.zeros((len(texts), len(FUNCTION_WORDS)))
@@ -168,7 +168,9 @@ def features(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> NDArr
         for token in tokens:
             if token in column:
                 row[column[token]] += 1 / len(tokens)
-    own = np.array([habits(text, source) for text, source in zip(texts, inputs, strict=True)])
+    own = np.array(
+        [style_features(text, source) for text, source in zip(texts, inputs, strict=True)]
+    )
     return np.hstack([own.reshape(len(texts), -1), rates])
 
 

@@ -68,7 +68,7 @@ class Report:
         scores: The run's.
         references: `human` and the control rows, or why there are none.
         verdicts: What the metrics say of each response.
-        habits: Which habits of each annotator the model has caught.
+        style features: Which style features of each annotator the model has caught.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Report:
     scores: Scores
     references: tuple[ReferenceRow, ...] | Undefined
     verdicts: Verdicts
-    habits: tuple[StyleContrast, ...]
+    style: tuple[StyleContrast, ...]
 
     @property
     def controls(self) -> tuple[ReferenceRow, ...]:
@@ -188,7 +188,7 @@ def build(
         scores=found.scores,
         references=references,
         verdicts=scorer.verdicts(cells),
-        habits=tuple(scorer.habits(cells)),
+        style=tuple(scorer.style(cells)),
     )
 
 

@@ -49,7 +49,7 @@ _STRIPS = {
 
 _OTHER = "other-annotator"
 _PROBABLE = 3  # annotators whose probability is shown with a response
-_OPEN = 6  # annotators up to which their habits are unfolded
+_OPEN = 6  # annotators up to which their style features are unfolded
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -106,8 +106,8 @@ def _view(report: Report) -> dict[str, Any]:
         "no_references": references.reason if isinstance(references, Undefined) else None,
         "undefined": undefined,
         "confusion": _confusion(report),
-        "habits": _habits(report),
-        "open_habits": len(report.cells.corpus.annotator_ids) <= _OPEN,
+        "features": _features(report),
+        "open_style": len(report.cells.corpus.annotator_ids) <= _OPEN,
         "is_undefined": lambda value: isinstance(value, Undefined),
     }
 
@@ -173,10 +173,10 @@ def _confusion(report: Report) -> dict[str, Any]:
     return {"columns": [ids[index] for index in verdicts.named], "rows": rows}
 
 
-def _habits(report: Report) -> list[dict[str, Any]]:
-    """By annotator: the habits that set them apart, and the names of those that do not."""
+def _features(report: Report) -> list[dict[str, Any]]:
+    """By annotator: the style features that set them apart, and the names of those that do not."""
     found: dict[str, list[StyleContrast]] = {}
-    for row in report.habits:
+    for row in report.style:
         found.setdefault(row.annotator, []).append(row)
     return [
         {
@@ -186,7 +186,7 @@ def _habits(report: Report) -> list[dict[str, Any]]:
                 for row in rows
                 if isinstance(row.caught, Estimate)
             ],
-            "silent": [row.habit for row in rows if isinstance(row.caught, Undefined)],
+            "silent": [row.feature for row in rows if isinstance(row.caught, Undefined)],
         }
         for annotator, rows in found.items()
     ]

@@ -1,6 +1,6 @@
 """Scores of one set of predictions: every metric, once, with its uncertainty.
 
-A `Scorer` holds what depends on the corpus alone (the fitted attributor, the annotators' habits,
+A `Scorer` holds what depends on the corpus alone (the fitted attributor, the annotators' style,
 the references' encodings), so that many sets of predictions share it.
 """
 
@@ -228,9 +228,9 @@ class Scorer:
             for column, name in enumerate(GUARDS)
         }
 
-    def habits(self, cells: Cells) -> list[StyleContrast]:
-        """Which habits of each annotator the responses have caught; see `style_contrasts`."""
-        return style_contrasts(cells, self.instruments.habits)
+    def style(self, cells: Cells) -> list[StyleContrast]:
+        """Which style features of each annotator the responses have caught; see `style_contrasts`."""
+        return style_contrasts(cells, self.instruments.style_bins)
 
     @property
     def signature(self) -> dict[str, Any]:

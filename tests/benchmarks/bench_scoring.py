@@ -32,7 +32,7 @@ from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.bertscore import bertscore, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
-from capo_bench.metrics.consistency import explanation_consistency, fit_habits
+from capo_bench.metrics.consistency import explanation_consistency, fit_style_bins
 from capo_bench.metrics.text import rouge_l
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer, _attributions
@@ -109,8 +109,8 @@ def measure(world: World, corpus: Corpus) -> dict[str, float]:
     )
     assert not isinstance(attributor, Undefined)
     row["attribution @1, @3, @10"], _ = timed(lambda: _attributions(cells, attributor, ""))
-    row["fit habits"], habits = timed(lambda: fit_habits(corpus))
-    row["explanation consistency"], found = timed(lambda: explanation_consistency(cells, habits))
+    row["fit style bins"], bins = timed(lambda: fit_style_bins(corpus))
+    row["explanation consistency"], found = timed(lambda: explanation_consistency(cells, bins))
     row["its interval, 10,000 draws"], _ = timed(lambda: estimate(found))
     scorer = Scorer(corpus, "test", "minilm")
     load_encoder.cache_clear()

@@ -18,7 +18,7 @@ from .build import answer, corpus
 @pytest.fixture(scope="module")
 def mini():
     base = synthesize("mini-nli", items=300).corpus
-    return base, consistency.fit_habits(base)
+    return base, consistency.fit_style_bins(base)
 
 
 def scored(mini, written_by):
@@ -111,7 +111,7 @@ def test_swapped_annotators_score_below_zero(mini):
 
 def test_indistinguishable_annotators_leave_it_undefined():
     base = synthesize("mini-nli", 0.0, items=300).corpus
-    found = scored((base, consistency.fit_habits(base)), lambda a: a)
+    found = scored((base, consistency.fit_style_bins(base)), lambda a: a)
     assert isinstance(found, Undefined)
     assert "cannot be told apart" in found.reason
 
@@ -123,6 +123,6 @@ def test_one_annotator_leaves_it_undefined():
     )
     both = replace(human, items=human.items + train.items)
     cells = answer(both, [{"A": (["neutral"], "x")}] * 3)
-    found = consistency.explanation_consistency(cells, consistency.fit_habits(both))
+    found = consistency.explanation_consistency(cells, consistency.fit_style_bins(both))
     assert isinstance(found, Undefined)
     assert "two annotators" in found.reason

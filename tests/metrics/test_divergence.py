@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from capo_bench.metrics.consistency import fit_habits, style_contrasts
+from capo_bench.metrics.consistency import fit_style_bins, style_contrasts
 from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
@@ -31,11 +31,11 @@ def rows():
     answers = [dict.fromkeys(ENDS, (["neutral"], words(".")))] * 40
     test = corpus(human[40:])
     cells = replace(answer(test, answers), corpus=both)
-    return style_contrasts(cells, fit_habits(both))
+    return style_contrasts(cells, fit_style_bins(both))
 
 
-def test_one_habit_by_hand(rows):
-    found = {(row.annotator, row.habit): row for row in rows}
+def test_one_feature_by_hand(rows):
+    found = {(row.annotator, row.feature): row for row in rows}
     apart = jensenshannon([0.75, 0.25], [0.25, 0.75], base=2)
     near, far = (jensenshannon([1, 0], own, base=2) for own in ([0.75, 0.25], [0.25, 0.75]))
     # The annotators' own test explanations are as their training ones: at no distance from them.
@@ -47,15 +47,15 @@ def test_one_habit_by_hand(rows):
         assert row.caught.low < row.caught.value < row.caught.high
 
 
-def test_the_most_distinctive_habit_of_each_annotator_comes_first(rows):
+def test_the_most_distinctive_feature_of_each_annotator_comes_first(rows):
     assert [row.annotator for row in rows] == ["A"] * (len(rows) // 2) + ["B"] * (len(rows) // 2)
-    assert rows[0].habit == rows[len(rows) // 2].habit == "final full stop"
+    assert rows[0].feature == rows[len(rows) // 2].feature == "final full stop"
     apart = [row.own for row in rows if row.annotator == "A"]
     assert apart == sorted(apart, reverse=True)
 
 
-def test_a_habit_that_all_share_is_neither_caught_nor_missed(rows):
-    shared = next(row for row in rows if row.habit == "words")
+def test_a_feature_that_all_share_is_neither_caught_nor_missed(rows):
+    shared = next(row for row in rows if row.feature == "words")
     assert (shared.own, shared.model) == (0, 0)
     assert isinstance(shared.caught, Undefined)
     assert "cannot be told apart" in shared.caught.reason
@@ -65,5 +65,5 @@ def test_one_annotator_alone_has_no_rows():
     base = corpus([{"A": [("neutral", "So it is.")]}])
     train = replace(base, items=(replace(base.items[0], split="train"),))
     cells = answer(base, [{"A": ""}])
-    assert style_contrasts(cells, fit_habits(train)) == []
-    assert np.isfinite(fit_habits(train).train).all()
+    assert style_contrasts(cells, fit_style_bins(train)) == []
+    assert np.isfinite(fit_style_bins(train).train).all()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from capo_bench.metrics.style import habit_names, habits, mask_content
+from capo_bench.metrics.style import mask_content, style_feature_names, style_features
 from capo_bench.metrics.tokens import normalise
 
 INPUTS = {
@@ -14,7 +14,7 @@ TEXT = 'I think "the old ferry left" late, but it isn\'t said.'
 
 @pytest.fixture
 def counted():
-    return dict(zip(habit_names(list(INPUTS)), habits(TEXT, INPUTS), strict=True))
+    return dict(zip(style_feature_names(list(INPUTS)), style_features(TEXT, INPUTS), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def counted():
         ("longest copied run from statement", 1),
     ],
 )
-def test_habits_by_hand(counted, name, expected):
+def test_style_features_by_hand(counted, name, expected):
     assert counted[name] == pytest.approx(expected)
 
 
-def test_an_empty_text_has_no_habits():
-    assert habits("", INPUTS) == [0.0] * len(habit_names(list(INPUTS)))
+def test_an_empty_text_has_no_features():
+    assert style_features("", INPUTS) == [0.0] * len(style_feature_names(list(INPUTS)))
 
 
 @pytest.mark.parametrize(
