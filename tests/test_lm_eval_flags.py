@@ -313,8 +313,13 @@ def test_repeats_are_all_scored_and_their_spread_reported(tmp_path):
 
 
 def test_write_out_shows_a_prompt(tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
+    # Whatever lm_eval's own handlers are by now, and whether its messages reach the root.
+    logger = logging.getLogger("lm_eval")
+    logger.addHandler(caplog.handler)
+    try:
         run(tmp_path, "--write_out")
+    finally:
+        logger.removeHandler(caplog.handler)
     assert prompts()[0] in caplog.text
 
 
