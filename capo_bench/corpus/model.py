@@ -25,6 +25,13 @@ from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+def splits_before(split: str) -> tuple[SplitName, ...]:
+    """The splits that whoever answers a split may know: those that come before it."""
+    return SPLITS[: [*map(str, SPLITS)].index(split)]
+
+
 LabelKind = Literal["nominal", "multilabel", "ordinal", "interval"]
 Explanations = Literal["required", "optional", "none"]
 

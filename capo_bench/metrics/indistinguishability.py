@@ -31,7 +31,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from capo_bench.corpus.evaluable import named
-from capo_bench.corpus.model import SPLITS, Corpus, Item
+from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
 from capo_bench.metrics.style import FUNCTION_WORDS, mask_content, style_features
@@ -121,7 +121,7 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
     """
     # Who answers the test split may know the validation split, so that its texts are no news there.
     present = {item.split for item in corpus.items}
-    before = SPLITS[: [*map(str, SPLITS)].index(split)] or SPLITS[:1]
+    before = splits_before(split) or SPLITS[:1]
     read = [name for name in before if name in present]
     plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}

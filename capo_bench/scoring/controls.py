@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.model import Corpus, Item, Response, TaskSpec, cell_labels
+from capo_bench.corpus.model import Corpus, Item, LabelSpace, Response, TaskSpec, cell_labels
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells
@@ -205,6 +205,13 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
     }
 
 
+def central_label(space: LabelSpace, labels: Sequence[str]) -> str:
+    """The most frequent of some labels, or on a scale their median (the lower of two)."""
+    if space.ordered:
+        return sorted(labels, key=space.value_of.__getitem__)[(len(labels) - 1) // 2]
+    return max(space.labels, key=labels.count)
+
+
 class _Impostor:
     """What an impostor knows: the items, the train split, the other annotators' responses."""
 
@@ -270,12 +277,11 @@ class _Impostor:
     def majority(self, item: Item, annotator: str) -> str:
         """The others' most frequent label, or median; where there are none, the target's usual."""
         labels = [label for response in self.others(item, annotator) for label in response.labels]
-        space = self.corpus.task.labels
-        if not labels:
-            return self.usual_label(annotator)
-        if space.ordered:
-            return sorted(labels, key=space.value_of.__getitem__)[(len(labels) - 1) // 2]
-        return max(space.labels, key=labels.count)
+        return (
+            central_label(self.corpus.task.labels, labels)
+            if labels
+            else self.usual_label(annotator)
+        )
 
     def usual_label(self, annotator: str) -> str:
         """The target's most frequent training label."""

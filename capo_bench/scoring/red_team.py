@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from capo_bench.corpus.model import SPLITS, Corpus, Item, cell_labels
+from capo_bench.corpus.model import SPLITS, Corpus, Item, cell_labels, splits_before
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import Attributor, fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
@@ -34,6 +34,7 @@ from capo_bench.metrics.style import FUNCTION_WORDS, mask_content
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.cache import key, remembered
+from capo_bench.scoring.controls import central_label
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Array, Estimate, Undefined, estimate
 
@@ -207,7 +208,7 @@ class Material:
         self.corpus, self.split, self.attributor = corpus, split, attributor
         known: set[str] = {corpus.annotator_ids[a] for a in attributor.annotators}
         self.cells = [cell for cell in evaluated_cells(corpus, split) if cell[1] in known]
-        read = SPLITS[: [*map(str, SPLITS)].index(split)]
+        read = splits_before(split)
         self.history = {
             a: [
                 (item, response)
@@ -313,12 +314,9 @@ class Material:
             if other != annotator
             for label in cell_labels(given)
         ]
-        space = self.corpus.task.labels
         if not labels:
             return self.usual_label(item, annotator)
-        if space.ordered:
-            return sorted(labels, key=space.labels.index)[(len(labels) - 1) // 2]
-        return max(space.labels, key=labels.count)
+        return central_label(self.corpus.task.labels, labels)
 
     def predicted_label(self, item: Item, annotator: str) -> str:
         """The guess of a multinomial logistic regression fitted on the training labels."""
@@ -351,7 +349,7 @@ class Material:
 
 
 def _before(split: str) -> str:
-    return SPLITS[max([*map(str, SPLITS)].index(split) - 1, 0)]
+    return (splits_before(split) or SPLITS[:1])[-1]
 
 
 def _alike(item: Item) -> list[float]:
