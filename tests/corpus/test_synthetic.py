@@ -215,20 +215,20 @@ def test_a_claim_alone_tells_much_of_the_label_and_the_context_the_rest():
     by_claim = sum(guess.most_common(1)[0][0] in own for guess, own in cells) / len(cells)
     by_most_frequent = sum(usual.most_common(1)[0][0] in own for _, own in cells) / len(cells)
     imitator = sum(map(world.label_agreement, world.corpus.annotator_ids)) / 4
-    assert by_claim == pytest.approx(0.61, abs=0.005)
-    assert imitator == pytest.approx(0.73, abs=0.006)
-    assert by_most_frequent == pytest.approx(0.53, abs=0.005)
+    assert by_claim == pytest.approx(0.76, abs=0.006)
+    assert imitator == pytest.approx(0.90, abs=0.006)
+    assert by_most_frequent == pytest.approx(0.50, abs=0.005)
 
 
 def test_a_place_by_hand():
     scene = synthesize("places", items=25).scenes[0]
     assert scene.text["context"] == (
-        "Please note before you visit the theatre in the old granary that there is nothing but "
-        "concrete around it and that one has to climb ninety steps up to it."
+        "Please note before you visit the theatre in the old granary that there is a large "
+        "garden around it and that one has to climb ninety steps up to it."
     )
     assert scene.text["statement"] == "The theatre employs a gardener."
-    assert scene.words["fact"] == "there is nothing but concrete around the theatre"
-    assert scene.log_odds == {"neutral": 1.5, "contradiction": 0.0}
+    assert scene.words["fact"] == "there is a large garden around the theatre"
+    assert scene.log_odds == {"neutral": 4.5, "entailment": 0.0}
 
 
 @pytest.mark.parametrize("items", [24, 60_001])

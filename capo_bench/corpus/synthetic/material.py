@@ -129,6 +129,10 @@ def load(stem: str) -> Material:
                 **{rate: shared["rates"][rate] | more for rate, more in tables["rates"].items()},
             },
         }
+    decided = tables.get("decided", 1)
+    if "kinds" in tables:
+        kinds = {kind: _times(decided, odds) for kind, odds in tables["kinds"].items()}
+        tables = {**tables, "kinds": kinds}
     choices = {choice: tuple(options) for choice, options in tables["choices"].items()}
     language = Language(
         choices=choices,
@@ -140,7 +144,7 @@ def load(stem: str) -> Material:
         Persona(
             id=table["id"],
             about=table["about"],
-            tilt=table["tilt"],
+            tilt=_times(decided, table["tilt"]),
             habits={
                 choice: _normalised(
                     [table["habits"].get(choice, {}).get(o, _OTHER) for o in options]
@@ -157,6 +161,10 @@ def load(stem: str) -> Material:
         missing=tables["rates"]["missing"],
         tables=tables,
     )
+
+
+def _times(factor: float, values: Mapping[str, float]) -> dict[str, float]:
+    return {key: factor * value for key, value in values.items()}
 
 
 def _read(stem: str) -> dict[str, Any]:

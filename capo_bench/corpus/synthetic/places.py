@@ -19,7 +19,7 @@ from capo_bench.errors import CapoBenchError
 _BLOCK: Mapping[SplitName, int] = {"train": 16, "validation": 3, "test": 6}
 """Of every 25 items, and of the 25 aspects of every place, so many belong to each split."""
 _ITEMS_A_PAIR = 100  # of the more than 500 that two contexts' aspects and their order allow
-_TOLD = (4, 1, 1)  # weights: the first value is told, the second is, neither
+_TOLD = (6, 1, 1)  # weights: the first value is told, the second is, neither
 _CLAIMED = (2, 2, 1)  # weights of an aspect's claims: the third is neutral whatever is told
 
 Pair = tuple[str, int, SplitName]
