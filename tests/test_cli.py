@@ -110,6 +110,8 @@ def test_bad_predictions(call, human, edit, message):
         (("validate", "--metadata", "{oops"), "--metadata is not valid JSON"),
         (("validate", "capo_nothing"), "1 of 1 tasks failed"),
         (("train", "dpo"), "expected `train sft ...` or `train capo ...`"),
+        (("train", "capo", "--form", "trie"), "--form is called --layout now"),
+        (("train", "sft", "--form=plain"), "--form is called --layout now"),
         (("controls", "--corpus", "nothing"), "unknown corpus 'nothing'"),
     ],
 )

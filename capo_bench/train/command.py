@@ -38,6 +38,7 @@ from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
 CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
+RENAMED = {"--form": "--layout"}
 
 
 class _Parser(HfArgumentParser):  # type: ignore[misc]
@@ -108,6 +109,9 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
             file = argument.partition("=")[2] or "".join(rest[place + 1 : place + 2])
             rest = [*_from_yaml(Path(file)), *rest]
             break
+    for name in (argument.partition("=")[0] for argument in rest):
+        if name in RENAMED:
+            raise CapoBenchError(f"{name} is called {RENAMED[name]} now")
     # transformers' name of the option is the longer one.
     rest = [
         f"--output_dir{a[8:]}" if a == "--output" or a.startswith("--output=") else a for a in rest
