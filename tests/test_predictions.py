@@ -44,6 +44,7 @@ def test_a_sample_tells_what_was_answered(tmp_path):
         "split": "test",
         "valid_only": False,
         "min_responses": 0,
+        "min_annotators": 0,
     }
 
 

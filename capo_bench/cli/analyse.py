@@ -12,7 +12,7 @@ from capo_bench.cli.options import Asked, Json, Named, asking
 from capo_bench.display import say
 
 
-@asking("data", "splits", "split", "valid_only", "min_responses")
+@asking("data", "splits", "split", "valid_only", "min_responses", "min_annotators")
 def analyse(
     corpus: Named,
     asked: Asked,

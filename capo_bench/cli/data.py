@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Describe, convert and check corpora of label-explanation pairs.", no_args_is_help=True
 )
 
-_asking = asking("data", "splits", "valid_only", "min_responses")
+_asking = asking("data", "splits", "valid_only", "min_responses", "min_annotators")
 
 
 @app.command("describe")

@@ -116,7 +116,7 @@ def schema() -> None:
 
 
 @app.command()
-@asking("splits", "split", "valid_only", "min_responses", "bertscore")
+@asking("splits", "split", "valid_only", "min_responses", "min_annotators", "bertscore")
 def init(
     folder: Annotated[Path, typer.Argument(help="The new folder, leaderboards/BOARD.")],
     corpus: Annotated[

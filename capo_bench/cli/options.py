@@ -74,6 +74,9 @@ class Asked:
     min_responses: Annotated[
         int | None, typer.Option(min=0, help="Only annotators with at least so many responses.")
     ] = None
+    min_annotators: Annotated[
+        int | None, typer.Option(min=0, help="Only items that at least so many of them labelled.")
+    ] = None
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's encoder.")] = None
 
     def load(self, corpus: str) -> Corpus:

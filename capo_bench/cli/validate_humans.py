@@ -17,7 +17,7 @@ app = typer.Typer(
 
 
 @app.command("export")
-@asking("corpus", "data", "splits", "split", "valid_only", "min_responses")
+@asking("corpus", "data", "splits", "split", "valid_only", "min_responses", "min_annotators")
 def export_command(
     predictions: Annotated[
         Path, typer.Argument(help="Samples that lm_eval logged, or a file of predictions.")

@@ -141,6 +141,7 @@ def load(
     path: str | Path | None = None,
     valid_only: bool = False,
     min_responses: int = 0,
+    min_annotators: int = 0,
 ) -> Corpus:
     """Loads a corpus. Within a process each is read once, even if its file changes meanwhile.
 
@@ -152,11 +153,12 @@ def load(
         valid_only: Keep only responses that their own author confirmed (VariErr-NLI).
         min_responses: Keep only annotators with at least so many labelled responses. The splits are
             those of the whole corpus.
+        min_annotators: Keep only items that at least so many of those annotators labelled.
 
     Raises:
         CapoBenchError: On an unknown spec, data that cannot be found or read, `native` for data
-            without splits, `valid_only` for data without judgments, or a `min_responses` that
-            nobody reaches.
+            without splits, `valid_only` for data without judgments, or a `min_responses` or
+            `min_annotators` that nothing reaches.
     """
     if splits not in ("capo", "native"):
         raise CapoBenchError(f"unknown splits {splits!r}; expected capo or native")
@@ -170,12 +172,17 @@ def load(
         file: Path | None = _find(spec, Path(path) if path is not None else None).resolve()
     else:
         file = Path(spec).resolve() if spec not in SPECS else None
-    return _load(spec, splits, file, valid_only, min_responses)
+    return _load(spec, splits, file, valid_only, min_responses, min_annotators)
 
 
 @lru_cache(maxsize=16)
 def _load(
-    spec: str, splits: Splits, file: Path | None, valid_only: bool, min_responses: int
+    spec: str,
+    splits: Splits,
+    file: Path | None,
+    valid_only: bool,
+    min_responses: int,
+    min_annotators: int,
 ) -> Corpus:
     corpus = _read(spec, file)
     split = (_SOURCES[spec].split if spec in _SOURCES else None) or in_splits
@@ -188,7 +195,9 @@ def _load(
         corpus = split(corpus)
     if valid_only:
         corpus = corpus.valid_only()
-    return corpus.at_least(min_responses) if min_responses else corpus
+    if min_responses:
+        corpus = corpus.at_least(min_responses)
+    return corpus.shared_by(min_annotators) if min_annotators else corpus
 
 
 def in_splits(corpus: Corpus) -> Corpus:

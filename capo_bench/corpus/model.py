@@ -534,6 +534,25 @@ class Corpus:
         annotators = tuple(one for one in self.annotators if one.id in kept)
         return replace(self, name=f"{self.name}-min{responses}", annotators=annotators, items=items)
 
+    def shared_by(self, annotators: int) -> Corpus:
+        """The same corpus with those items only that so many annotators labelled.
+
+        Annotators who are left without a response go too.
+
+        Raises:
+            CapoBenchError: If there is no such item.
+        """
+        items = tuple(i for i in self.items if sum(map(bool, i.cells.values())) >= annotators)
+        if not items:
+            most = max((sum(map(bool, item.cells.values())) for item in self.items), default=0)
+            raise CapoBenchError(
+                f"corpus {self.name}: no item is labelled by {annotators} annotators, the most have "
+                f"{most}; choose a smaller min_annotators"
+            )
+        left = {one for item in items for one, given in item.cells.items() if given}
+        known = tuple(one for one in self.annotators if one.id in left)
+        return replace(self, name=f"{self.name}-by{annotators}", annotators=known, items=items)
+
     def valid_only(self) -> Corpus:
         """The same corpus with self-validated responses only.
 

@@ -76,6 +76,7 @@ class CapoTask(BenchTask):
                 "split": split,
                 "valid_only": options.valid_only,
                 "min_responses": options.min_responses,
+                "min_annotators": options.min_annotators,
                 "name": corpus.name,
                 "fingerprint": corpus.fingerprint,
                 "item": item,

@@ -67,6 +67,9 @@ class BoardSpec(BaseModel):
     min_responses: Annotated[
         int, Field(ge=0, description="Only annotators with at least so many labelled responses.")
     ] = 0
+    min_annotators: Annotated[
+        int, Field(ge=0, description="Only items that at least so many of them labelled.")
+    ] = 0
     bertscore: Annotated[Line, Field(description="BERTScore's encoder, as `score` takes it.")]
     verified: Annotated[
         list[Annotated[str, Field(pattern=ID)]],
@@ -89,6 +92,7 @@ class BoardSpec(BaseModel):
             split=self.split,
             valid_only=self.valid_only,
             min_responses=self.min_responses,
+            min_annotators=self.min_annotators,
             bertscore=self.bertscore,
         )
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from capo_bench.files import read_json, validated, write_text
 from capo_bench.metrics.cells import Prediction
-from capo_bench.regression.sides import OPTIONS, Side
+from capo_bench.regression.sides import Side
+from capo_bench.scoring.options import ANSWERED
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 Drop = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -101,7 +102,7 @@ class Baseline(BaseModel):
                 for run in self.runs
             ),
             facts=self.facts,
-            options={key: self.options[key] for key in OPTIONS if key in self.options},
+            options={key: self.options[key] for key in ANSWERED if key in self.options},
         )
 
 

@@ -27,9 +27,9 @@ from capo_bench.regression.baseline import Baseline, BaselineRun
 from capo_bench.regression.compare import at_floor, check_gated, compare, default_max_drops
 from capo_bench.regression.outputs import limit_said
 from capo_bench.regression.result import Limit, Result
-from capo_bench.regression.sides import OPTIONS, Side, mismatches, run_facts
+from capo_bench.regression.sides import Side, mismatches, run_facts
 from capo_bench.regression.subset import stratified
-from capo_bench.scoring.options import Options, read_options
+from capo_bench.scoring.options import ANSWERED, Options, read_options
 from capo_bench.scoring.predictions import read_sample
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import runs_mean
@@ -313,7 +313,7 @@ def _answers(
             torch_random_seed=FIRST_SEED + index,
         )
         runs += _repeats(setup.task, found["samples"][setup.task])
-    options = {key: getattr(task.options, key) for key in OPTIONS}
+    options = {key: getattr(task.options, key) for key in ANSWERED}
     sent = found["configs"][setup.task]["metadata"]
     facts = {**task.facts, **({"form": sent["form"]} if "form" in sent else {})}
     return Side(checkpoint.path, tuple(runs), facts, options)

@@ -12,10 +12,8 @@ from capo_bench.files import read_json
 from capo_bench.leaderboard.board import BOARD, read_board
 from capo_bench.leaderboard.submission import CARD, read_submission
 from capo_bench.metrics.cells import Prediction
+from capo_bench.scoring.options import ANSWERED
 from capo_bench.scoring.predictions import read_predictions
-
-OPTIONS = ("corpus", "data", "splits", "split", "valid_only", "min_responses")
-"""The task options that say what was answered."""
 
 FACTS = {
     "fingerprint": "corpus fingerprint",
@@ -38,7 +36,7 @@ class Side:
         name: What it is called.
         runs: The predictions of each run (seed).
         facts: What is known of the keys of `FACTS`; what is not known has no key.
-        options: What is known of the keys of `OPTIONS`.
+        options: What is known of the keys of `ANSWERED`.
     """
 
     name: str
@@ -122,7 +120,7 @@ def _read(path: Path) -> list[Side]:
 
 def _file(path: Path) -> Side:
     found = read_predictions(path)
-    options = {key: found.options[key] for key in OPTIONS if key in found.options}
+    options = {key: found.options[key] for key in ANSWERED if key in found.options}
     facts = {"fingerprint": found.fingerprint}
     if options:
         facts |= {"split": str(options["split"])} | _results(path)
@@ -138,7 +136,7 @@ def _submission(folder: Path) -> Side:
     options: dict[str, Any] = {}
     if (board / BOARD).is_file():  # it lies in a board, which says what is answered
         asked = read_board(board).options(board).as_json()
-        options = {key: asked[key] for key in (*OPTIONS, "bertscore")}
+        options = {key: asked[key] for key in (*ANSWERED, "bertscore")}
         facts["split"] = asked["split"]
     return Side(
         str(folder),

@@ -37,6 +37,7 @@ class Options:
         bertscore: BERTScore's encoder; default: the environment's, else `minilm` for the mini
             corpora and `roberta-large` for all others.
         min_responses: Keep only annotators with at least so many labelled responses.
+        min_annotators: Keep only items that at least so many of them labelled.
     """
 
     corpus: str
@@ -51,6 +52,7 @@ class Options:
     tokenizer: str | None = None
     bertscore: str | None = None
     min_responses: int = 0
+    min_annotators: int = 0
 
     def load(self) -> Corpus:
         """The corpus that is meant."""
@@ -60,6 +62,7 @@ class Options:
             path=self.data,
             valid_only=self.valid_only,
             min_responses=self.min_responses,
+            min_annotators=self.min_annotators,
         )
 
     def scorer(self) -> Scorer:
@@ -73,7 +76,15 @@ class Options:
         return asdict(self)
 
 
-ANSWERED = ("corpus", "data", "splits", "split", "valid_only", "min_responses")
+ANSWERED = (
+    "corpus",
+    "data",
+    "splits",
+    "split",
+    "valid_only",
+    "min_responses",
+    "min_annotators",
+)
 """The options that say what is answered, and not how."""
 
 

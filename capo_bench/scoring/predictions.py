@@ -64,6 +64,7 @@ class SampleDocument(BaseModel):
     split: SplitName = "test"
     valid_only: bool = False
     min_responses: Annotated[int, Field(ge=0)] = 0
+    min_annotators: Annotated[int, Field(ge=0)] = 0
 
     @property
     def options(self) -> dict[str, Any]:

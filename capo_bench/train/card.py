@@ -18,13 +18,14 @@ CARD_FILE = "README.md"
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
-_TASKS = ("nli", "paraphrase", "mini-nli", "mini-paraphrase")
+_TASKS = ("nli", "paraphrase", "csc", "mp", "convincing", "mini-nli", "mini-paraphrase")
 """Corpora that lm-eval tasks are named after; the others are given to a task as an option."""
 
 _PROMPTS = {
     "tag": "the item and `Annotator <id>:`",
     "zero-shot": "instructions, the item and the annotator's id",
     "profile": "instructions, the item, a description of the annotator and their id",
+    "persona": "instructions, the item, what the corpus knows of the annotator, and their id",
 }
 
 _TEXT = """\
@@ -130,7 +131,7 @@ def render(card: Card) -> str:
 def _task(card: Card) -> str:
     """The task of lm-eval with the card's corpus and prompts, and its `--metadata` if need be."""
     named = card.corpus in _TASKS
-    name = task_name(card.corpus if named else "nli", card.setting)
+    name = task_name(card.corpus if named else "corpus", card.setting)
     metadata = {**({} if named else {"corpus": card.corpus}), **card.reading}
     extra = f" --metadata {shlex.quote(json.dumps(metadata))}" if metadata else ""
     return f"{name}{extra}"

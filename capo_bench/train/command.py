@@ -71,6 +71,7 @@ def run(argv: Sequence[str]) -> None:
         path=start.data,
         valid_only=start.valid_only,
         min_responses=start.min_responses,
+        min_annotators=start.min_annotators,
     )
     if not start.per_annotator:
         _train(argv, start, args, corpus, start.target)
@@ -327,7 +328,7 @@ def _save(
         base = trainer.model.peft_config["default"].base_model_name_or_path or base
     defaults = type(args)(output_dir=args.output_dir).to_dict()
     changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
-    names = ("data", "splits", "valid_only", "min_responses")
+    names = ("data", "splits", "valid_only", "min_responses", "min_annotators")
     read = {name: getattr(start, name) for name in names}
     unread = RunConfig(model="", corpus="")
     reading = {name: value for name, value in read.items() if value != getattr(unread, name)}

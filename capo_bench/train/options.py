@@ -28,6 +28,9 @@ class RunConfig:
     min_responses: int = field(
         default=0, metadata={"help": "Only annotators with at least so many labelled responses."}
     )
+    min_annotators: int = field(
+        default=0, metadata={"help": "Only items that at least so many of them labelled."}
+    )
     setting: Literal["tag", "zero-shot", "profile", "persona"] = field(
         default="tag",
         metadata={

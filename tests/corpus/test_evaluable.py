@@ -95,6 +95,16 @@ def test_min_responses_leaves_annotators_out_and_items_that_nobody_answered() ->
         FOUR.at_least(4)
 
 
+def test_min_annotators_leaves_out_items_that_fewer_labelled() -> None:
+    # Three answer i0 to i2 in part; only those items stay that as many labelled as is asked for.
+    by = {item.id: sum(map(bool, item.cells.values())) for item in FOUR.items}
+    two = FOUR.shared_by(2)
+    assert [item.id for item in two.items] == [name for name, count in by.items() if count >= 2]
+    assert two.name == "crowd-by2"
+    with pytest.raises(CapoBenchError, match="no item is labelled by 5 annotators"):
+        FOUR.shared_by(5)
+
+
 def test_of_a_large_crowd_the_busiest_are_told_apart() -> None:
     # Annotator n answers items 0 to n, so that the last ones are the busiest.
     answers = [{f"A{n:02d}": SAID for n in range(item, 60)} for item in range(60)]

@@ -82,7 +82,7 @@ def test_a_submission_in_a_board_answers_what_the_board_asks_for(tmp_path):
     assert side.facts["split"] == "dev"
     assert side.options == {
         "corpus": str(tmp_path / "own.jsonl"), "data": None, "splits": "capo", "split": "dev",
-        "valid_only": False, "bertscore": "minilm", "min_responses": 0,
+        "valid_only": False, "bertscore": "minilm", "min_responses": 0, "min_annotators": 0,
     }  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def test_setting_and_items_are_told_on_the_card(source, toy, tmp_path, capsys):
     assert "--tasks capo_mini_nli_tag\n" in seen["tag"]
     assert "--tasks capo_mini_nli\n" in seen["zero-shot"]
     metadata = json.dumps({"corpus": str(toy)})
-    assert f"--tasks capo_nli_profile --metadata '{metadata}'\n" in seen["profile"]
+    assert f"--tasks capo_corpus_profile --metadata '{metadata}'\n" in seen["profile"]
     mini = load("mini-nli")
     prompter = Prompter(mini, "zero-shot")
     prompts = [prompter(item, a) for item in mini.split("train") for a in item.cells]
