@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -23,12 +24,16 @@ from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import read_json
 from capo_bench.harness.base import BenchTask
 from capo_bench.harness.dry_run import task_names
+from capo_bench.harness.judge import JudgeTask
 from capo_bench.harness.paths import tasks_path
 
 ADAPTER = "adapter_config.json"
 
 # Beside lm_eval's own models, which are registered by the import above and by nothing else later.
-model_registry.register("capo-hf", target="capo_bench.harness.model:SharedPrefixLM")
+LEAN = "capo-hf"
+model_registry.register(LEAN, target="capo_bench.harness.model:SharedPrefixLM")
+
+_log = logging.getLogger(__name__)
 
 
 def launch(arguments: Sequence[str]) -> None:
@@ -37,7 +42,8 @@ def launch(arguments: Sequence[str]) -> None:
     Args:
         arguments: As for `lm_eval run`. Our tasks are found beside those of `--include_path`, a
             folder with an adapter is loaded on its base model, and models that take messages get
-            `--apply_chat_template`.
+            `--apply_chat_template`. Judges that compare log-likelihoods are run by `capo-hf` instead
+            of `hf`, which would hold the logits of every token of a batch.
 
     Raises:
         CapoBenchError: On a wrong flag, an unknown task, a model that is not there, or if something
@@ -56,7 +62,10 @@ def launch(arguments: Sequence[str]) -> None:
     given.model_args = with_adapter(config.model, config.model_args)
     if config.model.endswith("chat-completions"):
         given.apply_chat_template = getattr(given, "apply_chat_template", None) or True
-    prepare(_read(given))
+    tasks = prepare(_read(given))
+    if config.model == "hf" and any(type(task) is JudgeTask for task in tasks):
+        given.model = LEAN
+        _log.info("judges compare log-likelihoods, which --model %s holds in less memory", LEAN)
     try:
         harness.execute(given)
     except (requests.RequestException, aiohttp.ClientError, TimeoutError) as error:
@@ -105,8 +114,8 @@ def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, "pretrained": base, key: str(folder)}
 
 
-def prepare(config: EvaluatorConfig) -> None:
-    """Loads the tasks and gets what their scoring needs.
+def prepare(config: EvaluatorConfig) -> list[Any]:
+    """The tasks, with what their scoring needs.
 
     Raises:
         CapoBenchError: If a task is unknown, or something cannot be had.
@@ -124,9 +133,11 @@ def prepare(config: EvaluatorConfig) -> None:
         except ValueError as error:
             raise CapoBenchError(_nearest(named, config.include_path, str(error))) from error
         chosen = config.tasks
-    for task in manager.load(chosen)["tasks"].values():
+    loaded = list(manager.load(chosen)["tasks"].values())
+    for task in loaded:
         if isinstance(task, BenchTask) and not config.predict_only:
             task.prepare()
+    return loaded
 
 
 def _read(given: Namespace, **changed: Any) -> EvaluatorConfig:

@@ -1,23 +1,28 @@
-"""`--model capo-hf`: lm_eval's `hf`, with what the prompts of a batch share computed once.
+"""`--model capo-hf`: lm_eval's `hf`, without what it computes twice and holds for nothing.
 
 The prompts for an item's annotators begin with the same text. They are merged into a trie, as in
 training, one forward pass fills the cache of keys and values of every distinct token, and each
-prompt continues from its own copy. On a CPU, float32 products are oneDNN's where a trial says that
-they are faster. The answers are those of `hf`.
+prompt continues from its own copy. Log-likelihoods take the logits of the scored tokens alone,
+where `hf` holds those of every token of the batch twice. On a CPU, float32 products are oneDNN's
+where a trial says that they are faster. The answers are those of `hf`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from rich.progress import track
 from torch import Tensor
 from transformers import DynamicCache
 
+from capo_bench.display import console
 from capo_bench.train import attention, kernel
 from capo_bench.train.logprobs import attention_mask
-from capo_bench.train.packing import Packed, Path, Trie, build, pack
+from capo_bench.train.packing import Layout, Packed, Path, Trie, build, pack
 
 _TYPICAL_ROWS = 256  # tokens of a forward pass over prompts, for the trial
 
@@ -48,6 +53,80 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
             generation_kwargs["past_key_values"] = cache
         result: Tensor = super()._model_generate(context, max_length, stop, **generation_kwargs)
         return result
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        if not requests or self.backend != "causal" or not _keeps_logits(self.model):
+            found: list[tuple[float, bool]] = super()._loglikelihood_tokens(
+                requests, disable_tqdm, override_bs
+            )
+            return found
+        paths = [_scored_path(context, wanted, self.max_length) for _, context, wanted in requests]
+        # Continuations of one token after the same context, such as the letters of a question, are
+        # scored by one row; longer ones would need a mask that not every model takes.
+        layout: Layout = "target" if all(len(path.response) == 1 for path in paths) else "plain"
+        groups: dict[object, list[int]] = {}
+        for index in sorted(range(len(paths)), key=lambda i: -len(paths[i].context)):
+            key = paths[index].context if layout == "target" else index
+            groups.setdefault(key, []).append(index)
+        rows = list(groups.values())
+        size = self.batch_size if self.batch_size != "auto" else override_bs
+        size = size or self._detect_batch_size(requests, rows[0][0])
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(paths)
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        silent = disable_tqdm or self.rank != 0
+        for batch in track(
+            batches, "log-likelihoods", disable=silent, console=console(stderr=True)
+        ):
+            packed = pack([[paths[index] for index in row] for row in batch], layout)
+            with torch.autocast(
+                device_type=self.device.type,
+                dtype=self.mixed_precision_dtype,
+                enabled=self.mixed_precision_dtype is not None,
+            ):
+                scores = scored(self.model, packed.to(self.device))
+            indices = [index for row in batch for index in row]
+            for index, answer in zip(indices, scores, strict=True):
+                answers[index] = answer
+                if requests[index][0] is not None:  # windows of a longer text have no name
+                    self.cache_hook.add_partial("loglikelihood", requests[index][0], answer)
+        return answers
+
+
+@torch.no_grad()
+def scored(model: Any, packed: Packed) -> list[tuple[float, bool]]:
+    """Log-likelihood in nats of each path's response, and whether greedy decoding would give it.
+
+    Args:
+        model: A causal language model of transformers that knows `logits_to_keep`.
+        packed: Rows of one path each, or of one-token responses to one context.
+    """
+    logits = model(
+        input_ids=packed.input_ids, logits_to_keep=packed.keep, use_cache=False
+    ).logits.float()  # [K, V], K the scored positions
+    normalizer = torch.logsumexp(logits, dim=-1)
+    values = logits[packed.edge_row, packed.edge_token] - normalizer[packed.edge_row]
+    missed = (logits.argmax(dim=-1)[packed.edge_row] != packed.edge_token).to(values.dtype)
+    totals = torch.zeros(2, packed.size, dtype=values.dtype, device=values.device)
+    parts = torch.stack((values, missed))[:, packed.part_edge]
+    total, misses = totals.index_add(1, packed.part_path, parts).tolist()
+    return [(value, wrong == 0) for value, wrong in zip(total, misses, strict=True)]
+
+
+def _scored_path(context: list[int], continuation: list[int], most: int) -> Path:
+    """A context, cut from the left to what the model reads, and what is scored after it."""
+    kept = context[-(most + 1 - len(continuation)) :]
+    return Path(tuple(kept), tuple(continuation))
+
+
+def _keeps_logits(model: Any) -> bool:
+    """Whether a model can be told of which positions logits are wanted."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
 @torch.no_grad()

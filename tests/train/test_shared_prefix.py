@@ -42,6 +42,42 @@ def test_answers_with_faster_products_are_those_of_hf(source, monkeypatch):
     assert answers(SharedPrefixLM, source, 4) == answers(HFLM, source, 4)
 
 
+@pytest.mark.parametrize("batch", [1, 3, 9])
+@pytest.mark.parametrize("continuations", [(" A", " B", " C"), (" A", " dogs run quickly")])
+def test_log_likelihoods_are_those_of_hf(source, batch, continuations):
+    theirs, ours = (
+        kind(pretrained=str(source), dtype="float32", device="cpu", batch_size=batch)
+        for kind in (HFLM, SharedPrefixLM)
+    )
+    asked = [
+        (None, *theirs._encode_pair(prompt, text))
+        for prompt in PROMPTS[:4]
+        for text in continuations
+    ]
+    _, context, _ = asked[0]
+    greedy = theirs._model_call(torch.tensor([context]))[0, -1].argmax().item()
+    asked.append((None, context, [greedy]))
+    expected = theirs._loglikelihood_tokens(asked, disable_tqdm=True)
+    found = ours._loglikelihood_tokens(asked, disable_tqdm=True)
+    assert [value for value, _ in found] == pytest.approx(
+        [value for value, _ in expected], abs=1e-3
+    )
+    assert [exact for _, exact in found] == [exact for _, exact in expected]
+    assert found[-1][1] is True
+
+
+def test_logits_are_had_of_the_scored_positions_alone(source):
+    model = SharedPrefixLM(pretrained=str(source), dtype="float32", device="cpu", batch_size=8)
+    shapes = []
+    head = model.model.get_output_embeddings()
+    head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[:-1]))
+    asked = [(prompt, letter) for prompt in PROMPTS[:4] for letter in (" A", " B")]
+    encoded = [model._encode_pair(*pair) for pair in asked]
+    requests = [(None, context, wanted[-1:]) for (context, wanted) in encoded]
+    model._loglikelihood_tokens(requests, disable_tqdm=True)
+    assert shapes == [(4,)]  # a position a prompt, whatever its length and the letters
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
 def test_the_cache_is_that_of_each_prompt_alone(architecture):
     model = tiny.model(architecture, torch.float32)
