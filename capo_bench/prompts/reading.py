@@ -5,7 +5,11 @@ states exactly one label (for multi-label tasks: one set of them) and an explana
 
 * after a key such as `Label:`, `**Answer** -`, `My label is`, `## Label`, in any order with
   `Explanation:`, `Reason:` and the like, on one line or several, in lists, tables, tags or JSON;
+* or a sentence says so: `Therefore, I would choose neutral.`;
 * or the text begins with the label, followed by the explanation.
+
+Without a key, the explanation is the paragraph that the label stands in or next to, unless that is a
+greeting or repeats the item.
 
 A label is read only as a whole: `not entailment`, `entailment or neutral`, `2.5` and `3-4` are no
 labels, and where a text states different labels in different places none of them is taken.
@@ -19,6 +23,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+import regex
 
 from capo_bench.corpus.model import TaskSpec
 
@@ -53,7 +59,7 @@ NO_EXPLANATION = "no explanation"
 UNFINISHED = "the thought never ends"
 NOTHING = "nothing but a thought"
 
-_THOUGHT = r"think|thinking|thought|thoughts|seed:think"
+_THOUGHT = r"think|thinking|thoughts?|seed:think|scratchpad|reflection|inner_monologue"
 _THOUGHT_START = re.compile(
     rf"<(?:{_THOUGHT})>|\[THINK\]|<\|begin_of_thought\|>|◁think▷|<\|channel\|>analysis",
     re.IGNORECASE,
@@ -85,37 +91,95 @@ _MARKUP = re.compile(r"</?(?:b|strong|i|em|p|code|pre|span|div|ul|ol|li)\s*/?>",
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$\n?|(?:```|~~~)[ \t]*$", re.MULTILINE)
 _ZERO_WIDTH = str.maketrans(dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060"))
 
+_WHOSE = (
+    r"(?:the|my|your|its|final|predicted|chosen|selected|proposed|correct|best|overall|assigned"
+    r"|given|classification|annotation"
+    r"|annotator(?:['’]s)?|annotator[ \t]+\S{1,40}?['’]s|brief|short)[ \t_]+"
+)
+_FOR = (
+    r"(?:[ \t]+(?:for|of|behind)[ \t]+[^:\n]{1,40}?|[ \t]+chosen|[ \t]+(?:that[ \t]+)?"
+    r"(?:i|annotator[ \t]+\S{1,40}?)(?:[ \t]+would)?[ \t]+(?:give|choose|pick|assign)s?)?"
+)
 _LABEL_NAME = (
-    r"(?:(?:the|my|your|final|predicted|chosen|correct|best|overall|assigned|given|annotation"
-    r"|annotator(?:['’]s)?|annotator[ \t]+\S{1,40}?['’]s)[ \t_]+)*"
-    r"(?:label\(s\)|labels?|answers?|judge?ment|verdict|rating|score|classification|decision"
-    r"|prediction|category|choice)(?:[ \t]+for[ \t]+[^:\n]{1,40}?)?"
+    rf"(?:{_WHOSE})*(?:label\(s\)|labels?|answers?|judge?ment|verdict|rating|score|classification"
+    rf"|decision|prediction|category|choice){_FOR}"
+)
+# What models call an answer, and texts of items, too: a key only where a label is all that follows.
+_WEAK_NAME = (
+    rf"(?:{_WHOSE})*(?:output|response|result|relation(?:ship)?|annotator[ \t]+\S{{1,40}}?"
+    r"(?:[ \t]+(?:answers|says|responds|chooses|would[ \t]+(?:answer|say|choose)))?)"
 )
 _WHY_NAME = (
-    r"(?:(?:the|my|your|brief|short|annotator(?:['’]s)?|annotator[ \t]+\S{1,40}?['’]s)[ \t_]+)*"
-    r"(?:explanations?|reasons?|reasoning|rationale|justification|why)"
+    rf"(?:{_WHOSE})*(?:explanations?|explain|reasons?|reasoning|rationale|justification|why|because)"
+    rf"{_FOR}"
 )
 # Possessive quantifiers (*+, ?+): what decorates a key is taken as a whole, so that long runs of it
-# cost no more than their length.
-_BULLETS = r"[ \t>#*_`•·▪●◦✅👉+|–—-]*+(?:\(?\d{1,2}[.)][ \t]+)?+[*_`\"'“ \t]*+"
+# cost no more than their length. Signs of denial are no decoration.
+_DECORATION = r"(?:_|[^\w\n❌✖✗✘🚫⛔👎❎¬≠~?!'’<])*+"
+_NUMBER = r"(?:\(?(?:\d{1,2}|[a-zA-Z])[.)\ufe0f\u20e3]+[ \t]*|[①-⑳❶-❿])?+"
+_SO = (
+    r"(?:(?:so|thus|therefore|hence|finally|overall|well|ok(?:ay)?"
+    r"|in[ \t]+(?:conclusion|summary|short)),?[ \t]+)?+"
+)
+_BULLETS = rf"{_DECORATION}{_NUMBER}{_DECORATION}{_SO}"
 _GLOSS = r"[*_`\"'” \t]*+(?:\([^()\n]*\))?+[*_`\"'” \t]*+"
-_STATES = r"(?:[:：=|][*_`]*|->|→|[–—]|-(?=\s)|is(?:[ \t]*:|\b(?!\s+not\b)))"
+_STATES = (
+    r"(?:[\])】]?[*_`]*(?:[:：=|\t][*_`]*|->|→|[–—]|-(?=\s)"
+    r"|(?:is|would[ \t]+be)(?:[ \t]*:|\b(?!\s+not\b)))"
+    r"|\t|\](?=\s)|】)"
+)
 _KEY = re.compile(
     rf"^{_BULLETS}(?:(?P<label>{_LABEL_NAME})|(?P<why>{_WHY_NAME}))"
     rf"(?:{_GLOSS}{_STATES}|[*_` \t]*$)[ \t]*",
     re.IGNORECASE | re.MULTILINE,
+)
+_WEAK_KEY = re.compile(
+    rf"^{_BULLETS}{_WEAK_NAME}{_GLOSS}{_STATES}[ \t]*(?P<value>[^\n]+)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BOX = re.compile(r"^[ \t$\\\[(]*(?P<value>\\boxed\{[^\n]*?\})[ \t$\\\]).]*$", re.MULTILINE)
+_PAIR = re.compile(r"\s*1[.)][ \t]+(?P<label>[^\n]+)\n\s*2[.)][ \t]+(?P<why>[^\n]+)\s*")
+_WRITTEN_BREAK = re.compile(r"\\n(?=[\W_]*(?:label|explanation|reason))", re.IGNORECASE)
+_QUOTED_LINE = re.compile(r"^[ \t]*[\"'“](\w+[ \t]*[:：].*)[\"'”][ \t]*$", re.MULTILINE)
+# A sentence that says which label: `Therefore, as annotator Ann1, I would label this as neutral`.
+_CLAIM = re.compile(
+    rf"(?:^|(?<=[.!?][ \n]))[*_]*{_SO}(?:as[ \t]+annotator[ \t]+\S{{1,40}}?,?[ \t]+)?"
+    rf"(?:{_LABEL_NAME}[ \t]+(?:is|would[ \t]+be):?"
+    r"|(?:i|(?:this|the)[ \t]+annotator|annotator[ \t]+\S{1,40}?)"
+    r"(?:[ \t]+(?:would|will)|['’](?:d|ll))?[ \t]+"
+    r"(?:say|choose|pick|select|answer|label|rate|classify|mark|annotate|give|assign|go)s?"
+    r"(?:[ \t]+(?:with|for|this|it|that|the|is|as|an?|to[ \t]+be|item|statement|pair|example|sentence"
+    r"|questions?|label|answer|rating|score|of)\b)*+)"
+    r"[ \t]+(?P<value>[^\n]*?)(?=[.!](?:\s|$)|\n|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CHATTER = re.compile(
+    r"[\W_]*(?:(?:sure|of course|certainly|absolutely|great|ok(?:ay)?|hello|hi|hey|thanks?"
+    r"|thank you)[,.!\s]|happy to|i(?:['’]m| am) (?:happy|glad|sorry|ready|an? )"
+    r"|i(?:['’]ll| will) |let me |let['’]s "
+    r"|here(?:['’]s| is| are| you) |below |the following |as an ai|as requested|please |feel free"
+    r"|i? ?hope (?:this|that) |if you (?:need|have|want|would|['’]d)|do you |would you "
+    r"|is there anything)",
+    re.IGNORECASE,
 )
 _INNER_LABEL = re.compile(r"(?<!\w)Label[*_]*+[ \t]*+[:：][*_]*[ \t]*")
 _INNER_WHY = re.compile(
     r"\b(?:Explanation|explanation|Reason|Reasoning|Rationale|Justification)"
     r"[*_]*+[ \t]*+(?:[:：][*_]*|[–—]|-(?=\s))[ \t]*"
 )
+_TAG_NAME = rf"{_LABEL_NAME}|{_WHY_NAME}"
 _TAGS = re.compile(
-    rf"<(?P<name>{_LABEL_NAME}|{_WHY_NAME})>"
-    r"(?P<value>[^<]*+(?:<(?!/?(?P=name)>)[^<]*+)*+)</(?P=name)>",
+    rf"<(?P<name>{_TAG_NAME})>[ \t\n]*"
+    rf"(?P<value>[^<]*+(?:<(?!/?(?:{_TAG_NAME})>)[^<]*+)*+)</(?P=name)>",
+    re.IGNORECASE,
+)
+_WRAPPERS = re.compile(rf"</?(?:{_TAG_NAME}|response|output|result)>", re.IGNORECASE)
+_TRAILER = re.compile(
+    r"\n(?=[\W_]*(?:(?:final|my|the)[ \t]+)?(?:label|confidence|certainty)\b[^\n:=]{0,20}[:：=])",
     re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
+_ANNOTATOR = re.compile(r"^[\W_]*Annotator[ \t]+(\S+?)[*_]*[:：]", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _LEAD_IN = re.compile(
     r"(?:(?:well|so|ok(?:ay)?|sure|thus|therefore|hence),?\s+)?"
@@ -127,16 +191,18 @@ _LEAD_IN = re.compile(
 )
 _SEPARATOR = re.compile(
     r"(?P<why>,?\s+(?=(?:because|since)\b)|,?\s+(?=as\s+(?:it|the|there|this|no|nothing|neither)\b))"
-    r"|\s+[–—-]+\s+|[–—]|[.:;,|][*_\"'”’]*\s+|\s*\|\s*|\s*\n\s*",
+    r"|\s+[–—-]+\s+|[–—]|\s*(?:→|->|=>)\s*|[.:;,|][*_\"'”’]*\s+|\s*\|\s*|\s*\n\s*",
     re.IGNORECASE,
 )
 _HEDGE = re.compile(r"[\s(*_]*(?:or|but|and|not|maybe|perhaps|possibly|to|/|-?\d)(?:\b|\s)", re.I)
 _DENIAL = re.compile(r"[\s(*_]*(?:no|nope|false|wrong|incorrect|unlikely)\s*(?:$|[.,;\n])", re.I)
 _EDGES = " \t\n*_`\"'“”‘’„«»‹›$|"
+_SYMBOLS = regex.compile(r"(?V1)^[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+|[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+$")
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
 _HEAD = 400  # characters: within them a label is named
 _MARK = 80  # characters: the longest mark of a turn
 _LAYERS = 8  # of quotes, emphasis and brackets around a label
+_SENTENCE = 4  # words
 _OBJECTS = 20  # braces that may begin an object of JSON
 _MINUS = re.compile(r"^(?:[−–—‐‑﹣－]\s*|minus\s+|negative\s+)(?=\S)", re.IGNORECASE)
 _WORDS = "zero one two three four five six seven eight nine ten".split()
@@ -181,6 +247,17 @@ def first_answer(task: TaskSpec, text: str) -> str:
     return text if end is None else text[: end.start()]
 
 
+def lists_annotators(text: str) -> bool:
+    """Whether a text answers for several annotators, of whom none is said to be the one asked for.
+
+    A text that begins with the answer and goes on with another annotator does not.
+    """
+    heads = list(_ANNOTATOR.finditer(text))
+    first = next((m for m in _KEY.finditer(text) if m["label"]), None)
+    before = text[: first.start()] if first is not None else text
+    return len({m[1] for m in heads}) > 1 and _ANNOTATOR.search(before) is not None
+
+
 def find_answer(task: TaskSpec, text: str) -> Answer:
     """The answer that a text states.
 
@@ -190,7 +267,7 @@ def find_answer(task: TaskSpec, text: str) -> Answer:
     """
     found, rest = _json_answer(task, text)
     if found is None:
-        return _keyed(task, _tabled(_tagged(text)))
+        return _keyed(task, _with_keys(task, _tabled(_tagged(text))))
     if found.labels and states_other(task, rest, found.labels):
         return Answer((), "", CONFLICT)
     return found
@@ -235,7 +312,7 @@ def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
 
 def tidy(text: str) -> str:
     """An explanation on one line, up to a blank one, without edge whitespace."""
-    paragraph = _BLANK_LINE.split(text.lstrip(), maxsplit=1)[0]
+    paragraph = _TRAILER.split(_BLANK_LINE.split(text.lstrip(), maxsplit=1)[0], maxsplit=1)[0]
     one_line = " ".join(line.strip() for line in paragraph.split("\n")).strip()
     if one_line.count("**") == 1:  # the end of emphasis that began before the key
         one_line = one_line.removesuffix("**")
@@ -247,10 +324,12 @@ def _undressed(text: str) -> Iterator[str]:
     for _ in range(_LAYERS):
         previous = text
         yield text
-        text = text.strip(_EDGES)
+        text = _SYMBOLS.sub("", text.strip(_EDGES))
         text = re.sub(r"^\\(?:boxed|text|mathrm|textbf)\{(.*)\}$", r"\1", text)
         if text[:1] in _PAIRS and text[-1:] == _PAIRS[text[0]]:
             text = text[1:-1]
+        elif text[-1:] in _PAIRS.values() and not set(text) & set(_PAIRS):
+            text = text[:-1]  # of a bracket that began before the key
         text = text.rstrip(".,;:!").strip(_EDGES)
         if text == previous:
             return
@@ -312,7 +391,10 @@ def _leading(task: TaskSpec, text: str) -> tuple[tuple[str, ...], str, bool] | N
     """The labels that a text begins with, what follows them, and whether that gives the reason."""
     found = read_labels(task, text)
     if isinstance(found, tuple):
-        return found, "", False
+        gloss = re.search(r"\(([^()]+)\)[\W_]*$", text)
+        # A few words say more of the label; a sentence is a reason.
+        is_reason = gloss is not None and len(gloss[1].split()) >= _SENTENCE
+        return found, gloss[1] if gloss is not None and is_reason else "", False
     for separator in _SEPARATOR.finditer(text, 0, _HEAD):
         found = read_labels(task, text[: separator.start()])
         if isinstance(found, tuple):
@@ -333,8 +415,10 @@ def _keyed(task: TaskSpec, text: str) -> Answer:
     if not any(key["label"] for key in keys):
         inner = _INNER_LABEL.search(text)
         if inner is not None and _introduces(text[: inner.start()]):
-            return _keyed(task, text[inner.start() :])
-        return _unkeyed(task, text)
+            told = _keyed(task, text[inner.start() :])
+            before = _explains(task, text[: inner.start()])
+            return answered(task, told.labels, before) if told.error == NO_EXPLANATION else told
+        return _claimed(task, text) or _unkeyed(task, text)
     ends = [key.start() for key in keys[1:]] + [len(text)]
     opening = _leading(task, text[: keys[0].start()].strip().split("\n", maxsplit=1)[0])
     stated: list[tuple[tuple[str, ...], str]] = [opening[:2]] if opening else []
@@ -359,15 +443,69 @@ def _keyed(task: TaskSpec, text: str) -> Answer:
             error = error or found
         else:
             stated.append(found)
-    explanation = _undecorated(after or before)
+    explanation = undecorated(after or before)
     if error is not None or not stated:
         return Answer((), explanation, error or NO_LABEL)
     labels, _ = stated[0]
     if any(own != labels for own, _ in stated) or states_other(task, text, labels):
         return Answer((), "", CONFLICT)
-    if not explanation:
-        explanation = next((_undecorated(tidy(rest)) for _, rest in stated if rest.strip()), "")
-        explanation = "" if _OTHER_KEY.match(explanation) else explanation
+    rest = next((rest for _, rest in stated if rest.strip()), "")
+    explanation = (
+        explanation or _explains(task, rest, most=None) or _explains(task, text[: keys[0].start()])
+    )
+    return answered(task, labels, explanation)
+
+
+def _explains(task: TaskSpec, text: str, most: int | None = 1) -> str:
+    """The explanation that a text without keys gives, `""` if there is none.
+
+    Args:
+        task: The task.
+        text: What stands before or after a label.
+        most: The most paragraphs there may be, but for chatter; `None`: the first counts.
+    """
+    titles = tuple(f"{title}:" for title in task.fields.values())
+    paragraphs = [
+        part.strip()
+        for part in _BLANK_LINE.split(text)
+        if part.strip()
+        and not part.rstrip(" \n*_").endswith((":", "："))
+        and not _CHATTER.match(part)
+    ]
+    if not paragraphs or (most is not None and len(paragraphs) > most):
+        return ""
+    lines = [line.strip(" *_#>") for line in paragraphs[0].split("\n")]
+    found = undecorated(tidy(paragraphs[0]))
+    repeats_item = any(line.startswith(titles) for line in lines)
+    return "" if repeats_item or _OTHER_KEY.match(found) or _is_label(task, found) else found
+
+
+def _claimed(task: TaskSpec, text: str) -> Answer | None:
+    """An answer whose label a sentence states; `None` if none does."""
+    stated: list[tuple[re.Match[str], tuple[str, ...], str]] = []
+    for claim in _CLAIM.finditer(text):
+        found = _leading(task, claim["value"])
+        if found is not None:
+            stated.append((claim, found[0], found[1]))
+        elif _named(task, claim["value"]):
+            return Answer((), "", SEVERAL)
+    if not stated:
+        return None
+    claim, labels, reason = stated[0]
+    after = text[claim.end() :].lstrip(".!")
+    why = next((key for key in _KEY.finditer(text) if key["why"]), None)
+    aside = after if why is None else after[: max(0, why.start() - claim.end())]
+    if any(own != labels for _, own, _ in stated) or _named(task, aside) - set(labels):
+        return Answer((), "", CONFLICT)
+    if why is not None:
+        return answered(task, labels, undecorated(tidy(text[why.end() :])))
+    if reason:
+        return answered(task, labels, undecorated(tidy(reason)))
+    # The rest of the paragraph, or the one before or after it.
+    around = (_explains(task, text[: claim.start()]), _explains(task, after, most=None))
+    joined = not _BLANK_LINE.search(text[: claim.start()] + after)
+    found_there = [part for part in around if part]
+    explanation = " ".join(found_there) if joined or len(found_there) == 1 else ""
     return answered(task, labels, explanation)
 
 
@@ -425,21 +563,21 @@ def _unkeyed(task: TaskSpec, text: str) -> Answer:
     numbered = _numeric(task) and re.match(r"[+-]?\d+[.)]\s", head.strip())
     if found is None or (numbered and found[1]):
         several = read_labels(task, head)
-        return Answer((), _undecorated(keyed), several if several == SEVERAL else NO_LABEL)
+        return Answer((), undecorated(keyed), several if several == SEVERAL else NO_LABEL)
     labels, rest, gives_reason = found
     if states_other(task, text, labels) or _named(task, between) - set(labels):
         return Answer((), "", CONFLICT)
     if keyed:
-        return answered(task, labels, _undecorated(keyed))
+        return answered(task, labels, undecorated(keyed))
     explanation = tidy(f"{rest}\n{tail}" if rest else tail)
     if _OTHER_KEY.match(explanation):
         return answered(task, labels, "")
     if not gives_reason and _named(task, explanation) - set(labels):
         return Answer((), "", CONFLICT)
-    return answered(task, labels, _undecorated(explanation))
+    return answered(task, labels, undecorated(explanation))
 
 
-def _undecorated(text: str) -> str:
+def unmarked(text: str) -> str:
     """An explanation without list marks, a table's edge and emphasis around the whole of it."""
     text = re.sub(r"^[•·▪●◦]\s*|^[*-]\s+|\s*\|$", "", text.strip())
     for mark in ("**", "__", "*", "_", "`"):
@@ -448,9 +586,38 @@ def _undecorated(text: str) -> str:
     return text
 
 
+def undecorated(text: str) -> str:
+    """An explanation without marks, quotes and brackets around the whole of it."""
+    text = unmarked(re.sub(r"^[>|][+-]?\s+", "", text.strip()))
+    if not re.search(r"[\[{]", text):  # the end of an object or a list that began before
+        text = re.sub(r"[\s,]*[\]}】]+$", "", text)
+    for mark in ('"', "'"):
+        if text.startswith(mark) and text.endswith(mark) and text.count(mark) == 2:
+            text = text[1:-1].strip()
+    return text[1:-1].strip() if re.fullmatch(r"\([^()]*\)", text) else text
+
+
 def _tagged(text: str) -> str:
     """Elements such as `<label>neutral</label>` as lines with a key."""
-    return _TAGS.sub(lambda m: f"\n{m['name']}: {m['value'].strip()}\n\n", text)
+    made, count = _TAGS.subn(lambda m: f"\n{m['name']}: {m['value'].strip()}\n\n", text)
+    return _WRAPPERS.sub("\n", made) if count else text
+
+
+def _with_keys(task: TaskSpec, text: str) -> str:
+    """A text with `Label:` where it names a label in a way of its own, and nothing else is meant."""
+
+    def keyed(match: re.Match[str]) -> str:
+        return f"Label: {match['value']}" if _is_label(task, match["value"]) else match.group()
+
+    text = _QUOTED_LINE.sub(r"\1", _WRITTEN_BREAK.sub("\n", text))
+    pair = _PAIR.fullmatch(text)
+    if pair is not None and _is_label(task, pair["label"]) and not _is_label(task, pair["why"]):
+        return f"Label: {pair['label']}\nExplanation: {pair['why']}"
+    return _BOX.sub(keyed, _WEAK_KEY.sub(keyed, text))
+
+
+def _is_label(task: TaskSpec, text: str) -> bool:
+    return isinstance(read_labels(task, text), tuple)
 
 
 def _tabled(text: str) -> str:
@@ -526,9 +693,21 @@ def _answers_in(value: Any) -> list[dict[str, Any]]:
         return [answer for entry in value for answer in _answers_in(entry)]
     if not isinstance(value, dict):
         return []
-    if any(_is_name(_LABEL_NAME, key) and not isinstance(v, dict) for key, v in value.items()):
-        return [value]
+    plain = {key: _unwrapped(entry) for key, entry in value.items()}
+    if any(_is_name(_LABEL_NAME, key) and _is_plain(entry) for key, entry in plain.items()):
+        return [plain]
     return [answer for entry in value.values() for answer in _answers_in(entry)]
+
+
+def _unwrapped(value: Any) -> Any:
+    """`neutral` of `{"value": "neutral"}`."""
+    single = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+    return single if isinstance(single, str | int | float) else value
+
+
+def _is_plain(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return not any(isinstance(part, dict | list) for part in parts)
 
 
 def _is_name(names: str, key: Any) -> bool:
@@ -539,9 +718,13 @@ def _from_object(task: TaskSpec, answer: dict[str, Any]) -> Answer:
     stated = [
         ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in answer.items()
-        if _is_name(_LABEL_NAME, key) and not isinstance(value, dict)
+        if _is_name(_LABEL_NAME, key) and _is_plain(value)
     ]
-    why = [v for key, v in answer.items() if _is_name(_WHY_NAME, key) and isinstance(v, str)]
+    why = [
+        " ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in answer.items()
+        if _is_name(_WHY_NAME, key) and isinstance(value, str | list) and _is_plain(value)
+    ]
     explanation = tidy(why[0]) if why else ""
     values = {read_labels(task, value) for value in stated}
     if len(values) > 1:

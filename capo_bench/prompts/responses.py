@@ -24,11 +24,14 @@ from capo_bench.prompts.reading import (
     answered,
     find_answer,
     first_answer,
+    lists_annotators,
     states_other,
     strip_marks,
     strip_markup,
     strip_thoughts,
     tidy,
+    undecorated,
+    unmarked,
 )
 
 CUE = "Label:"
@@ -113,11 +116,12 @@ def parse(task: TaskSpec, text: str) -> Parsed:
         return Parsed((), "", UNFINISHED)
     if not thoughtless.strip():
         return Parsed((), "", NOTHING)
-    unmarked, unknown_mark = strip_marks(thoughtless)
-    if len(unmarked) > ANSWER_CHARACTERS:
+    turn, unknown_mark = strip_marks(thoughtless)
+    if len(turn) > ANSWER_CHARACTERS:
         return Parsed((), "", ENDLESS)
-    answer = first_answer(task, strip_markup(unmarked))
-    found = _strict(task, answer)
+    body = strip_markup(turn)
+    answer = first_answer(task, body)
+    found = Answer((), "", CONFLICT) if lists_annotators(body) else _strict(task, answer)
     as_asked = found.error is None and answer.rstrip() == first_answer(task, text).rstrip()
     if found.error not in (None, CONFLICT):
         found = find_answer(task, answer)
@@ -204,7 +208,10 @@ def _strict(task: TaskSpec, text: str) -> Answer:
     labels = tuple(label for label in task.labels.labels if label in named)
     if states_other(task, text, labels):
         return Answer((), "", CONFLICT)
-    return answered(task, labels, tidy(match["explanation"] or ""))
+    explanation = tidy(match["explanation"] or "")
+    # Quotes around an explanation are its writer's, unless the label has them, too.
+    quoted = match["labels"].strip()[-1:] in {'"', "'"}
+    return answered(task, labels, undecorated(explanation) if quoted else unmarked(explanation))
 
 
 def _short(text: str) -> str:
