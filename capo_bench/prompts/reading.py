@@ -581,8 +581,9 @@ def unmarked(text: str) -> str:
     """An explanation without list marks, a table's edge and emphasis around the whole of it."""
     text = re.sub(r"^[•·▪●◦]\s*|^[*-]\s+|\s*\|$", "", text.strip())
     for mark in ("**", "__", "*", "_", "`"):
-        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
-            text = text[len(mark) : -len(mark)].strip()
+        inner = text[len(mark) : -len(mark)]
+        if inner and text == mark + inner + mark and mark not in inner:
+            text = inner.strip()
     return text
 
 
