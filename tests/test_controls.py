@@ -20,6 +20,7 @@ from capo_bench.metrics.attribution import attributed, fit_attributor
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.faithful import faithful_rate
 from capo_bench.metrics.indistinguishability import discriminate, fit_discriminator
+from capo_bench.metrics.lexicon import lexicon
 from capo_bench.report.build import build
 from capo_bench.report.tables import controls_tables
 from capo_bench.scoring import controls
@@ -144,7 +145,7 @@ def test_refilling():
     source, target = HAND.by_id["monk"], HAND.by_id["duke fool"]
     # Shared with the source: monk, came. The target's words in turn: duke, fool.
     assert (
-        controls._refill("The monk came, a real monk!", source, target)
+        controls._refill("The monk came, a real monk!", source, target, lexicon("en"))
         == "The duke fool a real duke"
     )
 

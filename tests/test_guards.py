@@ -206,7 +206,7 @@ def test_relevance_means_among_the_nearest_tenth():
     texts = ["the walrus, or rather the yak", "a zebra", "zebra", "", "there is one"]
     yak, zebra = (next(item for item in items if item.id == a) for a in ("yak", "zebra"))
     # Of 12 items 11 compete: being second would leave 1 / 11 = .09 of them closer.
-    found = vectors.relevant(texts, [yak, zebra, yak, yak, yak], items)
+    found = vectors.among(items).relevant(texts, [yak, zebra, yak, yak, yak])
     assert found.tolist() == [True, True, False, False, False]
 
 

@@ -228,7 +228,10 @@ def _features(corpus: Corpus, bins: StyleBins, annotators: tuple[str, ...]) -> t
     texts, inputs = [row[2] for row in rows], [row[3] for row in rows]
     placed = bins.place(texts, inputs)
     values = np.array(
-        [style_features(text, source) for text, source in zip(texts, inputs, strict=True)]
+        [
+            style_features(text, source, bins.lexicon)
+            for text, source in zip(texts, inputs, strict=True)
+        ]
     )
     n_items, n = len(corpus.split("train")), len(annotators)
     shape = (n, placed.shape[2])

@@ -28,14 +28,18 @@ def describe_command(corpus: Named, asked: Asked, as_json: Json = False) -> None
     """Print what a corpus is: counts, labels, missing cells, agreement."""
     from capo_bench.corpus.describe import describe, tables
     from capo_bench.display import console
+    from capo_bench.metrics.lexicon import language_remarks
 
-    description = describe(asked.load(corpus))
+    loaded = asked.load(corpus)
+    description = describe(loaded)
     if as_json:
         typer.echo(json.dumps(asdict(description), ensure_ascii=False, indent=2))
         return
     terminal = console()
     for table in tables(description):
         terminal.print(table)
+    for remark in language_remarks(loaded):
+        typer.echo(f"  note: {remark}")
 
 
 @app.command()
@@ -100,6 +104,7 @@ def import_command(
     from capo_bench.corpus.readers import jsonl
     from capo_bench.corpus.readers.tables import read_table
     from capo_bench.files import naming
+    from capo_bench.metrics.lexicon import language_remarks
 
     _check_name(out, force)
     columns: dict[Role, str] = {
@@ -128,7 +133,7 @@ def import_command(
     for note in notes:
         typer.echo(f"  {note}")
     typer.echo(f"{out}: wrote {_summary(description)}")
-    for remark in _remarks(description):
+    for remark in [*_remarks(description), *language_remarks(used)]:
         typer.echo(f"  note: {remark}")
 
 
@@ -163,10 +168,11 @@ def validate(
     from capo_bench.corpus.describe import describe
     from capo_bench.corpus.load import in_splits
     from capo_bench.corpus.readers import jsonl
+    from capo_bench.metrics.lexicon import language_remarks
 
     corpus = jsonl.read(file)
     description = describe(in_splits(corpus))
-    remarks = _remarks(description)
+    remarks = [*_remarks(description), *language_remarks(corpus)]
     if corpus.items[0].split is None:
         remarks.insert(0, "the items have no split; they are split 60/20/20 % when they are loaded")
     if as_json:

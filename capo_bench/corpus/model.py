@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -442,6 +443,16 @@ class Corpus:
     def by_id(self) -> Mapping[str, Item]:
         """The items by id."""
         return {item.id: item for item in self.items}
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """Its texts' languages, as BCP 47 primary subtags (`de` of `de-AT`), each once, ascending.
+
+        An item's own goes before the corpus's; where neither says one it is English, as of all
+        corpora before they could say. Who does not know it says `und`.
+        """
+        said = {item.language or self.language or "en" for item in self.items}
+        return tuple(sorted({re.split("[-_]", tag.lower())[0] for tag in said}))
 
     def about(self, annotator: str) -> Mapping[str, JsonValue]:
         """What is known of an annotator's person, such as their age; empty where it is nothing."""

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from capo_bench.corpus.model import Corpus, LabelSpace
 from capo_bench.metrics.attribution import ngram_vectorisers
 from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, ratio, sum_by_item
@@ -41,6 +42,7 @@ class ArgumentClassifier:
 
     stance: Mapping[str, str]
     _model: Any
+    _lexicon: Lexicon
     _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def stances(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> list[str]:
@@ -50,7 +52,7 @@ class ArgumentClassifier:
             texts: The explanations.
             inputs: Their items' input texts.
         """
-        masked = _masked(texts, inputs)
+        masked = _masked(texts, inputs, self._lexicon)
         # Every set of predictions is held against the same human explanations.
         new = sorted(set(masked) - self._known.keys())
         if new:
@@ -93,9 +95,10 @@ def fit_arguments(corpus: Corpus) -> ArgumentClassifier | Undefined:
     model = make_pipeline(
         make_union(*ngram_vectorisers()), LogisticRegression(C=16.0, max_iter=2000)
     )
-    masked = _masked([text for text, *_ in rows], [source for _, source, *_ in rows])
+    lexicon = lexicon_of(corpus)
+    masked = _masked([text for text, *_ in rows], [source for _, source, *_ in rows], lexicon)
     model.fit(masked, [side for *_, side in rows], logisticregression__sample_weight=weights)
-    return ArgumentClassifier(stance, model)
+    return ArgumentClassifier(stance, model, lexicon)
 
 
 def label_explanation_consistency(
@@ -159,8 +162,10 @@ def _stances(space: LabelSpace) -> dict[str, str]:
     }
 
 
-def _masked(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> list[str]:
+def _masked(
+    texts: Sequence[str], inputs: Sequence[Mapping[str, str]], lexicon: Lexicon
+) -> list[str]:
     return [
-        mask_content(normalise(text), list(source.values()))
+        mask_content(normalise(text), list(source.values()), lexicon)
         for text, source in zip(texts, inputs, strict=True)
     ]

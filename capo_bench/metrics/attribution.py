@@ -21,11 +21,13 @@ from sklearn.linear_model import LogisticRegression
 from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.style import FUNCTION_WORDS, features, mask_content, style_feature_names
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
+from capo_bench.metrics.style import features, mask_content, style_feature_names
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
-_GROUPED = 200_000  # cells put into groups, all partitions together
+_GROUPED = 200_000  # cells put into groups, all partitions together, where few are to be told apart
+_FEW = 8  # annotators; of more, fewer groups are drawn, so that the work does not grow with them
 _SEED = 0
 
 
@@ -42,6 +44,7 @@ class Attributor:
     annotators: NDArray[np.int64]
     normalised: bool
     _fields: tuple[str, ...]
+    _lexicon: Lexicon
     _vectorisers: tuple[TfidfVectorizer, ...]
     _mean: Array
     _scale: Array
@@ -74,8 +77,8 @@ class Attributor:
         grams = zip(("words", "characters"), self._vectorisers, strict=False)
         return [
             *((kind, str(gram)) for kind, block in grams for gram in block.get_feature_names_out()),
-            *(("style feature", name) for name in style_feature_names(self._fields)),
-            *(("function word", word) for word in FUNCTION_WORDS),
+            *(("style feature", name) for name in style_feature_names(self._fields, self._lexicon)),
+            *(("function word", word) for word in self._lexicon.function_words),
         ]
 
     @property
@@ -86,7 +89,7 @@ class Attributor:
 
     def matrix(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> csr_matrix:
         """What the classifier sees of n texts, shape (n, columns)."""
-        masked, style = _read(texts, inputs, self.normalised)
+        masked, style = _read(texts, inputs, self.normalised, self._lexicon)
         blocks = [4 * vectoriser.transform(masked) for vectoriser in self._vectorisers]
         style = np.clip((style - self._mean) / self._scale, -4, 4)
         return hstack([*blocks, csr_matrix(0.2 * style)]).tocsr()
@@ -123,12 +126,14 @@ def fit_attributor(
     rows = [row for index in known for row in train[index]]
     counts = np.array([len(train[index]) for index in known])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
-    masked, style = _read(texts, inputs, normalised)
+    lexicon = lexicon_of(corpus)
+    masked, style = _read(texts, inputs, normalised, lexicon)
     spread = style.std(axis=0)
     attributor = Attributor(
         annotators=np.array(known, dtype=np.int64),
         normalised=normalised,
         _fields=tuple(corpus.task.fields),
+        _lexicon=lexicon,
         _vectorisers=tuple(grams.fit(masked) for grams in ngram_vectorisers()) if words else (),
         _mean=style.mean(axis=0),
         # A constant feature tells nothing; an infinite scale makes it zero everywhere.
@@ -151,16 +156,19 @@ def ngram_vectorisers() -> tuple[TfidfVectorizer, TfidfVectorizer]:
 
 
 def _read(
-    texts: Sequence[str], inputs: Sequence[Mapping[str, str]], normalised: bool
+    texts: Sequence[str],
+    inputs: Sequence[Mapping[str, str]],
+    normalised: bool,
+    lexicon: Lexicon,
 ) -> tuple[list[str], Array]:
     """Masked texts, and the style of the unmasked ones."""
     if normalised:
         texts = [normalise(text) for text in texts]
     masked = [
-        mask_content(text, list(source.values()))
+        mask_content(text, list(source.values()), lexicon)
         for text, source in zip(texts, inputs, strict=True)
     ]
-    return masked, features(texts, inputs)
+    return masked, features(texts, inputs, lexicon)
 
 
 def attributed(
@@ -254,7 +262,7 @@ def _attributed_in_groups(scores: Array, target: int, k: int) -> Array:
     margin = scores[:, [target]] - np.delete(scores, target, axis=1)
     if k == 1:
         return np.asarray((margin > 0).all(axis=1), dtype=np.float64)
-    groups = _groups(n, k)
+    groups = _groups(n, k, _GROUPED * _FEW // max(_FEW, scores.shape[1]))
     hits = (margin[groups].sum(axis=1) > 0).all(axis=1).astype(np.float64)
     with_cell = np.bincount(groups.ravel(), minlength=n)
     hits_with_cell = np.bincount(groups.ravel(), np.repeat(hits, k), minlength=n)
@@ -263,8 +271,8 @@ def _attributed_in_groups(scores: Array, target: int, k: int) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _groups(n: int, k: int) -> NDArray[np.int64]:
-    """Groups of k of n cells, from seeded random partitions."""
-    order = np.tile(np.arange(n), (max(_GROUPED // n, 100), 1))
+def _groups(n: int, k: int, cells: int) -> NDArray[np.int64]:
+    """Groups of k of n cells, from seeded random partitions with about so many cells in all."""
+    order = np.tile(np.arange(n), (max(cells // n, 100), 1))
     drawn = np.random.default_rng(_SEED).permuted(order, axis=1)
     return drawn[:, : n // k * k].reshape(-1, k)

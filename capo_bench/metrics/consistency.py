@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import style_feature_names, style_features
 from capo_bench.stats.resampling import Array, Estimate, Measured, Undefined, estimate, linearised
 
@@ -44,17 +45,22 @@ class StyleBins:
             without training explanations.
         without: Those without each of `PARTS` parts of an annotator's explanations, shape (PARTS,
             annotators, F, bins): how much hangs on what happened to be in training.
+        lexicon: Of the corpus's languages.
     """
 
     names: tuple[str, ...]
     edges: tuple[Array, ...]
     train: Array
     without: Array
+    lexicon: Lexicon
 
     def place(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> Array:
         """One-hot bins of n texts, shape (n, F, bins)."""
         values = np.array(
-            [style_features(t, source) for t, source in zip(texts, inputs, strict=True)]
+            [
+                style_features(t, source, self.lexicon)
+                for t, source in zip(texts, inputs, strict=True)
+            ]
         )
         return _one_hot(values.reshape(len(texts), len(self.names)), self.edges)
 
@@ -63,18 +69,19 @@ def fit_style_bins(corpus: Corpus) -> StyleBins:
     """Bins and training distributions of the interpretable features; reads the train split only."""
     per_annotator = []
     known = frozenset(named(corpus, minimum=1))
+    lexicon = lexicon_of(corpus)
     for annotator in corpus.annotator_ids:
         rows = [
-            style_features(response.explanation, item.text)
+            style_features(response.explanation, item.text, lexicon)
             for item, response in corpus.responses("train", annotator)
             if response.explanation and annotator in known
         ]
         per_annotator.append(np.array(rows))
-    names = style_feature_names(list(corpus.task.fields))
+    names = style_feature_names(list(corpus.task.fields), lexicon)
     present = [values for values in per_annotator if len(values)]
     if not present:
         nothing = np.full((PARTS + 1, len(per_annotator), len(names), _BINS), np.nan)
-        return StyleBins(names, (), nothing[0], nothing[1:])
+        return StyleBins(names, (), nothing[0], nothing[1:], lexicon)
     pooled = np.concatenate(present)
     weights = np.concatenate([np.full(len(values), 1 / len(values)) for values in present])
     edges = tuple(_quantile_edges(pooled[:, j], weights) for j in range(len(names)))
@@ -86,7 +93,7 @@ def fit_style_bins(corpus: Corpus) -> StyleBins:
             part = np.arange(len(values)) % PARTS
             for left in range(PARTS if len(values) >= PARTS else 0):
                 train[1 + left, index] = placed[part != left].mean(axis=0)
-    return StyleBins(names, edges, train[0], train[1:])
+    return StyleBins(names, edges, train[0], train[1:], lexicon)
 
 
 @dataclass(frozen=True)

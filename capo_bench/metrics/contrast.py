@@ -49,8 +49,12 @@ def contrast_metrics(cells: Cells, encoder: Encoder) -> dict[str, Measured]:
 
 def _pairs(cells: Cells, explained: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Pairs of cells of one item that can be compared, each cell with itself among them."""
-    same = (cells.item[:, None] == cells.item) & explained[:, None] & explained
-    return np.argwhere(same & (same.sum(axis=1, keepdims=True) > 1))
+    known = np.flatnonzero(explained)
+    of_item = np.split(known, np.flatnonzero(np.diff(cells.item[known])) + 1)  # cells follow items
+    several = (
+        np.stack(np.meshgrid(own, own, indexing="ij"), -1) for own in of_item if len(own) > 1
+    )
+    return np.concatenate([np.zeros((0, 2), np.int64), *(own.reshape(-1, 2) for own in several)])
 
 
 def _contrast(cells: Cells, pairs: NDArray[np.int64], similarity: Array) -> Measured:

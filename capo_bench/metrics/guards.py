@@ -22,6 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.metrics.cells import Cells
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
@@ -38,6 +39,7 @@ COPIED_FROM_ALL = 0.5
 
 COPY_N, PHRASE_N = 4, 3
 _SUBSAMPLES = 200
+_AT_ONCE = 1024  # texts compared with all items
 _SEED = 0
 
 
@@ -60,21 +62,52 @@ class ItemVectors:
         """Vectors of texts, one row each; zeros for an empty one."""
         return self._vectoriser.transform([normalise(text) for text in texts])
 
-    def relevant(self, texts: Sequence[str], own: Sequence[Item], pool: Sequence[Item]) -> Flags:
-        """Whether fewer than a tenth of the other items are as close to the text as its own is.
+    def among(self, pool: Sequence[Item]) -> Pool:
+        """The items that texts are to be compared with, two or more."""
+        place = {item.id: index for index, item in enumerate(pool)}
+        return Pool(self, place, self.items(pool).T.tocsr())
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Items that compete for texts; make one with `ItemVectors.among`."""
+
+    _vectors: ItemVectors
+    _place: Mapping[str, int]
+    _items: csr_matrix
+
+    def nearness(self, texts: Sequence[str], own: Sequence[Item]) -> tuple[Array, Array, Array]:
+        """How close each text is to its own item, and how many of the pool's are.
 
         Args:
             texts: n explanations.
             own: Their items, members of the pool.
-            pool: The items that compete, two or more. Ties count half.
+
+        Returns:
+            Similarity to the own item, 0..1; number of items that are closer; number of others that
+            are as close. Each of shape (n,).
         """
-        row = {item.id: index for index, item in enumerate(pool)}
-        at = np.array([row[item.id] for item in own])
-        similarity = (self.texts(texts) @ self.items(pool).T).toarray()
-        to_own = similarity[np.arange(len(at)), at][:, None]
-        closer = (similarity > to_own).sum(axis=1)
-        level = (similarity == to_own).sum(axis=1) - 1
-        return np.asarray((closer + level / 2) / (len(pool) - 1) < RELEVANT_WITHIN)
+        at = np.array([self._place[item.id] for item in own], dtype=np.int64)
+        vectors = self._vectors.texts(texts)
+        found = np.empty((3, len(texts)))
+        for start in range(0, len(texts), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            similarity = (vectors[part] @ self._items).toarray()
+            to_own = similarity[np.arange(len(similarity)), at[part]]
+            found[0, part] = to_own
+            found[1, part] = (similarity > to_own[:, None]).sum(axis=1)
+            found[2, part] = (similarity == to_own[:, None]).sum(axis=1) - 1
+        return found[0], found[1], found[2]
+
+    def relevant(self, texts: Sequence[str], own: Sequence[Item]) -> Flags:
+        """Whether fewer than a tenth of the other items are as close to the text as its own is.
+
+        Args:
+            texts: n explanations.
+            own: Their items, members of the pool. Ties count half.
+        """
+        _, closer, level = self.nearness(texts, own)
+        return np.asarray((closer + level / 2) / (len(self._place) - 1) < RELEVANT_WITHIN)
 
 
 def fit_item_vectors(corpus: Corpus) -> ItemVectors:
@@ -201,7 +234,9 @@ class Guards:
 def fit_guards(corpus: Corpus) -> Guards | Undefined:
     """Reads the annotators' own behaviour from the train split."""
     pool = corpus.split("train")
+    lexicon = lexicon_of(corpus)
     vectors = fit_item_vectors(corpus)
+    competing = vectors.among(pool)
     own: dict[int, Habitual] = {}
     place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     for annotator in named(corpus) if len(pool) > 1 else ():
@@ -211,10 +246,10 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
         ]
         texts, items = [text for _, text in rows], [item for item, _ in rows]
         inputs = [item.text for item in items]
-        plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs))
+        plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs, lexicon))
         copied = plain.copied_among_themselves() | masked.copied_among_themselves()
         own[index] = Habitual(
-            irrelevant=float(1 - vectors.relevant(texts, items, pool).mean()),
+            irrelevant=float(1 - competing.relevant(texts, items).mean()),
             copied=float(copied.mean()),
             plain=plain,
             masked=masked,
@@ -226,11 +261,11 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
 
 
 def copy_grams(
-    texts: Sequence[str], inputs: Sequence[Mapping[str, str]]
+    texts: Sequence[str], inputs: Sequence[Mapping[str, str]], lexicon: Lexicon
 ) -> tuple[list[frozenset[Gram]], list[frozenset[Gram]]]:
     """4-grams of each text's words, and of its words with the item's content masked."""
     masked = [
-        mask_content(normalise(text), list(source.values())).split()
+        mask_content(normalise(text), list(source.values()), lexicon).split()
         for text, source in zip(texts, inputs, strict=True)
     ]
     return [ngrams(words(text), COPY_N) for text in texts], [ngrams(row, COPY_N) for row in masked]
@@ -261,15 +296,16 @@ def guard_metrics(cells: Cells, guards: Guards | Undefined) -> dict[str, Measure
         return dict.fromkeys(names, guards)
     if len(cells.corpus.split(str(cells.items[0].split))) < 2:
         return dict.fromkeys(names, Undefined("the split has one item, so nothing is off the item"))
-    counted = np.isin(cells.annotator, list(guards.own))
-    if not counted.any():
+    counted = np.flatnonzero(np.isin(cells.annotator, list(guards.own)))
+    if not len(counted):
         return dict.fromkeys(names, Undefined("no annotator of the guards was evaluated"))
     relevant, excess = excesses(cells, guards)
     # Per item and annotator: responses, excess of each guard.
-    per_cell = np.column_stack([np.ones(len(cells)), excess]) * counted[:, None]
-    shape = len(cells.corpus.annotator_ids), per_cell.shape[1]
+    per_cell = np.column_stack([np.ones(len(counted)), excess[counted]])
+    known, annotator = np.unique(cells.annotator[counted], return_inverse=True)
+    shape = len(known), per_cell.shape[1]
     blocks = np.zeros((len(cells.items), *shape))
-    np.add.at(blocks, (cells.item, cells.annotator), per_cell)
+    np.add.at(blocks, (cells.item[counted], annotator), per_cell)
     sums = blocks.reshape(len(cells.items), -1)
 
     def guard(column: int) -> ItemSums:
@@ -303,20 +339,21 @@ def excesses(cells: Cells, guards: Guards) -> tuple[Flags, Array]:
         responses is the number of responses in excess. Rows of annotators outside `guards.own` are 0.
     """
     pool = cells.corpus.split(str(cells.items[0].split))
-    texts = cells.explanations
-    relevant = guards.vectors.relevant(texts, [cells.items[index] for index in cells.item], pool)
-    plain, masked = copy_grams(texts, cells.inputs)
-    phrases = [ngrams(words(text), PHRASE_N) for text in texts]
+    texts, inputs = cells.explanations, cells.inputs
+    competing = guards.vectors.among(pool)
+    relevant = competing.relevant(texts, [cells.items[index] for index in cells.item])
+    lexicon = lexicon_of(cells.corpus)
     excess = np.zeros((len(cells), 3))
     for annotator, own in guards.own.items():
         rows = np.flatnonzero(cells.annotator == annotator)
         if len(rows) == 0:
             continue
-        copied = own.plain.copied([plain[row] for row in rows])
-        copied |= own.masked.copied([masked[row] for row in rows])
+        said = [texts[row] for row in rows]
+        plain, masked = copy_grams(said, [inputs[row] for row in rows], lexicon)
+        copied = own.plain.copied(plain) | own.masked.copied(masked)
         excess[rows, 0] = ~relevant[rows] - own.irrelevant
         excess[rows, 1] = copied - own.copied
-        excess[rows, 2] = _phrase([phrases[row] for row in rows], own.phrases)
+        excess[rows, 2] = _phrase([ngrams(words(text), PHRASE_N) for text in said], own.phrases)
     return relevant, excess
 
 

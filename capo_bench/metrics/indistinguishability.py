@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -33,8 +34,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.guards import ItemVectors, fit_item_vectors
-from capo_bench.metrics.style import FUNCTION_WORDS, mask_content, style_features
+from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
+from capo_bench.metrics.style import mask_content, style_features
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, Undefined
 
@@ -49,8 +51,6 @@ _RIDGE = 0.3
 _SHARED = 0.5  # how much a text of another annotator counts, against one of the same
 _POOL = 1024  # most texts that one classifier is trained on: its cost grows with their cube
 _CLIP = 3.0
-
-_FUNCTION = frozenset(FUNCTION_WORDS)
 
 Grams = Mapping[tuple[str, ...], frozenset[str]]
 
@@ -76,11 +76,13 @@ class Discriminator:
         histories: The annotators' n-grams.
         vectors: How texts are compared with items.
         pool: The items of the evaluated split.
+        lexicon: Of the corpus's languages.
     """
 
     histories: Histories
     vectors: ItemVectors
     pool: Sequence[Item]
+    lexicon: Lexicon
     _known: dict[tuple[str, str, str], tuple[float, ...]] = field(default_factory=dict, repr=False)
 
     def shape(self, text: str, item: Item, annotator: str) -> tuple[float, ...]:
@@ -93,10 +95,10 @@ class Discriminator:
     def _shape(self, text: str, item: Item, annotator: str) -> Iterator[float]:
         inputs = {name: normalise(source) for name, source in item.text.items()}
         plain = normalise(text)
-        masked = mask_content(plain, list(inputs.values())).split()
+        masked = mask_content(plain, list(inputs.values()), self.lexicon).split()
         tokens = plain.split()
         n = max(len(tokens), 1)
-        yield from style_features(plain, inputs)
+        yield from style_features(plain, inputs, self.lexicon)
         yield float(np.log1p(len(tokens)))
         yield 1 - len(set(tokens)) / n
         yield _repeated(tokens)
@@ -106,10 +108,12 @@ class Discriminator:
 
     def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
         """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
-        row = {item.id: index for index, item in enumerate(self.pool)}
-        similarity = (self.vectors.texts(texts) @ self.vectors.items(self.pool).T).toarray()
-        own = similarity[np.arange(len(texts)), [row[item.id] for item in items]]
-        return np.column_stack([own, np.sqrt((similarity > own[:, None]).mean(axis=1))])
+        own, closer, _ = self._competing.nearness(texts, items)
+        return np.column_stack([own, np.sqrt(closer / len(self.pool))])
+
+    @cached_property
+    def _competing(self) -> Pool:
+        return self.vectors.among(self.pool)
 
 
 def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
@@ -123,6 +127,7 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
     present = {item.split for item in corpus.items}
     before = splits_before(split) or SPLITS[:1]
     read = [name for name in before if name in present]
+    lexicon = lexicon_of(corpus)
     plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
     for annotator in named(corpus, minimum=0):
@@ -133,12 +138,14 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
                 text = normalise(response.explanation)
                 sources = [normalise(source) for source in item.text.values()]
                 _remember(plain[annotator], text.split(), item.id)
-                _remember(masked[annotator], mask_content(text, sources).split(), item.id)
+                hidden = mask_content(text, sources, lexicon)
+                _remember(masked[annotator], hidden.split(), item.id)
     frozen = [
         {a: [{g: frozenset(i) for g, i in n.items()} for n in own] for a, own in view.items()}
         for view in (plain, masked)
     ]
-    return Discriminator(Histories(*frozen), fit_item_vectors(corpus), list(corpus.split(split)))
+    pool = list(corpus.split(split))
+    return Discriminator(Histories(*frozen), fit_item_vectors(corpus), pool, lexicon)
 
 
 @dataclass(frozen=True)
@@ -269,10 +276,17 @@ def _kernel(
     ids = cells.corpus.annotator_ids
     texts = [*own, *(cells.parsed[row].explanation for row in rows)]
     masked = [
-        mask_content(normalise(text), [normalise(source) for source in item.text.values()])
+        mask_content(
+            normalise(text),
+            [normalise(source) for source in item.text.values()],
+            discriminator.lexicon,
+        )
         for text, item in zip(texts, items, strict=True)
     ]
-    wording = sum((_cosines(block) for block in _wording(masked)), np.zeros(())) / 3
+    wording = (
+        sum((_cosines(block) for block in _wording(masked, discriminator.lexicon)), np.zeros(()))
+        / 3
+    )
     shape = np.hstack(
         [
             [
@@ -291,9 +305,9 @@ def _kernel(
     return np.asarray((wording + np.exp(-apart / 2)) / 2 * np.where(same, 1, _SHARED))
 
 
-def _wording(masked: Sequence[str]) -> Iterator[csr_matrix]:
+def _wording(masked: Sequence[str], lexicon: Lexicon) -> Iterator[csr_matrix]:
     """TF-IDF of n-grams of words, characters and skeleton; rows of length 1, or 0 without words."""
-    skeletons = [" ".join(map(_bone, text.split())) for text in masked]
+    skeletons = [" ".join(_bone(t, lexicon) for t in text.split()) for text in masked]
     for texts, analyzer, longest in (
         (masked, "word", 3),
         (masked, "char", 4),
@@ -309,9 +323,9 @@ def _wording(masked: Sequence[str]) -> Iterator[csr_matrix]:
         ).fit_transform(texts)
 
 
-def _bone(token: str) -> str:
+def _bone(token: str, lexicon: Lexicon) -> str:
     """A function word or mask as it is, of any other word how it ends: what grammar is seen by."""
-    if token in _FUNCTION or "#" in token:
+    if token in lexicon.function or "#" in token:
         return token
     return f"~{token[-2:]}" if len(token) > 4 else "~"
 

@@ -80,7 +80,8 @@ class Named:
 
     Attributes:
         annotators: Indices in `corpus.annotator_ids` of those that attribution can name.
-        log_probabilities: Of each of them for each cell, shape (cells, annotators).
+        log_probabilities: Of each of them for each cell, shape (cells, annotators); 0 where the
+            target is none of them.
     """
 
     annotators: NDArray[np.int64]
@@ -123,5 +124,11 @@ class Reading:
     def _named(self, attributor: Attributor | Undefined) -> Named | Undefined:
         if isinstance(attributor, Undefined):
             return attributor
-        scores = attributor.log_probabilities(self.cells.explanations, self.cells.inputs)
+        texts, inputs = self.cells.explanations, self.cells.inputs
+        # A response for somebody who cannot be named counts nowhere, and need not be read.
+        rows = np.flatnonzero(np.isin(self.cells.annotator, attributor.annotators))
+        scores = np.zeros((len(self.cells), len(attributor.annotators)))
+        scores[rows] = attributor.log_probabilities(
+            [texts[row] for row in rows], [inputs[row] for row in rows]
+        )
         return Named(attributor.annotators, scores)

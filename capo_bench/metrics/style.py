@@ -1,13 +1,15 @@
 """How a text is written: features of style, and the reduction of a text to its style.
 
 Two readers share this file. The attribution classifier takes all features; explanation consistency
-takes the interpretable ones (`STYLE_FEATURES`), whose names can stand in a report.
+takes the interpretable ones (`style_feature_names`), whose names can stand in a report. Which words
+are of which kind is the lexicon's to say: of a language that it has no list for, nothing that takes
+one is read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -15,46 +17,17 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from capo_bench.metrics.lexicon import Lexicon
 from capo_bench.metrics.tokens import WORD, composed, words
 
 _REMEMBERED = 2**15  # texts beside their inputs: several metrics and rows read the same ones
-
-# Closed-class words of English. Their rates carry style and hardly any content.
-FUNCTION_WORDS = tuple(
-    """
-    a about above after again against all almost also although always am among an and another any
-    anyone anything are around as at away back be because been before being below between both but by
-    can cannot could did do does doing done down each either else enough even ever every everyone few
-    for from further get gets had has have having he hence her here him himself his how however i if
-    in instead into is it its itself just less like may maybe me might mine more most much must my
-    neither never no nobody none nor not nothing now of off often on once one only or other others our
-    out over own perhaps quite rather really same shall she should since so some someone something
-    sometimes still such than that the their them themselves then there therefore these they thing
-    things this those though through thus to together too toward under until up upon us very was we
-    well were what when where whereas whether which while who whom whose why will with within without
-    would yet you your""".split()
-)
-_FUNCTION = frozenset(FUNCTION_WORDS)
-_HEDGES = frozenset(
-    "may might maybe perhaps possible possibly probably likely unlikely seem seems appear appears "
-    "could would sometimes usually generally think guess assume unclear sure certain".split()
-)
-_NEGATIONS = frozenset("no not never none nothing nobody nor neither cannot without".split())
-_FIRST_PERSON = frozenset("i me my mine we us our ours".split())
-_CONNECTIVES = frozenset(
-    "because since so therefore thus hence but however although though while whereas if".split()
-)
-_TASK_WORDS = frozenset(
-    "context statement premise hypothesis sentence sentences question questions q1 q2 first second "
-    "both mentioned mention mentions says said states stated".split()
-)
 
 _COMMA = re.compile(r"[,،、，]")
 _SENTENCE_END = re.compile(r"[.!?؟।۔]+(?:\s|$)|[。！？]+")
 _FULL_STOPS = (".", "。", "।", "۔")
 _QUOTE = re.compile(r"[\"“”«»„「」]|(?<!\w)['‘]|['’](?!\w)")
 
-STYLE_FEATURES = (
+_FORM = (
     "words",
     "characters per word",
     "type-token ratio",
@@ -66,34 +39,24 @@ STYLE_FEATURES = (
     "brackets per word",
     "digits per word",
     "capitals per word",
-    "function words",
-    "hedges",
-    "negations",
-    "first person",
-    "connectives",
-    "words for the task",
 )
+_FUNCTION_WORDS = "function words"
 # For each input text: what share of the explanation comes from it, and how much of it is used.
-OVERLAPS = (
-    "unigrams copied",
-    "content words copied",
-    "bigrams copied",
-    "longest copied run",
-    "coverage",
-)
+_CONTENT_COPIED = "content words copied"
+OVERLAPS = ("unigrams copied", _CONTENT_COPIED, "bigrams copied", "longest copied run", "coverage")
 
 
-def mask_content(text: str, inputs: Sequence[str]) -> str:
+def mask_content(text: str, inputs: Sequence[str], lexicon: Lexicon) -> str:
     """Replaces every word that occurs in an input and is no function word by `#`.
 
     What is left of two explanations of one item tells the writer, not the item.
     """
-    return _masked(text, tuple(inputs))
+    return _masked(text, tuple(inputs), lexicon)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _masked(text: str, inputs: tuple[str, ...]) -> str:
-    content = {word for source in inputs for word in words(source)} - _FUNCTION
+def _masked(text: str, inputs: tuple[str, ...], lexicon: Lexicon) -> str:
+    content = {word for source in inputs for word in words(source)} - lexicon.function
 
     def mask(match: regex.Match[str]) -> str:
         word = composed(match.group().lower()).replace("’", "'")
@@ -102,31 +65,35 @@ def _masked(text: str, inputs: tuple[str, ...]) -> str:
     return str(WORD.sub(mask, composed(text)))
 
 
-def style_feature_names(fields: Sequence[str]) -> tuple[str, ...]:
+def style_feature_names(fields: Sequence[str], lexicon: Lexicon) -> tuple[str, ...]:
     """Names of the columns of `style_features` for items with these input fields."""
-    return (*STYLE_FEATURES, *(f"{what} from {field}" for field in fields for what in OVERLAPS))
+    listed = (_FUNCTION_WORDS,) if lexicon.function_words else ()
+    # Without function words, all words would be content.
+    known = [what for what in OVERLAPS if listed or what != _CONTENT_COPIED]
+    overlaps = (f"{what} from {field}" for field in fields for what in known)
+    return (*_FORM, *listed, *lexicon.kinds, *overlaps)
 
 
-def style_features(text: str, inputs: Mapping[str, str]) -> list[float]:
+def style_features(text: str, inputs: Mapping[str, str], lexicon: Lexicon) -> list[float]:
     """The interpretable features of one text, in the order of `style_feature_names(inputs)`.
 
     Args:
         text: An explanation; may be empty (rates of an empty text are 0).
         inputs: The item's input texts by field.
+        lexicon: Of the corpus's languages.
     """
-    return list(_style_features(text, tuple(inputs.values())))
+    return list(_style_features(text, tuple(inputs.values()), lexicon))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _style_features(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
+def _style_features(text: str, inputs: tuple[str, ...], lexicon: Lexicon) -> tuple[float, ...]:
     text = composed(text)
     tokens = words(text)
     n = max(len(tokens), 1)
 
-    def rate(vocabulary: frozenset[str]) -> float:
-        return sum(token in vocabulary for token in tokens) / n
+    def rate(is_one: Callable[[str], bool]) -> float:
+        return sum(map(is_one, tokens)) / n
 
-    negations = sum(token in _NEGATIONS or token.endswith("n't") for token in tokens) / n
     row = [
         float(len(tokens)),
         sum(map(len, tokens)) / n,
@@ -139,50 +106,51 @@ def _style_features(text: str, inputs: tuple[str, ...]) -> tuple[float, ...]:
         (text.count("(") + text.count("[")) / n,
         sum(character.isdigit() for character in text) / n,
         sum(character.isupper() for character in text) / n,
-        rate(_FUNCTION),
-        rate(_HEDGES),
-        negations,
-        rate(_FIRST_PERSON),
-        rate(_CONNECTIVES),
-        rate(_TASK_WORDS),
     ]
+    if lexicon.function_words:
+        row.append(rate(lexicon.function.__contains__))
+    row.extend(map(rate, lexicon.kinds.values()))
     for source in inputs:
-        row.extend(_overlap(tokens, words(source)))
+        row.extend(_overlap(tokens, words(source), lexicon))
     return tuple(row)
 
 
-def features(texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> NDArray[np.float64]:
+def features(
+    texts: Sequence[str], inputs: Sequence[Mapping[str, str]], lexicon: Lexicon
+) -> NDArray[np.float64]:
     """All features of style: the style features, then the rate of each function word.
 
     Args:
         texts: n explanations.
         inputs: Their items' input texts.
+        lexicon: Of the corpus's languages.
 
     Returns:
         Array of shape (n, style features + function words).
     """
-    column = {word: index for index, word in enumerate(FUNCTION_WORDS)}
-    rates = np.zeros((len(texts), len(FUNCTION_WORDS)))
+    column = {word: index for index, word in enumerate(lexicon.function_words)}
+    rates = np.zeros((len(texts), len(column)))
     for row, text in zip(rates, texts, strict=True):
         tokens = words(text)
         for token in tokens:
             if token in column:
                 row[column[token]] += 1 / len(tokens)
     own = np.array(
-        [style_features(text, source) for text, source in zip(texts, inputs, strict=True)]
+        [style_features(text, source, lexicon) for text, source in zip(texts, inputs, strict=True)]
     )
     return np.hstack([own.reshape(len(texts), -1), rates])
 
 
-def _overlap(tokens: list[str], source: list[str]) -> list[float]:
+def _overlap(tokens: list[str], source: list[str], lexicon: Lexicon) -> list[float]:
     vocabulary = set(source)
     copied = sum(token in vocabulary for token in tokens)
-    content = [token for token in tokens if token not in _FUNCTION]
+    content = [token for token in tokens if token not in lexicon.function]
     pairs = set(pairwise(source))
     own_pairs = list(pairwise(tokens))
+    of_content = sum(token in vocabulary for token in content) / max(len(content), 1)
     return [
         copied / max(len(tokens), 1),
-        sum(token in vocabulary for token in content) / max(len(content), 1),
+        *([of_content] if lexicon.function_words else []),
         sum(pair in pairs for pair in own_pairs) / max(len(own_pairs), 1),
         float(_longest_run(tokens, source)),
         len(vocabulary & set(tokens)) / max(len(vocabulary), 1),

@@ -8,8 +8,11 @@ between words, a character is a word, as is an emoji.
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 import regex
+
+_REMEMBERED = 2**16  # texts: many metrics and rows read the same ones
 
 _LETTER = r"[\p{L}\p{N}]"
 _EMOJI = (
@@ -38,7 +41,12 @@ def composed(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case; apostrophes stay inside words."""
-    return [word.replace("’", "'") for word in WORD.findall(composed(text.lower()))]
+    return list(_words(text))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.replace("’", "'") for word in WORD.findall(composed(text.lower())))
 
 
 def plain_words(text: str) -> list[str]:
@@ -46,6 +54,7 @@ def plain_words(text: str) -> list[str]:
     return [part for word in words(text) for part in word.split("'")]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def normalise(text: str) -> str:
     """Lower case, no punctuation, single blanks; contractions as one word, however they are typed.
 

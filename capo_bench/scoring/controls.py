@@ -21,8 +21,8 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.metrics.guards import PHRASE_N, fit_item_vectors, ngrams
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.registry import HEADLINE
-from capo_bench.metrics.style import FUNCTION_WORDS
 from capo_bench.metrics.tokens import words
 from capo_bench.prompts.responses import render_target
 from capo_bench.render.estimates import estimate_json
@@ -42,7 +42,6 @@ LABEL_ROWS = (
 )
 """The rows that differ in their labels: those of a corpus of labels alone."""
 
-_FUNCTION = frozenset(FUNCTION_WORDS)
 _STUFFED_FROM, _STUFFED_WITH = 12, 8
 
 
@@ -175,7 +174,7 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
     usual = known.function_words[shown] or [""]
     stuffing = " ".join(rng("stuffing").choices(usual, k=_STUFFED_WITH))
     halves = [
-        _refill(response.explanation, source, item).split()
+        _refill(response.explanation, source, item, known.lexicon).split()
         for source, response in rng("splicing").choices(history, k=2)
     ]
     first, second = (half[: -(-len(half) // 2)] for half in (halves[0], halves[1][::-1]))
@@ -199,7 +198,7 @@ def _answers(known: _Impostor, item: Item, annotator: str, seed: int) -> dict[st
         "nearest-train": guessed(near.explanation),
         "favourite-phrase": whole(replace(other, explanation=f"{other.explanation} {favourite}")),
         "best-train-appended": whole(replace(other, explanation=f"{other.explanation} {typical}")),
-        "refilled-train": guessed(_refill(near.explanation, near_item, item)),
+        "refilled-train": guessed(_refill(near.explanation, near_item, item, known.lexicon)),
         "spliced-train": guessed(" ".join([*first, *second[::-1]])),
         "stuffed": guessed(f"{agreeing.explanation} {stuffing}"),
     }
@@ -218,6 +217,7 @@ class _Impostor:
     def __init__(self, corpus: Corpus, cells: Sequence[tuple[Item, str]]) -> None:
         self.corpus = corpus
         self.cells = cells
+        self.lexicon = lexicon_of(corpus)
         labels_alone = corpus.task.explanations == "none"
         self.train = {
             annotator: [
@@ -337,7 +337,7 @@ class _Impostor:
                     word
                     for _, response in history
                     for word in words(response.explanation)
-                    if word in _FUNCTION
+                    if word in self.lexicon.function
                 ).most_common(_STUFFED_FROM)
             ]
             for annotator, history in self.train.items()
@@ -373,10 +373,15 @@ class _Impostor:
         return rng.choice(self.train[self.shown(annotator)])[1]
 
 
-def _refill(explanation: str, source: Item, target: Item) -> str:
+def _refill(explanation: str, source: Item, target: Item, lexicon: Lexicon) -> str:
     """Replaces the words that an explanation shares with its item by words of another item."""
-    content = {word for text in source.text.values() for word in words(text)} - _FUNCTION
-    fill = [w for text in target.text.values() for w in words(text) if w not in _FUNCTION]
+    content = {word for text in source.text.values() for word in words(text)} - lexicon.function
+    fill = [
+        word
+        for text in target.text.values()
+        for word in words(text)
+        if word not in lexicon.function
+    ]
     chosen: dict[str, str] = {}
     out = []
     for token in explanation.split():

@@ -29,8 +29,9 @@ from capo_bench.metrics.attribution import Attributor, fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.guards import fit_item_vectors
 from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
+from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.registry import HEADLINE
-from capo_bench.metrics.style import FUNCTION_WORDS, mask_content
+from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.cache import key, remembered
@@ -44,7 +45,6 @@ CANDIDATES = 40
 TRAIN_ONLY = ("usual", "predicted")
 """Kinds of labels that need nothing of the evaluated split."""
 
-_FUNCTION = frozenset(FUNCTION_WORDS)
 _NEAREST = 12  # earlier responses, by their items, that a generator chooses among
 _TELLING = 25  # words and pairs of words by which the attribution classifier knows an annotator
 _ROUNDS = 4  # of search, each against a discriminator fitted to what the last one chose
@@ -206,6 +206,7 @@ class Material:
         if isinstance(attributor, Undefined):
             raise CapoBenchError(f"corpus {corpus.name} has nobody to imitate: {attributor.reason}")
         self.corpus, self.split, self.attributor = corpus, split, attributor
+        self.lexicon = lexicon_of(corpus)
         known: set[str] = {corpus.annotator_ids[a] for a in attributor.annotators}
         self.cells = [cell for cell in evaluated_cells(corpus, split) if cell[1] in known]
         read = splits_before(split)
@@ -220,7 +221,7 @@ class Material:
         }
         # Words that an explanation shares with its item become slots, to be filled from another.
         self.masked: dict[str, list[list[str]]] = {
-            a: [_masked(r.explanation, i) for i, r in own] for a, own in self.history.items()
+            a: [self._mask(r.explanation, i) for i, r in own] for a, own in self.history.items()
         }
         self._chains: dict[tuple[str, int], dict[tuple[str, ...], list[str]]] = {}
 
@@ -232,6 +233,25 @@ class Material:
             or "it is"
             for item, a in cells
         ]
+
+    def _mask(self, explanation: str, item: Item) -> list[str]:
+        sources = [normalise(text) for text in item.text.values()]
+        return mask_content(normalise(explanation), sources, self.lexicon).split()
+
+    def filled(self, tokens: Sequence[str], item: Item, rng: Random) -> list[str]:
+        """The slots filled with content words of the item, in its order from a random place on."""
+        content = [
+            word
+            for text in item.text.values()
+            for word in words(text)
+            if word not in self.lexicon.function
+        ] or ["it"]
+        at = rng.randrange(len(content))
+        out = []
+        for token in tokens:
+            out.append(content[at % len(content)] if "#" in token else token)
+            at += "#" in token
+        return out
 
     def near(self, item: Item, annotator: str, rng: Random) -> list[str]:
         """A masked earlier response of the annotator, to one of the items nearest to this one."""
@@ -336,7 +356,7 @@ class Material:
 
         def rows(cells: Sequence[Cell]) -> csr_matrix:
             who = np.eye(len(ids))[[ids.index(a) for _, a in cells]]
-            alike = np.array([_alike(item) for item, _ in cells])
+            alike = np.array([_alike(item, self.lexicon) for item, _ in cells])
             # What the texts share, for each annotator apart; and their words.
             own = (who[:, :, None] * alike[:, None, :]).reshape(len(cells), -1)
             wording = texts.transform([" ".join(item.text.values()) for item, _ in cells])
@@ -352,7 +372,7 @@ def _before(split: str) -> str:
     return (splits_before(split) or SPLITS[:1])[-1]
 
 
-def _alike(item: Item) -> list[float]:
+def _alike(item: Item, lexicon: Lexicon) -> list[float]:
     """How much the input texts share: words, content words, lengths, negations."""
     texts = [words(text) for text in item.text.values()]
     first, second = set(texts[0]), set(texts[-1])
@@ -361,7 +381,7 @@ def _alike(item: Item) -> list[float]:
     return [
         len(shared) / max(len(first | second), 1),
         len(shared) / max(len(second), 1),
-        len(shared - _FUNCTION) / max(len((first | second) - _FUNCTION), 1),
+        len(shared - lexicon.function) / max(len((first | second) - lexicon.function), 1),
         abs(len(texts[0]) - len(texts[-1])) / max(len(texts[0]) + len(texts[-1]), 1),
         float(negated[0] != negated[-1]),
         float(texts[0] == texts[-1]),
@@ -382,7 +402,10 @@ def searched(material: Material, generator: str, candidates: int, seed: int) -> 
     corpus = material.corpus
     discriminator = fit_discriminator(corpus, material.split)
     rehearsed = Discriminator(
-        discriminator.histories, discriminator.vectors, list(corpus.split(_before(material.split)))
+        discriminator.histories,
+        discriminator.vectors,
+        list(corpus.split(_before(material.split))),
+        material.lexicon,
     )
     asked, known = material.cells, material.rehearsal
     ours = [material.texts(generator, asked, seed + n) for n in range(candidates)]
@@ -444,23 +467,6 @@ def log_probability_of_target(
 # --- generators ----------------------------------------------------------------------------------
 
 
-def _masked(explanation: str, item: Item) -> list[str]:
-    return mask_content(normalise(explanation), [normalise(t) for t in item.text.values()]).split()
-
-
-def _filled(tokens: Sequence[str], item: Item, rng: Random) -> list[str]:
-    """The slots filled with content words of the item, in its order from a random place on."""
-    content = [w for text in item.text.values() for w in words(text) if w not in _FUNCTION] or [
-        "it"
-    ]
-    at = rng.randrange(len(content))
-    out = []
-    for token in tokens:
-        out.append(content[at % len(content)] if "#" in token else token)
-        at += "#" in token
-    return out
-
-
 def _length(material: Material, annotator: str, rng: Random) -> int:
     return max(4, len(material.earlier(annotator, rng)))
 
@@ -481,7 +487,7 @@ def _template(material: Material, item: Item, annotator: str, rng: Random) -> li
     length = _length(material, annotator, rng)
     while len(out) < length:
         out += [*rng.choice(material.telling[annotator][1] or [["it", "is"]]), "#"]
-    return _filled(out, item, rng)
+    return material.filled(out, item, rng)
 
 
 def _other_telling(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
@@ -489,17 +495,17 @@ def _other_telling(material: Material, item: Item, annotator: str, rng: Random) 
     tokens = material.near(item, material.someone_else(annotator, rng), rng)
     telling = material.telling[annotator][0] or ["so"]
     replaced = [t if t == "#" or rng.random() > 0.35 else rng.choice(telling) for t in tokens]
-    return _filled(replaced, item, rng)
+    return material.filled(replaced, item, rng)
 
 
 def _refilled(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """The annotator's response to a near item, with this item's words in it."""
-    return _filled(material.near(item, annotator, rng), item, rng)
+    return material.filled(material.near(item, annotator, rng), item, rng)
 
 
 def _refilled_any(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """Any earlier response of the annotator, with this item's words in it."""
-    return _filled(material.earlier(annotator, rng), item, rng)
+    return material.filled(material.earlier(annotator, rng), item, rng)
 
 
 def _shuffled(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
@@ -511,13 +517,13 @@ def _shuffled(material: Material, item: Item, annotator: str, rng: Random) -> li
         pieces.append(list(tokens[:cut]))
         tokens = tokens[cut:]
     rng.shuffle(pieces)
-    return _filled([token for piece in pieces for token in piece], item, rng)
+    return material.filled([token for piece in pieces for token in piece], item, rng)
 
 
 def _spliced(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """The first half of one earlier response and the second of another."""
     first, second = material.earlier(annotator, rng), material.earlier(annotator, rng)
-    return _filled([*first[: -(-len(first) // 2)], *second[len(second) // 2 :]], item, rng)
+    return material.filled([*first[: -(-len(first) // 2)], *second[len(second) // 2 :]], item, rng)
 
 
 def _alternate(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
@@ -529,7 +535,7 @@ def _alternate(material: Material, item: Item, annotator: str, rng: Random) -> l
         for at in range(0, max(len(own), len(other)), 5)
         for token in (*own[at : at + 3], *other[at + 3 : at + 5])
     ]
-    return _filled(out[: _length(material, annotator, rng)], item, rng)
+    return material.filled(out[: _length(material, annotator, rng)], item, rng)
 
 
 def _quoting(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
@@ -538,21 +544,23 @@ def _quoting(material: Material, item: Item, annotator: str, rng: Random) -> lis
     length = rng.randint(3, 8)
     start = rng.randrange(max(1, len(text) - length + 1))
     tail = material.earlier(annotator, rng)
-    return [*text[start : start + length], *_filled(tail[len(tail) // 2 :], item, rng)]
+    return [*text[start : start + length], *material.filled(tail[len(tail) // 2 :], item, rng)]
 
 
 def _inserted(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """A near response with one of the annotator's function words after every third word."""
-    spare = [t for t in material.earlier(annotator, rng) if t in _FUNCTION] or ["so"]
+    spare = [t for t in material.earlier(annotator, rng) if t in material.lexicon.function] or [
+        "so"
+    ]
     out = []
     for at, token in enumerate(material.near(item, annotator, rng)):
         out += [token, rng.choice(spare)] if at % 3 == 2 else [token]
-    return _filled(out, item, rng)
+    return material.filled(out, item, rng)
 
 
 def _dropped(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """A near response without a fifth of its words."""
-    return _filled(
+    return material.filled(
         [t for t in material.near(item, annotator, rng) if rng.random() > 0.2], item, rng
     )
 
@@ -570,7 +578,7 @@ def _swapped(material: Material, item: Item, annotator: str, rng: Random) -> lis
                 if word != ">" and after in material.follows(annotator, (word,))
             ]
             out[at] = rng.choice(fitting) if fitting else out[at]
-    return _filled(out, item, rng)
+    return material.filled(out, item, rng)
 
 
 def _chain(order: int) -> Write:
@@ -583,7 +591,7 @@ def _chain(order: int) -> Write:
                 break
             out.append(word)
             context = (*context[1:], word)
-        return _filled(out, item, rng)
+        return material.filled(out, item, rng)
 
     return write
 
@@ -603,7 +611,7 @@ def _backoff(material: Material, item: Item, annotator: str, rng: Random) -> lis
             break
         out.append(word)
         past.append(word)
-    return _filled(out, item, rng)
+    return material.filled(out, item, rng)
 
 
 def _peer(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
@@ -618,9 +626,11 @@ def _peer(material: Material, item: Item, annotator: str, rng: Random) -> list[s
 
 def _peer_telling(material: Material, item: Item, annotator: str, rng: Random) -> list[str]:
     """Another annotator's answer to this item, its function words replaced by telling ones."""
-    telling = [w for w in material.telling[annotator][0] if w in _FUNCTION] or ["so"]
+    telling = [w for w in material.telling[annotator][0] if w in material.lexicon.function] or [
+        "so"
+    ]
     return [
-        rng.choice(telling) if token in _FUNCTION and rng.random() < 0.4 else token
+        rng.choice(telling) if token in material.lexicon.function and rng.random() < 0.4 else token
         for token in _peer(material, item, annotator, rng)
     ]
 

@@ -24,6 +24,7 @@ from capo_bench.metrics.guards import GUARDS, excesses
 from capo_bench.metrics.indistinguishability import Discrimination, discriminate
 from capo_bench.metrics.instruments import Instruments, Reading
 from capo_bench.metrics.labels import labels_agree
+from capo_bench.metrics.lexicon import lexicon_of
 from capo_bench.metrics.registry import HEADLINE, IDENTITY, INDISTINCT, LABEL, measure, metrics_of
 from capo_bench.metrics.text import rouge_l
 from capo_bench.render.estimates import estimate_json
@@ -248,7 +249,7 @@ class Scorer:
 
     @cached_property
     def _left_out(self) -> dict[str, str]:
-        """What share of the split is evaluated, and what share headline and identity speak for."""
+        """What share of the split the numbers speak for, and what of its languages is not read."""
         known = named(self.corpus)
         found = {"evaluated": coverage(self.corpus, self.split, evaluable(self.corpus))}
         if known and self.corpus.task.explanations != "none":
@@ -258,6 +259,11 @@ class Scorer:
             cells = evaluated_cells(self.corpus, self.split)
             given = sum(any(r.explanation for r in item.cells[a]) for item, a in cells)
             left_out["explained"] = f"{given} of {len(cells)} responses"
+        if self.corpus.task.explanations != "none":
+            words = lexicon_of(self.corpus)
+            if words.unread:
+                left_out["function words"] = ", ".join(words.languages)
+                left_out["not read"] = words.unread
         return left_out
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.tokenizers import DefaultTokenizer
 
-from capo_bench.metrics.style import FUNCTION_WORDS, mask_content
+from capo_bench.metrics.lexicon import lexicon
+from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.text import rouge_l
 from capo_bench.metrics.tokens import normalise, plain_words, words
 
@@ -73,8 +74,9 @@ def test_a_text_is_like_itself_composed_or_not(text):
     assert normalise(apart) == normalise(together)
     if words(text):
         assert rouge_l([apart], [[together]]) == [1.0]
-    left = words(mask_content(normalise(apart), [together]))
-    assert set(left) <= set(FUNCTION_WORDS)
+    for known in (lexicon("en"), lexicon("und")):
+        left = words(mask_content(normalise(apart), [together], known))
+        assert set(left) <= known.function
 
 
 @settings(max_examples=100, deadline=None)
