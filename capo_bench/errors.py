@@ -79,13 +79,17 @@ def exit_status(command: Callable[[], object]) -> int:
             return 141
         raise
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-        said = " ".join(str(error).split())[:300]
-        print(
-            f"capo-bench: unexpected {type(error).__name__}: {visible(said)}; please report it with "
-            f"the traceback, which {DEBUG_VARIABLE}=1 shows",
-            file=sys.stderr,
-        )
+        print(f"capo-bench: {unexpected(error)}", file=sys.stderr)
         return UNEXPECTED
     return 0
+
+
+def unexpected(error: Exception) -> str:
+    """What to say of a fault of the program, in a line; `DEBUG_VARIABLE` prints its traceback."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    said = " ".join(str(error).split())[:300]
+    return (
+        f"unexpected {type(error).__name__}: {visible(said)}; please report it with the traceback, "
+        f"which {DEBUG_VARIABLE}=1 shows"
+    )

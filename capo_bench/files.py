@@ -4,11 +4,13 @@ In: `opened` follows no link, waits for no pipe and bounds the size; what was op
 checked, so that nobody can swap it in between. On it stand text, JSON and YAML, each refused in one
 line that names the place.
 
-Out: `writing` makes what appears whole or not at all, `locked` keeps two writers of one folder apart.
+Out: `writing` makes what appears whole or not at all, `writing_all` several files together, and
+`locked` keeps two writers of one folder apart.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,12 +20,13 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import psutil  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,10 +37,14 @@ T = TypeVar("T")
 FILE_BYTES = 256 * 2**20
 """The most that is read of one file, unless a reader allows less."""
 
+YAML_BYTES = 64 * 1024
+"""The most that is read of a YAML file."""
+
 DEPTH = 64
 """How deep brackets may be nested."""
 
-LOCK = ".capo-bench.lock"
+LOCK, STAGED, READY = ".capo-bench.lock", ".capo-bench.partial", ".capo-bench.ready"
+"""In a folder that is written: its lock, and what is not complete, or not in its place, yet."""
 
 _NO_FILE = "no regular file but {}; put the file itself here"
 
@@ -164,6 +171,32 @@ def read_json(path: Path, *, limit: int = FILE_BYTES, trailing_commas: bool = Fa
         raise CapoBenchError(f"is not valid JSON: {error}", file=path) from error
 
 
+def read_yaml(path: Path) -> tuple[Any, Any]:
+    """Reads a small file of plain YAML: no aliases, which can blow it up, and no key twice.
+
+    Returns:
+        The value, and the node that it was made from, which knows its lines.
+
+    Raises:
+        CapoBenchError: As `read_text` does, or if it is not such YAML.
+    """
+    text = read_text(path, YAML_BYTES)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise CapoBenchError(
+            f"{error.problem}; expected plain YAML", file=path, line=mark.line + 1 if mark else None
+        ) from error
+    # A date that does not exist, a number of 10,000 digits, 10,000 brackets in one another.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = str(error).split("\n")[0]
+        raise CapoBenchError(f"not plain YAML: {problem}", file=path) from error
+    return value, node
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text.
 
@@ -179,6 +212,26 @@ def parse_json(text: str) -> Any:
     if text.count("[") + text.count("{") > DEPTH or re.search(r"\\u[dD][89a-fA-F]", text):
         _check_value(value)
     return value
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain YAML: no aliases, which can blow up a short text, and no key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "an alias (*)", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = {"<<"}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value[:60]!r} is a merge or occurs twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _DEEP = f"nested more than {DEPTH} deep"
@@ -257,12 +310,86 @@ def writing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         if folder:
             partial.mkdir()
         yield partial
+        _to_disk(partial)
         partial.replace(path)
     except OSError as error:
         problem = error.strerror or error
         raise CapoBenchError(f"cannot be written: {problem}", file=path) from error
     finally:
         _remove(partial)
+
+
+@contextmanager
+def writing_all(folder: Path) -> Iterator[Path]:
+    """Where to write files that shall appear below `folder` together: all of them, or none.
+
+    The block writes into another folder, laid out as `folder` is to be. When it ends well, one
+    renaming says that all are complete; only then do they take their places. Whoever is killed
+    before has changed nothing, and what a process killed later leaves to be done is done when the
+    folder is `locked` next.
+
+    Args:
+        folder: The folder, which nobody else may have `locked`; it is made. What is in it and is not
+            written anew stays.
+
+    Raises:
+        CapoBenchError: If another process writes the folder, or it cannot be written; all is as it
+            was.
+    """
+    with locked(folder):
+        staged = folder / STAGED
+        try:
+            staged.mkdir()
+            yield staged
+            _to_disk(staged)
+            _check_places(folder)
+            staged.replace(folder / READY)
+            _settle(folder)
+        except OSError as error:
+            problem = error.strerror or error
+            raise CapoBenchError(f"cannot be written: {problem}", file=folder) from error
+        finally:
+            _remove(staged)
+
+
+def _check_places(folder: Path) -> None:
+    """Makes sure, before anything takes its place, that all can."""
+    for file in _files(folder / STAGED):
+        place = folder / file.relative_to(folder / STAGED)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            raise OSError(errno.EISDIR, f"{place} is a folder")
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, f"{place.parent}: permission denied")
+
+
+def _settle(folder: Path) -> None:
+    """Puts complete files in their places."""
+    ready = folder / READY
+    if not ready.is_dir() or ready.is_symlink():
+        return
+    for file in _files(ready):
+        place = folder / file.relative_to(ready)
+        try:
+            file.replace(place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with writing(place) as partial:  # a folder below lies on another disk
+                shutil.copyfile(file, partial)
+            file.unlink()
+    shutil.rmtree(ready)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file, or every file in a folder, would survive a loss of power."""
+    for file in _files(path) if path.is_dir() else [path]:
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -284,15 +411,21 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_all(files: Mapping[Path, str]) -> None:
-    """Writes UTF-8 files that belong together: none takes its name before all are complete.
+def write_all(folder: Path, files: Mapping[Path, str]) -> None:
+    """Writes UTF-8 files that belong together as `writing_all` does.
+
+    Args:
+        folder: A folder that all of them lie below.
+        files: What they shall hold.
 
     Raises:
-        CapoBenchError: If one cannot be written; all are as they were.
+        CapoBenchError: As `writing_all` does.
     """
-    with ExitStack() as complete:
+    with writing_all(folder) as staged:
         for path, text in files.items():
-            complete.enter_context(writing(path)).write_text(text, encoding="utf-8")
+            file = staged / path.relative_to(folder)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
 
 def write_json_lines(path: Path, values: list[Any]) -> None:
@@ -304,7 +437,8 @@ def write_json_lines(path: Path, values: list[Any]) -> None:
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keeps every other process that asks for the same out of a folder; the folder is made.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends; who has it may ask again. What a killed
+    process had completed by `writing_all` and not put in place is put there first.
 
     Args:
         folder: The folder.
@@ -314,7 +448,8 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         CapoBenchError: If another process has it and `wait` is not set, or the folder cannot be
             written.
     """
-    lock = FileLock(folder / LOCK)
+    new = not folder.exists()
+    lock = FileLock(folder.absolute() / LOCK, is_singleton=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
@@ -325,10 +460,27 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise CapoBenchError(f"cannot be written: {error.strerror}", file=folder) from error
+    outermost = lock.lock_counter == 1
     try:
+        if outermost:
+            _remove(folder / STAGED)
+            _finish(folder)
         yield
     finally:
+        if outermost:
+            # Whoever waits for a lock that has lost its name asks for the new one.
+            _remove(folder / LOCK)
         lock.release()
+        if new:
+            with suppress(OSError):  # it holds something, as it should
+                folder.rmdir()
+
+
+def _finish(folder: Path) -> None:
+    try:
+        _settle(folder)
+    except OSError as error:
+        raise CapoBenchError(f"cannot be written: {error.strerror}", file=folder) from error
 
 
 @lru_cache

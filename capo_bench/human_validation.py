@@ -249,8 +249,9 @@ def export(folder: Path, sheet: Sequence[Mapping[str, str]], key: Key) -> list[P
         INTERFACE: _INTERFACE,
         KEY: json.dumps(asdict(key), ensure_ascii=False, indent=2) + "\n",
     }
-    write_all({folder / name: content for name, content in files.items()})
-    return [folder / name for name in files]
+    written = {folder / name: content for name, content in files.items()}
+    write_all(folder, written)
+    return list(written)
 
 
 def evaluate(key_file: Path, sheets: Sequence[Path]) -> Agreement:

@@ -139,7 +139,7 @@ def test_a_folder_appears_whole_or_not_at_all_and_replaces_none_that_is_in_use(t
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_full_or_read_only_disk_is_one_line_and_leaves_what_was_there(tmp_path, code):
-    write_all({tmp_path / "a": "old", tmp_path / "b": "old"})
+    write_all(tmp_path, {tmp_path / "a": "old", tmp_path / "b": "old"})
 
     def full():
         with writing(tmp_path / "a") as partial:
@@ -153,19 +153,19 @@ def test_a_full_or_read_only_disk_is_one_line_and_leaves_what_was_there(tmp_path
 
 def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch):
     names = [tmp_path / name for name in "abc"]
-    write_all(dict.fromkeys(names, "old"))
+    write_all(tmp_path, dict.fromkeys(names, "old"))
     write = files.Path.write_text
 
     def fills_up(path, text, **how):
-        if ".c." in path.name:
+        if path.name == "c":
             raise OSError(errno.ENOSPC, "full")
         return write(path, text, **how)
 
     monkeypatch.setattr(files.Path, "write_text", fills_up)
-    assert "full" in refusal(write_all, dict.fromkeys(names, "new"))
+    assert "full" in refusal(write_all, tmp_path, dict.fromkeys(names, "new"))
     assert {name.read_text() for name in names} == {"old"}
     monkeypatch.undo()
-    write_all(dict.fromkeys(names, "new"))
+    write_all(tmp_path, dict.fromkeys(names, "new"))
     assert {name.read_text() for name in names} == {"new"}
     assert len(os.listdir(tmp_path)) == 3
 

@@ -200,8 +200,8 @@ def study(tmp_path):
 
 def test_tables_come_from_predictions_alone(study):
     made = folders.build(study)
-    assert [file.name for file in made] == ["table.md", "table.json", "curves.svg"]
-    rows = {row["name"]: row for row in json.loads(made[1].read_text())["rows"]}
+    assert [file.name for file in made] == ["table.json", "table.md", "curves.svg"]
+    rows = {row["name"]: row for row in json.loads(made[0].read_text())["rows"]}
     assert len(rows) == 2 + 2 * len(folders.REFERENCES)
     scorer = Options("mini-nli", split="validation", bertscore="minilm").scorer()
     predictions = control_predictions(load("mini-nli"), "validation")["wrong-item"]
@@ -213,7 +213,7 @@ def test_tables_come_from_predictions_alone(study):
     human, own = rows["human"], rows["human (Ann2)"]
     assert human["responses"] > own["responses"] == own["items"]
     assert human["metrics"]["label_accuracy"]["value"] == 1
-    text = made[0].read_text()
+    text = made[1].read_text()
     assert "| wrong-item &lt;b&gt; |" in text
     assert "| 13 |" in text
     first = [file.read_bytes() for file in made]

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.analysis.stability import Analysis
-from capo_bench.files import writing
 from capo_bench.render.figures import GREY, LINES, STYLE, arms, bare, curve
 from capo_bench.stats.resampling import Array, Estimate, Undefined
 
@@ -24,18 +23,15 @@ SHOWN_FEATURES = 15
 _NAMED = 12  # annotators up to which a matrix shows numbers and names
 
 
-def draw(analysis: Analysis, folder: Path) -> list[Path]:
+def draw(analysis: Analysis, folder: Path) -> list[str]:
     """Draws `attribution`, `distances` and `style`, each as `.png` and `.svg`.
 
     Args:
         analysis: What to draw.
-        folder: Where to; made if it is not there.
+        folder: Where to; files of these names are replaced.
 
     Returns:
-        The files.
-
-    Raises:
-        CapoBenchError: If the folder cannot be written.
+        The names of the files.
     """
     figures: dict[str, Callable[[Analysis], Figure]] = {
         "attribution": attribution_figure,
@@ -47,10 +43,8 @@ def draw(analysis: Analysis, folder: Path) -> list[Path]:
         for name, build in figures.items():
             figure = build(analysis)
             for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = folder / f"{name}.{form}"
-                with writing(path) as partial:
-                    figure.savefig(partial, format=form, metadata=metadata)
-                written.append(path)
+                written.append(f"{name}.{form}")
+                figure.savefig(folder / written[-1], format=form, metadata=metadata)
     return written
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -24,20 +25,24 @@ def analyse(
     """Tell how well a corpus's annotators can be told apart, and by what."""
     from capo_bench.analysis import stability
     from capo_bench.display import console
-    from capo_bench.files import write_text
+    from capo_bench.files import locked, writing_all
 
-    with console(stderr=True).status("analysing"):
+    with (
+        console(stderr=True).status("analysing"),
+        locked(output) if output else nullcontext(),
+    ):
         found = stability.analyse(asked.load(corpus), asked.split or "test")
         text = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
         if output:
             from capo_bench.analysis.figures import draw
 
-            files = [*draw(found, output), output / "analysis.json"]
-            write_text(files[-1], text + "\n")
+            with writing_all(output) as staged:
+                (staged / "analysis.json").write_text(text + "\n", encoding="utf-8")
+                names = [*draw(found, staged), "analysis.json"]
     if as_json:
         print(text)
         return
     for table in stability.tables(found):
         console().print(table)
     if output:
-        say(*files)
+        say(*(output / name for name in names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from capo_bench.cli.options import Asked, Json, asking, shown
 
 if TYPE_CHECKING:
+    from capo_bench.metrics.cells import Prediction
     from capo_bench.scoring.scorer import Scorer
 
 
@@ -34,7 +36,6 @@ def controls(
     from capo_bench.display import console
     from capo_bench.report.tables import controls_tables
     from capo_bench.scoring.controls import control_predictions, score_controls
-    from capo_bench.scoring.predictions import write_predictions
 
     scorer = asked.options().scorer()
     if red_team:
@@ -42,9 +43,7 @@ def controls(
         return
     predictions = control_predictions(scorer.corpus, scorer.split, seed)
     if output:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, row in predictions.items():
-            write_predictions(output / f"{name}.jsonl", scorer.corpus, row)
+        _write(output, scorer, predictions)
     scored = score_controls(scorer, predictions)
     rows = list(shown(scored, "scoring controls", len(predictions)))
     if as_json:
@@ -60,15 +59,12 @@ def _red_team(
     from capo_bench.display import console
     from capo_bench.render.estimates import estimate_json
     from capo_bench.report.tables import red_team_table
-    from capo_bench.scoring.predictions import write_predictions
     from capo_bench.scoring.red_team import attacks_in_all, fooled, red_team
 
     attacks = red_team(scorer.corpus, scorer.split, candidates=candidates, seed=seed)
     found = list(shown(fooled(scorer, attacks), "scoring attacks", attacks_in_all(candidates)))
     if output:
-        for one in found:
-            file = output / f"{one.attack.name}.jsonl"
-            write_predictions(file, scorer.corpus, one.attack.predictions)
+        _write(output, scorer, {one.attack.name: one.attack.predictions for one in found})
     if as_json:
         rows = {
             one.attack.name: {name: estimate_json(axis) for name, axis in one.axes.items()}
@@ -77,3 +73,12 @@ def _red_team(
         print(json.dumps(rows, indent=2))
         return
     console().print(red_team_table(scorer, found))
+
+
+def _write(output: Path, scorer: Scorer, rows: Mapping[str, Sequence[Prediction]]) -> None:
+    from capo_bench.files import writing_all
+    from capo_bench.scoring.predictions import write_predictions
+
+    with writing_all(output) as staged:
+        for name, row in rows.items():
+            write_predictions(staged / f"{name}.jsonl", scorer.corpus, row)

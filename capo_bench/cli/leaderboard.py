@@ -11,7 +11,7 @@ import typer
 
 from capo_bench.cli.options import Asked, asking, shown
 from capo_bench.display import say
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import UNEXPECTED, CapoBenchError
 
 if TYPE_CHECKING:
     from capo_bench.leaderboard.submission import Submission
@@ -67,7 +67,9 @@ def verify(
     ] = "rich",
     jobs: _Jobs = 1,
 ) -> None:
-    """Check submissions as a linter does. Exit 0: accepted, 1: errors found, 2: could not check.
+    """Check submissions as a linter does.
+
+    Exit 0: accepted, 1: errors found, 2: could not check, 70: this program failed on one.
 
     The board that they lie in says which corpus they answer; without one, --corpus does.
     """
@@ -75,6 +77,7 @@ def verify(
     from capo_bench.leaderboard.board import SUBMISSIONS, read_board
     from capo_bench.leaderboard.findings import as_github, as_json, as_text
     from capo_bench.leaderboard.submission import find_submissions
+    from capo_bench.leaderboard.verify import PROGRAM
     from capo_bench.leaderboard.verify import verify as check
 
     tasks: list[tuple[Path, Scorer, str | None]] = []
@@ -102,6 +105,8 @@ def verify(
     refused = sum(bool(one.errors) for one in found)
     if form == "rich" and len(found) > 1:
         print(f"{len(found)} submissions: {len(found) - refused} accepted, {refused} refused")
+    if any(finding.rule == PROGRAM for one in found for finding in one.findings):
+        raise typer.Exit(UNEXPECTED)
     if refused:
         raise typer.Exit(1)
 
@@ -196,11 +201,21 @@ def build(
     ] = False,
     jobs: _Jobs = 1,
 ) -> None:
-    """Recompute all boards: tables and page. Exit 0: all ranked, 1: submissions refused, 2: failed.
+    """Recompute all boards: tables and page.
+
+    Exit 0: all ranked, 1: submissions refused, 2: could not build, 70: this program failed on a
+    submission, or altogether. Whatever is wrong with a submission, the others are ranked.
 
     Only what was never scored takes time. --reports writes pages with the corpora's texts, for local
     use: BOARD/reports, and local.html, which is index.html with links to them.
     """
+    from capo_bench.files import locked
+
+    with locked(folder):
+        _build(folder, reports, jobs)
+
+
+def _build(folder: Path, reports: bool, jobs: int) -> None:
     from capo_bench.files import write_all
     from capo_bench.leaderboard import board_tables, contrasts, page
     from capo_bench.leaderboard.board import build as build_board
@@ -208,6 +223,7 @@ def build(
     from capo_bench.leaderboard.board_reports import write_reports
 
     boards = []
+    failed: list[str] = []
     files: dict[Path, str] = {}
     for one in find_boards(folder):
         board = build_board(one, partial(shown, description=f"{one.name}: scoring"), jobs)
@@ -217,14 +233,17 @@ def build(
         boards.append(board)
         say(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:
-            say(f"  refused {name!r}: {reason!r}")
+            what = "failed on" if name in board.failed else "refused"
+            say(f"  {what} {name!r}: {reason!r}")
     files[folder / "index.html"] = page.html(boards, {})
-    write_all(files)
+    write_all(folder, files)
     say(folder / "index.html")
     if reports:
-        links = write_reports(boards, partial(shown, description="reports"))
+        links, failed = write_reports(boards, partial(shown, description="reports"))
         page.write(boards, folder / "local.html", links)
-        say(folder / "local.html")
+        say(*(f"  failed on the report of {one}" for one in failed), folder / "local.html")
+    if failed or any(board.failed for board in boards):
+        raise typer.Exit(UNEXPECTED)
     if any(board.refused for board in boards):
         raise typer.Exit(1)
 

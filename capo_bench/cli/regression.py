@@ -112,6 +112,7 @@ def gate(
     """Run a checkpoint on the baseline's task and compare."""
     from lm_eval.utils import simple_parse_args_string
 
+    from capo_bench.files import writing_all
     from capo_bench.regression.baseline import read_baseline, write_baseline
     from capo_bench.regression.compare import MAX_DROPS
     from capo_bench.regression.gate import Checkpoint, Setup, make_baseline
@@ -164,10 +165,10 @@ def gate(
         found, read_baseline(baseline), str(baseline), mode=mode, items=items, metadata=extra
     )
     if predictions and side:
-        for index, run in enumerate(side.runs):
-            write_fingerprinted(
-                predictions / f"predictions-{index}.jsonl", side.facts["fingerprint"], run
-            )
+        with writing_all(predictions) as staged:
+            for index, run in enumerate(side.runs):
+                file = staged / f"predictions-{index}.jsonl"
+                write_fingerprinted(file, side.facts["fingerprint"], run)
     _show(result, form, output)
 
 

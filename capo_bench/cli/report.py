@@ -18,13 +18,15 @@ def report(
     asked: Asked,
 ) -> None:
     """Show one run between floor and ceiling, response by response: a web page and Markdown."""
+    from capo_bench.files import locked
     from capo_bench.report.build import build
     from capo_bench.report.page import write
 
-    predictions, scorer = answered(file, asked)
-    found = build(
-        scorer, predictions, file.stem, lambda rows: shown(rows, "scoring controls", len(rows))
-    )
-    files = write(found, output)
+    with locked(output):
+        predictions, scorer = answered(file, asked)
+        found = build(
+            scorer, predictions, file.stem, lambda rows: shown(rows, "scoring controls", len(rows))
+        )
+        files = write(found, output)
     say(found.finding.title)
     say(*files)

@@ -39,16 +39,18 @@ def run(
     from capo_bench.experiments.runs import PRESETS, Experiment
     from capo_bench.experiments.stages import run_shown
     from capo_bench.experiments.study import write
+    from capo_bench.files import locked
     from capo_bench.scoring.options import Options
 
     design = DESIGNS[study](corpus, PRESETS[preset], SIZES[preset], folder, output)
-    for place, made in ((folder, design.corpora), (output, design.private)):
-        for name, content in made.items():
-            jsonl.write(content, place / name)
-    experiment = Experiment(model, corpus, output, PRESETS[preset], design.runs)
-    run_shown(experiment.stages(), console(stderr=True))
-    write(design, experiment, folder, hardware, Options(corpus).scorer().encoder)
-    build([folder])
+    with locked(output), locked(folder):
+        for place, made in ((folder, design.corpora), (output, design.private)):
+            for name, content in made.items():
+                jsonl.write(content, place / name)
+        experiment = Experiment(model, corpus, output, PRESETS[preset], design.runs)
+        run_shown(experiment.stages(), console(stderr=True))
+        write(design, experiment, folder, hardware, Options(corpus).scorer().encoder)
+        build([folder])
 
 
 @app.command()
@@ -57,7 +59,8 @@ def build(
 ) -> None:
     """Score the predictions again and write table and figure."""
     from capo_bench.experiments.study import build as build_study
+    from capo_bench.files import locked
 
     for folder in folders:
-        for file in build_study(folder, partial(shown, description=folder.name)):
-            say(file)
+        with locked(folder):
+            say(*build_study(folder, partial(shown, description=folder.name)))

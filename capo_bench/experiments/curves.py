@@ -9,7 +9,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capo_bench.files import writing
 from capo_bench.metrics.registry import Metric, shown_in
 from capo_bench.render.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -35,9 +34,6 @@ def draw(
         points: Line, place along it, and what was measured there.
         references: By name, rows that do not depend on `x`, at most two.
         file: Where to.
-
-    Raises:
-        CapoBenchError: If the file cannot be written.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
@@ -52,8 +48,7 @@ def draw(
         figure.suptitle(title, x=0.01, ha="left")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-        with writing(file) as partial:
-            figure.savefig(partial, format=file.suffix[1:], metadata={"Date": None})
+        figure.savefig(file, format=file.suffix[1:], metadata={"Date": None})
 
 
 def _panel(

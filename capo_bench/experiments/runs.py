@@ -180,7 +180,9 @@ class Experiment:
         folder, train = self.folder(run), f"train {run.method}"
         found = [Stage(folder, "evaluate", "evaluate", self._evaluate(run), _FOUND)]
         if run.train:
-            found.insert(0, Stage(folder, "train", train, self._train(run), f"model/{CARD_FILE}"))
+            going_on = ("--resume_from_checkpoint", "auto")
+            stage = Stage(folder, "train", train, self._train(run), f"model/{CARD_FILE}", going_on)
+            found.insert(0, stage)
         return found
 
     def _checkpoint(self, run: Run) -> Path:

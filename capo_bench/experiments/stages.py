@@ -13,15 +13,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import TypeAdapter
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_text
+from capo_bench.files import read_json, validated, write_text
 
 RECORD = "stages.json"
 """In the folder of each run: by kind of stage the command that has run, and how long it took."""
+
+
+class _Ran(TypedDict):
+    command: list[str]
+    seconds: float
+
+
+_record: TypeAdapter[dict[str, _Ran]] = TypeAdapter(dict[str, _Ran])
 
 
 def execute(command: Sequence[str]) -> int:
@@ -57,6 +66,7 @@ class Stage:
         alike: Stages of which this says the same take about as long.
         command: What is run.
         makes: Pattern, below the folder, of what is there once it has run.
+        going_on: Added to the command, so that it goes on where a killed one stopped.
     """
 
     folder: Path
@@ -64,6 +74,7 @@ class Stage:
     alike: str
     command: tuple[str, ...]
     makes: str
+    going_on: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,8 +100,8 @@ class Stage:
 
     def seconds(self) -> float | None:
         """How long it took, if it has run."""
-        found = self._known().get(self.kind, {}).get("seconds")
-        return None if found is None else float(found)
+        found = self._known().get(self.kind)
+        return None if found is None else found["seconds"]
 
     def run(self, run: Callable[[Sequence[str]], int] = execute) -> None:
         """Runs the command and records it.
@@ -99,7 +110,7 @@ class Stage:
             CapoBenchError: If it fails or leaves nothing.
         """
         start = time.monotonic()
-        status = run(self.command)
+        status = run((*self.command, *self.going_on))
         if status:
             raise CapoBenchError(
                 f"{self.name} stopped with status {status}; its command was "
@@ -114,15 +125,11 @@ class Stage:
     def _stands(self) -> bool:
         return next(self.folder.glob(self.makes), None) is not None
 
-    def _known(self) -> dict[str, Any]:
+    def _known(self) -> dict[str, _Ran]:
         file = self.folder / RECORD
-        if not file.is_file():
+        if not file.exists():
             return {}
-        try:
-            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CapoBenchError(f"damaged ({error}); delete its folder", file=file) from error
-        return known
+        return validated(_record, read_json(file), "delete its folder", file=file)
 
 
 def run_all(

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.curves import draw
-from capo_bench.experiments.designs import Design, asking_only
+from capo_bench.experiments.designs import Design, Row, asking_only
 from capo_bench.experiments.runs import Experiment
-from capo_bench.files import validated, write_text
+from capo_bench.files import read_yaml, validated, write_text, writing_all
 from capo_bench.harness.paths import tasks_path
-from capo_bench.leaderboard.submission import Line, Text, read_yaml
+from capo_bench.leaderboard.submission import Line, Text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell, estimate_json
@@ -116,45 +116,45 @@ def write(
     Raises:
         CapoBenchError: If a run has no results, or they answer another corpus.
     """
-    rows = []
-    for row in design.rows:
-        results = experiment.results(row.run)
-        if results is None:
-            raise CapoBenchError(f"{row.run.name} has no results yet; run the study first")
-        samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
-        found = read_predictions(samples)
-        corpus = _options(folder, row.corpus, row.split, bertscore).load()
-        found.check(samples, corpus)
-        file = f"{row.run.name}.jsonl"
-        write_predictions(folder / PREDICTIONS / file, corpus, found.predictions)
-        stages = experiment.stages(row.run)
-        rows.append(
-            {
-                "name": row.name,
-                "predictions": file,
-                "corpus": row.corpus,
-                "split": row.split,
-                "annotators": list(row.annotators),
-                "curve": row.curve,
-                "x": None if row.x is None else float(row.x),
-                "seconds": {
-                    one.kind: taken for one in stages if (taken := one.seconds()) is not None
-                },
-                "commands": {
-                    one.kind: _portable(one.command, experiment, folder) for one in stages
-                },
-            }
-        )
-    spec = {
-        "title": design.title,
-        "about": design.about,
-        "model": Path(experiment.model).name,
-        "hardware": hardware,
-        "bertscore": bertscore,
-        "x": design.x,
-        "rows": rows,
+    with writing_all(folder) as staged:
+        rows = [_written(row, experiment, folder, staged, bertscore) for row in design.rows]
+        spec = {
+            "title": design.title,
+            "about": design.about,
+            "model": Path(experiment.model).name,
+            "hardware": hardware,
+            "bertscore": bertscore,
+            "x": design.x,
+            "rows": rows,
+        }
+        write_text(staged / STUDY, yaml.safe_dump(spec, sort_keys=False, width=100))
+
+
+def _written(
+    row: Row, experiment: Experiment, folder: Path, staged: Path, bertscore: str
+) -> dict[str, Any]:
+    """Writes the predictions of a row; what `study.yaml` says of it."""
+    results = experiment.results(row.run)
+    if results is None:
+        raise CapoBenchError(f"{row.run.name} has no results yet; run the study first")
+    samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
+    found = read_predictions(samples)
+    corpus = _options(folder, row.corpus, row.split, bertscore).load()
+    found.check(samples, corpus)
+    file = f"{row.run.name}.jsonl"
+    write_predictions(staged / PREDICTIONS / file, corpus, found.predictions)
+    stages = experiment.stages(row.run)
+    return {
+        "name": row.name,
+        "predictions": file,
+        "corpus": row.corpus,
+        "split": row.split,
+        "annotators": list(row.annotators),
+        "curve": row.curve,
+        "x": None if row.x is None else float(row.x),
+        "seconds": {one.kind: taken for one in stages if (taken := one.seconds()) is not None},
+        "commands": {one.kind: _portable(one.command, experiment, folder) for one in stages},
     }
-    write_text(folder / STUDY, yaml.safe_dump(spec, sort_keys=False, width=100))
 
 
 def _portable(command: Sequence[str], experiment: Experiment, folder: Path) -> str:
@@ -230,21 +230,24 @@ def build(folder: Path, track: Track = iter) -> list[Path]:
         The files.
 
     Raises:
-        CapoBenchError: As `read` and `score` do.
+        CapoBenchError: As `read`, `score` and `writing_all` do.
     """
     spec = read(folder)
     rows = score(folder, spec, track)
-    written = [folder / "table.md", folder / "table.json"]
-    write_text(written[0], markdown(spec, rows))
     data = {"title": spec.title, "rows": [_row_json(row) for row in rows]}
-    write_text(written[1], json.dumps(data, ensure_ascii=False, indent=1) + "\n")
-    if spec.x:
-        written.append(folder / "curves.svg")
-        lines = [(r.spec.curve, r.spec.x, r.scores.estimates) for r in rows if r.spec and r.spec.x]
-        references = [r for r in rows if r.kind == "human" or r.name.startswith("swapped")]
-        alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
-        draw(spec.title, spec.x, lines, alone, written[-1])
-    return written
+    with writing_all(folder) as staged:
+        write_text(staged / "table.md", markdown(spec, rows))
+        write_text(staged / "table.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        if spec.x:
+            _draw(spec, rows, staged / "curves.svg")
+        return [folder / file.name for file in staged.iterdir()]
+
+
+def _draw(spec: StudySpec, rows: Sequence[Scored], file: Path) -> None:
+    lines = [(r.spec.curve, r.spec.x, r.scores.estimates) for r in rows if r.spec and r.spec.x]
+    references = [r for r in rows if r.kind == "human" or r.name.startswith("swapped")]
+    alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
+    draw(spec.title, spec.x, lines, alone, file)
 
 
 def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:

@@ -7,7 +7,8 @@ current metrics, and so are the references, control rows and humans, which stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import isfinite
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import skeleton
-from capo_bench.errors import CapoBenchError
-from capo_bench.files import validated, write_text
+from capo_bench.errors import CapoBenchError, unexpected
+from capo_bench.files import read_yaml, validated, write_text
 from capo_bench.leaderboard.findings import Finding as Verdict
 from capo_bench.leaderboard.submission import (
     CARD,
@@ -32,12 +33,19 @@ from capo_bench.leaderboard.submission import (
     Text,
     find_submissions,
     read_submission,
-    read_yaml,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.report.build import Finding, judge
-from capo_bench.scoring.cache import Measurements, Runs, Track, key, measured, remembered
+from capo_bench.scoring.cache import (
+    Failed,
+    Measurements,
+    Runs,
+    Track,
+    attempted,
+    key,
+    remembered,
+)
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.red_team import representatives
@@ -156,6 +164,7 @@ class Board:
         signature: What the numbers depend on beside the predictions.
         entries: Systems and references, by headline, the best first.
         refused: Submissions that are not ranked: id and reason, by id.
+        failed: Those of them that nothing is known to be wrong with: the program failed on them.
     """
 
     id: str
@@ -166,6 +175,7 @@ class Board:
     signature: Mapping[str, Any]
     entries: tuple[Entry, ...]
     refused: tuple[tuple[str, str], ...]
+    failed: frozenset[str] = frozenset()
 
     @property
     def systems(self) -> tuple[Entry, ...]:
@@ -253,12 +263,13 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
 
     Raises:
         CapoBenchError: If the board's corpus or encoder cannot be had, or the board names a verified
-            submission that is not there. A faulty submission is refused instead, with its reason.
+            submission that is not there. A faulty submission is refused instead, with its reason,
+            and so is one that the program fails on.
     """
     spec = read_board(folder)
     scorer = spec.options(folder).scorer()
-    submissions, refused, warnings = _admitted(folder, scorer)
-    unknown = set(spec.verified) - {one.id for one in submissions} - set(refused)
+    submissions, refused, failed, warnings = _admitted(folder, scorer)
+    unknown = set(spec.verified) - {one.id for one in submissions} - {*refused, *failed}
     if unknown:
         raise CapoBenchError(
             f"{folder / BOARD}: verified names {min(unknown)!r}, but there is no such submission"
@@ -269,19 +280,25 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     }
     runs: list[Runs] = [(row,) for row in references.values()]
     runs += [one.predictions for one in submissions]
-    rows = measured(scorer, *runs, track=track, jobs=jobs)
-    entries = [
-        Entry(name, "human" if name == HUMAN else "control", None, False, found)
-        for name, found in zip(references, rows, strict=False)
-    ]
+    rows = attempted(scorer, *runs, track=track, jobs=jobs)
+    entries = []
+    for name, found in zip(references, rows, strict=False):
+        if isinstance(found, Failed):
+            raise RuntimeError(f"row {name}: {found.why}")
+        kind: Kind = "human" if name == HUMAN else "control"
+        entries.append(Entry(name, kind, None, False, found))
     for one, found in zip(submissions, rows[len(references) :], strict=True):
-        errors, more = _sorted(check_claims(one, found.values, scorer))
-        if errors:
-            refused[one.id] = errors[0]
-        else:
-            known = (*warnings[one.id], *more, *_on_responses(one, scorer))
-            verified = one.id in spec.verified
-            entries.append(Entry(one.id, "system", one.card, verified, found, warnings=known))
+        if isinstance(found, Failed):
+            failed[one.id] = found.why
+            continue
+        with _alone(one.id, failed):
+            errors, more = _sorted(check_claims(one, found.values, scorer))
+            known = (*warnings[one.id], *more, *([] if errors else _on_responses(one, scorer)))
+            if errors:
+                refused[one.id] = errors[0]
+            else:
+                verified = one.id in spec.verified
+                entries.append(Entry(one.id, "system", one.card, verified, found, warnings=known))
     board = Board(
         id=folder.name,
         folder=folder,
@@ -290,39 +307,57 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
         metrics=metrics_of(scorer.corpus),
         signature=scorer.signature,
         entries=tuple(sorted(entries, key=_order)),
-        refused=tuple(sorted(refused.items())),
+        refused=tuple(sorted({**refused, **failed}.items())),
+        failed=frozenset(failed),
     )
     return replace(board, entries=_ranked(board))
 
 
+@contextmanager
+def _alone(id: str, failed: dict[str, str]) -> Iterator[None]:
+    """Notes what goes unexpectedly wrong with one submission, so that it harms no other."""
+    try:
+        yield
+    except CapoBenchError:
+        raise
+    except Exception as error:
+        failed[id] = unexpected(error)
+
+
 def _admitted(
     folder: Path, scorer: Scorer
-) -> tuple[list[Submission], dict[str, str], dict[str, list[str]]]:
-    """The submissions that can be scored, why the others cannot, and warnings about the former."""
+) -> tuple[list[Submission], dict[str, str], dict[str, str], dict[str, list[str]]]:
+    """The submissions that can be scored, those refused and those failed on with the reason.
+
+    Last come the warnings about the former.
+    """
     admitted: list[Submission] = []
     refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
     warnings: dict[str, list[str]] = {}
     seen: dict[str, str] = {}  # by skeleton of a system's name
     below = folder / SUBMISSIONS
     folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
     for one in folders:
-        try:
-            submission = read_submission(one)
-        except CapoBenchError as error:
-            line = f", line {error.line}" if error.line else ""
-            refused[one.name] = f"{Path(error.file or one).name}{line}: {error.message}"
-            continue
-        card = check_card(submission, scorer, folder.name)
-        errors, found = _sorted([*card, *check_cells(submission, scorer)])
-        like = seen.setdefault(skeleton(submission.card.system), submission.id)
-        if like != submission.id:
-            errors.append(f"{CARD}: system looks like that of {like}; give it a name of its own")
-        if errors:
-            refused[one.name] = errors[0]
-        else:
-            admitted.append(submission)
-            warnings[one.name] = found
-    return admitted, refused, warnings
+        with _alone(one.name, failed):
+            try:
+                submission = read_submission(one)
+            except CapoBenchError as error:
+                line = f", line {error.line}" if error.line else ""
+                refused[one.name] = f"{Path(error.file or one).name}{line}: {error.message}"
+                continue
+            card = check_card(submission, scorer, folder.name)
+            errors, found = _sorted([*card, *check_cells(submission, scorer)])
+            like = seen.setdefault(skeleton(submission.card.system), submission.id)
+            if like != submission.id:
+                problem = f"system looks like that of {like}; give it a name of its own"
+                errors.append(f"{CARD}: {problem}")
+            if errors:
+                refused[one.name] = errors[0]
+            else:
+                admitted.append(submission)
+                warnings[one.name] = found
+    return admitted, refused, failed, warnings
 
 
 def _sorted(findings: Iterable[Verdict]) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from capo_bench.errors import CapoBenchError, unexpected
 from capo_bench.leaderboard.board import SUBMISSIONS, Board
 from capo_bench.leaderboard.page import Reports
 from capo_bench.leaderboard.submission import read_submission
@@ -15,7 +16,7 @@ Task = tuple[Board, str, int]
 
 def write_reports(
     boards: Sequence[Board], track: Callable[[Sequence[Task]], Iterable[Task]] = iter
-) -> Reports:
+) -> tuple[Reports, list[str]]:
     """Writes `BOARD/reports/ID/SEED/report.html` and `report.md` for every ranked run.
 
     The pages hold texts of the corpora, whose licences apply to them; they stay local.
@@ -25,7 +26,8 @@ def write_reports(
         track: Wraps board, submission and index of each run, to show progress.
 
     Returns:
-        The links to them, relative to the folder of the boards.
+        The links to them, relative to the folder of the boards, and of each report that the program
+        failed on, which harms no other, what went wrong.
 
     Raises:
         CapoBenchError: If a folder cannot be written.
@@ -38,13 +40,26 @@ def write_reports(
         for index in range(len(entry.card.runs))
     ]
     links: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    failed = []
     for board, name, index in track(tasks):
-        submission = read_submission(board.folder / SUBMISSIONS / name)
-        seed = submission.card.runs[index].seed
-        scorer = board.spec.options(board.folder).scorer()
-        title = f"{submission.card.system}, seed {seed}"
-        found = report.build(scorer, submission.predictions[index], title)
-        report_page.write(found, board.folder / "reports" / name / str(seed))
+        try:
+            seed = _write(board, name, index)
+        except CapoBenchError:
+            raise
+        except Exception as error:
+            failed.append(f"{board.id}, {name}: {unexpected(error)}")
+            continue
         where = f"{board.id}/reports/{name}/{seed}/report.html"
         links.setdefault((board.id, name), []).append((f"seed {seed}", where))
-    return links
+    return links, failed
+
+
+def _write(board: Board, name: str, index: int) -> int:
+    """Writes the report of a run; its seed."""
+    submission = read_submission(board.folder / SUBMISSIONS / name)
+    seed = submission.card.runs[index].seed
+    scorer = board.spec.options(board.folder).scorer()
+    title = f"{submission.card.system}, seed {seed}"
+    found = report.build(scorer, submission.predictions[index], title)
+    report_page.write(found, board.folder / "reports" / name / str(seed))
+    return seed

@@ -8,12 +8,12 @@ metrics of all contrasts of the board together.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.leaderboard.board import BOARD, Board
 from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell
@@ -54,22 +54,25 @@ class Contrast:
 def contrasts(board: Board) -> tuple[Contrast, ...]:
     """The contrasts that a board asks for, of the metrics that both systems define.
 
+    A contrast of a submission that is refused is left out; `markdown` says which.
+
     Args:
         board: The board, as built.
 
     Raises:
-        CapoBenchError: If the board contrasts a submission that is not ranked.
+        CapoBenchError: If the board contrasts a submission that is not there.
     """
-    ranked = {entry.id for entry in board.systems}
+    there = {entry.id for entry in board.systems} | {name for name, _ in board.refused}
     for one in (one for pair in board.spec.contrasts for one in pair):
-        if one not in ranked:
+        if one not in there:
             raise CapoBenchError(
-                f"{board.folder / BOARD}: contrasts name {one!r}, which is not among the ranked "
-                f"submissions ({', '.join(sorted(ranked))})"
+                f"contrasts name {one!r}, which is none of the submissions "
+                f"({listed(sorted(there))})",
+                file=board.folder / BOARD,
             )
     contenders = {entry.id: entry.measurements.contenders for entry in board.systems}
     found = []
-    for ours, theirs in board.spec.contrasts:
+    for ours, theirs in _between(board, contenders):
         for metric in (metric.name for metric in board.metrics):
             pair = contenders[ours][metric], contenders[theirs][metric]
             if all(isfinite(run) for one in pair for run in one.runs):
@@ -115,10 +118,19 @@ def markdown(board: Board, found: Sequence[Contrast]) -> str:
         f"| contrast | {' | '.join(metric.title for metric in shown)} |",
         f"|---|{'---|' * len(shown)}",
     ]
-    for ours, theirs in board.spec.contrasts:
+    pairs = _between(board, names)
+    for ours, theirs in pairs:
         cells = [_cell(by_cell.get((ours, theirs, metric.name))) for metric in shown]
         lines.append(f"| {names[ours]} − {names[theirs]} | {' | '.join(cells)} |")
+    left = [f"{a} − {b}" for a, b in board.spec.contrasts if (a, b) not in pairs]
+    if left:
+        lines += ["", f"Left out, because a submission is refused: {', '.join(left)}."]
     return "\n".join(lines) + "\n"
+
+
+def _between(board: Board, ranked: Container[str]) -> list[tuple[str, str]]:
+    """The pairs to contrast that are both ranked."""
+    return [(a, b) for a, b in board.spec.contrasts if a in ranked and b in ranked]
 
 
 def _cell(one: Contrast | None) -> str:

@@ -151,7 +151,7 @@ def write_lewidi(submission: Submission, scorer: Scorer, folder: Path) -> tuple[
         perspectives, soft = _lewidi_lines(cells)
         for kind, lines in (("pe", perspectives), ("soft", soft)):
             files[below / f"{stem}_{kind}.tsv"] = "".join(f"{line}\n" for line in lines)
-    write_all(files)
+    write_all(folder, files)
     return list(files), unread
 
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json_lines, read_text, write_text, writing
+from capo_bench.files import read_json_lines, read_yaml, write_text, writing
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.predictions import (
     PREDICTIONS_BYTES,
@@ -27,7 +27,6 @@ from capo_bench.scoring.predictions import (
 )
 
 CARD = "card.yaml"
-CARD_BYTES = 64 * 1024
 
 ID = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 # Neither control characters nor those that turn the direction of a text: a name must not be able to
@@ -241,32 +240,6 @@ def read_card(file: Path) -> Card:
         ) from error
 
 
-def read_yaml(file: Path) -> tuple[Any, Any]:
-    """Reads a small file of plain YAML: no aliases, which can blow it up, and no key twice.
-
-    Returns:
-        The value, and the node that it was made from, which knows its lines.
-
-    Raises:
-        CapoBenchError: If it is missing, larger than a card may be, a link, or something else.
-    """
-    text = read_text(file, CARD_BYTES)
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        value = loader.construct_document(node) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise CapoBenchError(
-            f"{error.problem}; expected plain YAML", file=file, line=mark.line + 1 if mark else None
-        ) from error
-    # A date that does not exist, a number of 10,000 digits, 10,000 brackets in one another.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = str(error).split("\n")[0]
-        raise CapoBenchError(f"not plain YAML: {problem}", file=file) from error
-    return value, node
-
-
 def write_submission(
     folder: Path, card: Card, predictions: Sequence[Sequence[Prediction]], fingerprint: str
 ) -> Submission:
@@ -365,23 +338,3 @@ def _line_of(node: Any, where: Sequence[Any]) -> int:
         key, node = entries[0]
         line = key.start_mark.line + 1
     return int(line)
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain YAML: no aliases, which can blow up a short text, and no key twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "an alias (*)", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = {"<<"}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"the key {key.value[:60]!r} is a merge or occurs twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)

@@ -18,8 +18,8 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json
-from capo_bench.leaderboard.submission import Card, Submission, read_yaml, write_submission
+from capo_bench.files import read_json, read_yaml
+from capo_bench.leaderboard.submission import Card, Submission, write_submission
 from capo_bench.scoring.predictions import PredictionFile, read_predictions
 
 _log = logging.getLogger(__name__)

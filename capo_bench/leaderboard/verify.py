@@ -16,6 +16,7 @@ An error keeps a submission off the board, a warning stands beside its row, a no
 | `claims` | warning, note | a claimed score that is no metric here, or one by another encoder |
 | `guards` | warning | an annotator's responses beyond `GUARD_LIMIT` of what people do themselves |
 | `leakage` | warning | declared use of test items, or test explanations repeated word for word |
+| `program` | error | a fault of this program, which nothing is known of; not of the submission |
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, unexpected
 from capo_bench.leaderboard.findings import Finding, Verified
 from capo_bench.leaderboard.submission import (
     CARD,
@@ -50,6 +51,9 @@ CLAIM_TOLERANCE = 0.005
 GUARD_LIMIT = 0.2
 """People stay below .17 in the test splits of VariErr-NLI, Par and the mini corpora."""
 
+PROGRAM = "program"
+"""The rule of findings that are no fault of the submission."""
+
 _REPEATED_WORDS, _REPEATED_SHARE = 5, 0.05
 
 
@@ -65,6 +69,16 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
         CapoBenchError: If the scorer cannot work, such as without the board's encoder; never because
             of what the submission holds.
     """
+    try:
+        return _verify(folder, scorer, board)
+    except CapoBenchError:
+        raise
+    except Exception as error:
+        found = Finding("error", PROGRAM, folder, None, unexpected(error))
+        return Verified(folder, (found,))
+
+
+def _verify(folder: Path, scorer: Scorer, board: str | None) -> Verified:
     try:
         submission = read_submission(folder)
     except CapoBenchError as error:

@@ -59,7 +59,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         CapoBenchError: If the folder cannot be written.
     """
     files = {folder / "report.html": html(report), folder / "report.md": markdown(report)}
-    write_all(files)
+    write_all(folder, files)
     return list(files)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from math import isfinite
 from pathlib import Path
 from statistics import stdev
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -18,6 +18,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
 from capo_bench.caches import cache_folder, keep, kept
+from capo_bench.errors import CapoBenchError, unexpected
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.registry import bounds, metrics_of
 from capo_bench.scoring.scorer import Scorer, Scores, conclude
@@ -26,6 +27,7 @@ from capo_bench.stats.ranking import Contender
 from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined, resample
 
 Runs = Sequence[Sequence[Prediction]]
+Row = TypeVar("Row")
 Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
 _FORMAT = 4  # of the files; raised whenever they mean something else
@@ -83,16 +85,57 @@ def measured(scorer: Scorer, *rows: Runs, track: Track = iter, jobs: int = 1) ->
     Raises:
         CapoBenchError: As `capo_bench.metrics.cells.join` does, or if a result cannot be kept.
     """
+    return _each(_measure, scorer, rows, track, jobs)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A row that the program could not score, although nothing is known to be wrong with it.
+
+    Attributes:
+        why: What happened, in one line.
+    """
+
+    why: str
+
+
+def attempted(
+    scorer: Scorer, *rows: Runs, track: Track = iter, jobs: int = 1
+) -> list[Measurements | Failed]:
+    """As `measured`, but what goes unexpectedly wrong with one row harms no other.
+
+    Raises:
+        CapoBenchError: As `measured` does.
+    """
+    return _each(_attempt, scorer, rows, track, jobs)
+
+
+def _each(
+    measure: Callable[[Scorer, Runs], Row],
+    scorer: Scorer,
+    rows: Sequence[Runs],
+    track: Track,
+    jobs: int,
+) -> list[Row | Measurements]:
     known = [_load(scorer, runs) for runs in rows]
     missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
-    new: Iterator[Measurements] = iter(())
+    new: Iterator[Row] = iter(())
     if missing and jobs != 1:
-        tasks = (delayed(_measure)(scorer, runs) for runs in missing)
+        tasks = (delayed(measure)(scorer, runs) for runs in missing)
         done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         new = (found for _, found in zip(track(missing), done, strict=True))
     elif missing:
-        new = (_measure(scorer, runs) for runs in track(missing))
+        new = (measure(scorer, runs) for runs in track(missing))
     return [found or next(new) for found in known]
+
+
+def _attempt(scorer: Scorer, runs: Runs) -> Measurements | Failed:
+    try:
+        return _measure(scorer, runs)
+    except CapoBenchError:
+        raise
+    except Exception as error:
+        return Failed(unexpected(error))
 
 
 def score_repeats(scorer: Scorer, repeats: Runs) -> tuple[Scores, dict[str, Any]]:

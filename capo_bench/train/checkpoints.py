@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import read_json
 
 RUN_FILE = "capo_bench.json"
 
@@ -19,7 +19,8 @@ RUN_FILE = "capo_bench.json"
 def last_whole(output: Path) -> Path | None:
     """The newest checkpoint that was written to its end.
 
-    transformers writes the trainer's state last, so that a checkpoint without it was cut short.
+    Its first file is `RUN_FILE`, and transformers writes the trainer's state last, so that one
+    without it was cut short.
     """
     numbered = []
     for folder in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
@@ -31,10 +32,22 @@ def last_whole(output: Path) -> Path | None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        state = json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        state = read_json(folder / TRAINER_STATE_NAME)
+    except CapoBenchError:
         return False
-    return "global_step" in state
+    # One that is being removed has lost its weights before its state, or the state before them.
+    weights = any(folder.glob("*.safetensors")) or any(one.is_dir() for one in folder.iterdir())
+    return isinstance(state, dict) and "global_step" in state and weights
+
+
+def cut_short(output: Path) -> list[Path]:
+    """The checkpoints of this trainer that a killed process has not written to their end."""
+    return [
+        folder
+        for folder in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if not (folder / TRAINER_STATE_NAME).exists()
+        and ((folder / RUN_FILE).exists() or all(e.suffix == ".partial" for e in folder.iterdir()))
+    ]
 
 
 def check_state(checkpoint: Path) -> None:
@@ -72,11 +85,13 @@ def check_same_run(checkpoint: Path, run: dict[str, Any]) -> None:
     """
     file = checkpoint / RUN_FILE
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        before = read_json(file)
+    except CapoBenchError as error:
         raise CapoBenchError(
-            f"{checkpoint} is no checkpoint of this trainer: {file.name} cannot be read"
+            f"is no checkpoint of this trainer: {file.name} {error.message}", file=checkpoint
         ) from error
+    if not isinstance(before, dict):
+        raise CapoBenchError(f"is damaged (no JSON object); {_EARLIER}", file=file)
     for name, value in run.items():
         if before.get(name) != value:
             raise CapoBenchError(

@@ -6,14 +6,14 @@ import ctypes
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -22,12 +22,12 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError, exit_status
-from capo_bench.files import locked, read_text, write_text
+from capo_bench.files import locked, read_yaml, write_text
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.card import CARD_FILE, Card, render
-from capo_bench.train.checkpoints import last_whole
+from capo_bench.train.checkpoints import cut_short, last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.defaults import undertrained
 from capo_bench.train.models import load_model, longest, with_lora
@@ -39,6 +39,9 @@ from capo_bench.train.sft_trainer import SftTrainer
 
 CONFIGS: dict[str, type[PackedConfig]] = {"sft": SftConfig, "capo": CapoConfig}
 RENAMED = {"--form": "--layout"}
+
+
+_NO = ("false", "no")
 
 
 class _Parser(HfArgumentParser):  # type: ignore[misc]
@@ -74,19 +77,19 @@ def run(argv: Sequence[str]) -> None:
         min_annotators=start.min_annotators,
     )
     if not start.per_annotator:
-        _train(argv, start, args, corpus, start.target)
+        with _alone(args):
+            _train(argv, start, args, corpus, start.target)
         return
     for annotator in start.target or corpus.annotator_ids:
         folder = Path(args.output_dir) / annotator.replace(os.sep, "_")
         own = [*argv, "--output_dir", str(folder)]
-        if _resume(args):
-            if (folder / CARD_FILE).exists():
+        resumes = str(args.resume_from_checkpoint or "no").lower() not in _NO
+        own_start, own_args = _parse([*own, *(["--resume_from_checkpoint", "auto"] * resumes)])
+        with _alone(own_args):
+            if resumes and (folder / CARD_FILE).exists():
                 _say(args, f"annotator {annotator} is done already")
-                continue
-            if last_whole(folder) is None:
-                own += ["--resume_from_checkpoint", "false"]
-        own_start, own_args = _parse(own)
-        _train(argv, own_start, own_args, corpus, [annotator])
+            else:
+                _train(argv, own_start, own_args, corpus, [annotator])
 
 
 def keep_freed_memory() -> None:
@@ -128,12 +131,9 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
 
 def _from_yaml(file: Path) -> list[str]:
     """The options of a YAML file as command-line arguments, so that both are read alike."""
-    try:
-        values = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise CapoBenchError(" ".join(str(error).split()), file=file) from error
+    values, _ = read_yaml(file)
     if not isinstance(values, dict):
-        raise CapoBenchError(f"--config {file} must hold `option: value` lines")
+        raise CapoBenchError("expected a line `option: value` for each option", file=file)
     arguments: list[str] = []
     for name, value in values.items():
         given = value if isinstance(value, list) else [value]
@@ -142,16 +142,12 @@ def _from_yaml(file: Path) -> list[str]:
     return arguments
 
 
-def _train(
-    argv: Sequence[str], start: RunConfig, args: PackedConfig, corpus: Corpus, targets: list[str]
-) -> None:
+def _alone(args: PackedConfig) -> AbstractContextManager[None]:
     # Of several processes of one run the first speaks for all.
-    alone = locked(Path(args.output_dir)) if args.process_index == 0 else nullcontext()
-    with alone:
-        _train_alone(argv, start, args, corpus, targets)
+    return locked(Path(args.output_dir)) if args.process_index == 0 else nullcontext()
 
 
-def _train_alone(
+def _train(
     argv: Sequence[str], start: RunConfig, args: PackedConfig, corpus: Corpus, targets: list[str]
 ) -> None:
     method = argv[0]
@@ -263,17 +259,22 @@ def _comparisons(args: PackedConfig) -> dict[str, Any]:
 
 def _resume(args: PackedConfig) -> bool | str | None:
     value = args.resume_from_checkpoint
-    if value is None or str(value).lower() in ("false", "no"):
+    if value is None or str(value).lower() in _NO:
         return None
+    if str(value).lower() == "auto":
+        return True if last_whole(Path(args.output_dir)) else None
     return True if str(value).lower() in ("true", "yes") else str(value)
 
 
 def _check_output(output: Path, resume: bool | str | None) -> None:
-    if resume is None and any(output.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+    short = cut_short(output)
+    if resume is None and set(output.glob(f"{PREFIX_CHECKPOINT_DIR}-*")) - set(short):
         raise CapoBenchError(
             f"{output} holds the checkpoints of a run; add --resume_from_checkpoint true to go on "
             "with it, or choose another folder"
         )
+    for folder in short:
+        shutil.rmtree(folder)
 
 
 def _template_arguments(args: PackedConfig) -> dict[str, Any]:
@@ -347,6 +348,7 @@ def _save(
         corpus=start.corpus,
         reading=reading,
     )
+    # Last: with the card a run is done.
     write_text(Path(args.output_dir) / CARD_FILE, render(card))
     _say(args, f"saved in {args.output_dir}")
 

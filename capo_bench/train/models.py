@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from capo_bench.caches import cache_folder, kept_folder
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import opened, read_json
 
 ADAPTER_FILE = "adapter_config.json"
+MODEL_BYTES = 2**50
+"""More than any model file has."""
 
 
 def load_model(name: str, *, dtype: str, attention: str | None) -> tuple[Any, Any]:
@@ -101,11 +104,12 @@ def longest(model: Any) -> int | None:
 
 
 def _base_of(adapter: Path) -> str:
-    try:
-        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
-        raise CapoBenchError(f"{adapter} names no base model") from error
-    return str(base)
+    # In the hub's cache files are links.
+    found = read_json(adapter.resolve())
+    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
+    if not isinstance(base, str) or not base:
+        raise CapoBenchError("names no base model", file=adapter)
+    return base
 
 
 def _with_adapter(model: Any, name: str) -> Any:
@@ -129,8 +133,10 @@ def _converted(gguf: Path) -> Path:
     """A safetensors folder made of a GGUF file, in the local cache, by the file's contents."""
     if not gguf.is_file():
         raise CapoBenchError(f"the model {gguf} does not exist; check the path")
-    with gguf.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    with opened(gguf.resolve(), limit=MODEL_BYTES) as stream:
+        blake2b = partial(hashlib.blake2b, digest_size=8)
+        # A type of the standard library's stubs, which a BinaryIO happens not to be.
+        digest = hashlib.file_digest(stream, blake2b).hexdigest()  # type: ignore[arg-type]
     folder = cache_folder() / "models" / f"{gguf.stem}-{digest}"
     return kept_folder(folder, digest, lambda made: _convert(gguf, made))
 

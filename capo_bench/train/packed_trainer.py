@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerState
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import STAGED, write_text, writing_all
 from capo_bench.train.batches import Batch, Order, collate, compose, passes, tokens
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, check_state, last_whole
 from capo_bench.train.dataset import Group
@@ -360,7 +362,10 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             folder = Path(output_dir or self.args.output_dir)
             # A pickle that nothing reads back.
             (folder / "training_args.bin").unlink(missing_ok=True)
-            (folder / RUN_FILE).write_text(json.dumps(self.run, indent=1) + "\n", encoding="utf-8")
+            self._name_run(folder)
+
+    def _name_run(self, folder: Path) -> None:
+        write_text(folder / RUN_FILE, json.dumps(self.run, indent=1) + "\n")
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Saves a checkpoint, or leaves no trace of it.
@@ -376,17 +381,27 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                     f"checkpoint: {last_whole(folder.parent) or 'none'}; lower --learning_rate"
                 )
         with self._written_whole(folder):
+            if self.args.should_save:
+                # One that was written before is whole no more.
+                (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+                self._name_run(folder)
             super()._save_checkpoint(model, trial)
 
     def save_all(self) -> None:
-        """Saves the result and the trainer's state in the output folder.
+        """Saves the result and the trainer's state in the output folder: all of it, or nothing.
 
         Raises:
             CapoBenchError: If it cannot be written.
         """
-        with self._written_whole(Path(self.args.output_dir)):
-            self.save_model()
-            self.save_state()
+        output = Path(self.args.output_dir)
+        saves = self.args.should_save
+        with (
+            self._written_whole(output),
+            writing_all(output) if saves else nullcontext(output / STAGED) as staged,
+        ):
+            self.save_model(str(staged))
+            if saves:
+                self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
 
     @contextmanager
     def _written_whole(self, folder: Path) -> Iterator[None]:

@@ -64,7 +64,7 @@ def test_holm_is_over_all_metrics_of_all_contrasts(found):
 
 
 def test_written_for_people_and_for_machines(board, found):
-    write_all(files(board, contrasts(board)))
+    write_all(board.folder, files(board, contrasts(board)))
     first = (board.folder / "contrasts.md").read_text()
     data = json.loads((board.folder / "contrasts.json").read_text())
     assert len(data) == len(found)
@@ -81,5 +81,16 @@ def test_names_are_escaped_and_undefined_metrics_named(board):
 def test_contrast_of_nobody_is_refused(board):
     spec = board.spec.model_copy(update={"contrasts": [["good", "nobody"]]})
     other = board_module.replace(board, spec=spec)
-    with pytest.raises(CapoBenchError, match=r"'nobody'.*not among the ranked"):
+    with pytest.raises(CapoBenchError, match=r"'nobody'.*none of the submissions"):
         contrasts(other)
+
+
+def test_a_refused_submission_takes_only_its_own_contrasts_with_it(board, found):
+    spec = board.spec.model_copy(update={"contrasts": [["good", "other"], ["good", "damaged"]]})
+    other = board_module.replace(board, spec=spec, refused=(("damaged", "why"),))
+    told = contrasts(other)
+    assert {one.theirs for one in told} == {"other"}
+    assert told[0].difference == found["other", told[0].metric].difference
+    text = markdown(other, told)
+    assert text.count("good − ") == 2
+    assert text.endswith("Left out, because a submission is refused: good − damaged.\n")
