@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from capo_bench.display import forgiving, visible
@@ -82,6 +83,23 @@ def exit_status(command: Callable[[], object]) -> int:
         print(f"capo-bench: {unexpected(error)}", file=sys.stderr)
         return UNEXPECTED
     return 0
+
+
+@contextmanager
+def noting_faults(note: Callable[[str], object]) -> Iterator[None]:
+    """Has a fault of the program in the block noted, so that it harms nothing after it.
+
+    What is the input's fault, a `CapoBenchError`, goes on.
+
+    Args:
+        note: Is told what went wrong, in a line.
+    """
+    try:
+        yield
+    except CapoBenchError:
+        raise
+    except Exception as error:
+        note(unexpected(error))
 
 
 def unexpected(error: Exception) -> str:

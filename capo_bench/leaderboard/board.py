@@ -7,9 +7,9 @@ current metrics, and so are the references, control rows and humans, which stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from capo_bench.corpus.load import Splits
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import skeleton
-from capo_bench.errors import CapoBenchError, unexpected
+from capo_bench.errors import CapoBenchError, noting_faults
 from capo_bench.files import read_yaml, validated, write_text
 from capo_bench.leaderboard.findings import Finding as Verdict
 from capo_bench.leaderboard.submission import (
@@ -291,7 +291,7 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
         if isinstance(found, Failed):
             failed[one.id] = found.why
             continue
-        with _alone(one.id, failed):
+        with noting_faults(partial(failed.__setitem__, one.id)):
             errors, more = _sorted(check_claims(one, found.values, scorer))
             known = (*warnings[one.id], *more, *([] if errors else _on_responses(one, scorer)))
             if errors:
@@ -313,17 +313,6 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     return replace(board, entries=_ranked(board))
 
 
-@contextmanager
-def _alone(id: str, failed: dict[str, str]) -> Iterator[None]:
-    """Notes what goes unexpectedly wrong with one submission, so that it harms no other."""
-    try:
-        yield
-    except CapoBenchError:
-        raise
-    except Exception as error:
-        failed[id] = unexpected(error)
-
-
 def _admitted(
     folder: Path, scorer: Scorer
 ) -> tuple[list[Submission], dict[str, str], dict[str, str], dict[str, list[str]]]:
@@ -339,7 +328,7 @@ def _admitted(
     below = folder / SUBMISSIONS
     folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
     for one in folders:
-        with _alone(one.name, failed):
+        with noting_faults(partial(failed.__setitem__, one.name)):
             try:
                 submission = read_submission(one)
             except CapoBenchError as error:

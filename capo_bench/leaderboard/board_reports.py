@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from capo_bench.errors import CapoBenchError, unexpected
+from capo_bench.errors import noting_faults
 from capo_bench.leaderboard.board import SUBMISSIONS, Board
 from capo_bench.leaderboard.page import Reports
 from capo_bench.leaderboard.submission import read_submission
@@ -40,17 +40,14 @@ def write_reports(
         for index in range(len(entry.card.runs))
     ]
     links: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    failed = []
+    failed: list[str] = []
     for board, name, index in track(tasks):
-        try:
+        faults: list[str] = []
+        with noting_faults(faults.append):
             seed = _write(board, name, index)
-        except CapoBenchError:
-            raise
-        except Exception as error:
-            failed.append(f"{board.id}, {name}: {unexpected(error)}")
-            continue
-        where = f"{board.id}/reports/{name}/{seed}/report.html"
-        links.setdefault((board.id, name), []).append((f"seed {seed}", where))
+            where = f"{board.id}/reports/{name}/{seed}/report.html"
+            links.setdefault((board.id, name), []).append((f"seed {seed}", where))
+        failed += [f"{board.id}, {name}: {why}" for why in faults]
     return links, failed
 
 

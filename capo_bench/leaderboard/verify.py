@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from capo_bench.errors import CapoBenchError, unexpected
+from capo_bench.errors import CapoBenchError, noting_faults
 from capo_bench.leaderboard.findings import Finding, Verified
 from capo_bench.leaderboard.submission import (
     CARD,
@@ -69,13 +69,10 @@ def verify(folder: Path, scorer: Scorer, board: str | None = None) -> Verified:
         CapoBenchError: If the scorer cannot work, such as without the board's encoder; never because
             of what the submission holds.
     """
-    try:
+    faults: list[str] = []
+    with noting_faults(faults.append):
         return _verify(folder, scorer, board)
-    except CapoBenchError:
-        raise
-    except Exception as error:
-        found = Finding("error", PROGRAM, folder, None, unexpected(error))
-        return Verified(folder, (found,))
+    return Verified(folder, tuple(Finding("error", PROGRAM, folder, None, why) for why in faults))
 
 
 def _verify(folder: Path, scorer: Scorer, board: str | None) -> Verified:

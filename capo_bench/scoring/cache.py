@@ -18,7 +18,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
 from capo_bench.caches import cache_folder, keep, kept
-from capo_bench.errors import CapoBenchError, unexpected
+from capo_bench.errors import noting_faults
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.registry import bounds, metrics_of
 from capo_bench.scoring.scorer import Scorer, Scores, conclude
@@ -130,12 +130,10 @@ def _each(
 
 
 def _attempt(scorer: Scorer, runs: Runs) -> Measurements | Failed:
-    try:
+    faults: list[str] = []
+    with noting_faults(faults.append):
         return _measure(scorer, runs)
-    except CapoBenchError:
-        raise
-    except Exception as error:
-        return Failed(unexpected(error))
+    return Failed(*faults)
 
 
 def score_repeats(scorer: Scorer, repeats: Runs) -> tuple[Scores, dict[str, Any]]:
