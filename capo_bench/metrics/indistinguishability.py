@@ -36,7 +36,7 @@ from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
-from capo_bench.metrics.style import mask_content, style_features
+from capo_bench.metrics.style import mask_normalised, style_features
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, Undefined
 
@@ -95,7 +95,7 @@ class Discriminator:
     def _shape(self, text: str, item: Item, annotator: str) -> Iterator[float]:
         inputs = {name: normalise(source) for name, source in item.text.items()}
         plain = normalise(text)
-        masked = mask_content(plain, list(inputs.values()), self.lexicon).split()
+        masked = mask_normalised(text, item.text, self.lexicon).split()
         tokens = plain.split()
         n = max(len(tokens), 1)
         yield from style_features(plain, inputs, self.lexicon)
@@ -135,10 +135,9 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
             views[annotator] = [defaultdict(set) for _ in range(_LONGEST)]
         for name in read:
             for item, response in corpus.responses(name, annotator):
-                text = normalise(response.explanation)
-                sources = [normalise(source) for source in item.text.values()]
-                _remember(plain[annotator], text.split(), item.id)
-                hidden = mask_content(text, sources, lexicon)
+                text = response.explanation
+                _remember(plain[annotator], normalise(text).split(), item.id)
+                hidden = mask_normalised(text, item.text, lexicon)
                 _remember(masked[annotator], hidden.split(), item.id)
     frozen = [
         {a: [{g: frozenset(i) for g, i in n.items()} for n in own] for a, own in view.items()}
@@ -276,11 +275,7 @@ def _kernel(
     ids = cells.corpus.annotator_ids
     texts = [*own, *(cells.parsed[row].explanation for row in rows)]
     masked = [
-        mask_content(
-            normalise(text),
-            [normalise(source) for source in item.text.values()],
-            discriminator.lexicon,
-        )
+        mask_normalised(text, item.text, discriminator.lexicon)
         for text, item in zip(texts, items, strict=True)
     ]
     wording = (

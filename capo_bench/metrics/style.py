@@ -18,7 +18,7 @@ import regex
 from numpy.typing import NDArray
 
 from capo_bench.metrics.lexicon import Lexicon
-from capo_bench.metrics.tokens import WORD, composed, words
+from capo_bench.metrics.tokens import WORD, composed, normalise, words
 
 _REMEMBERED = 2**15  # texts beside their inputs: several metrics and rows read the same ones
 
@@ -52,6 +52,12 @@ def mask_content(text: str, inputs: Sequence[str], lexicon: Lexicon) -> str:
     What is left of two explanations of one item tells the writer, not the item.
     """
     return _masked(text, tuple(inputs), lexicon)
+
+
+def mask_normalised(text: str, inputs: Mapping[str, str], lexicon: Lexicon) -> str:
+    """`mask_content` of a text and its item's input texts by field all normalised."""
+    sources = [normalise(source) for source in inputs.values()]
+    return mask_content(normalise(text), sources, lexicon)
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -31,7 +31,7 @@ from capo_bench.metrics.guards import fit_item_vectors
 from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.registry import HEADLINE
-from capo_bench.metrics.style import mask_content
+from capo_bench.metrics.style import mask_normalised
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.cache import key, remembered
@@ -221,7 +221,8 @@ class Material:
         }
         # Words that an explanation shares with its item become slots, to be filled from another.
         self.masked: dict[str, list[list[str]]] = {
-            a: [self._mask(r.explanation, i) for i, r in own] for a, own in self.history.items()
+            a: [mask_normalised(r.explanation, i.text, self.lexicon).split() for i, r in own]
+            for a, own in self.history.items()
         }
         self._chains: dict[tuple[str, int], dict[tuple[str, ...], list[str]]] = {}
 
@@ -233,10 +234,6 @@ class Material:
             or "it is"
             for item, a in cells
         ]
-
-    def _mask(self, explanation: str, item: Item) -> list[str]:
-        sources = [normalise(text) for text in item.text.values()]
-        return mask_content(normalise(explanation), sources, self.lexicon).split()
 
     def filled(self, tokens: Sequence[str], item: Item, rng: Random) -> list[str]:
         """The slots filled with content words of the item, in its order from a random place on."""
