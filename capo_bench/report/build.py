@@ -68,7 +68,7 @@ class Report:
         scores: The run's.
         references: `human` and the control rows, or why there are none.
         verdicts: What the metrics say of each response.
-        style features: Which style features of each annotator the model has caught.
+        style: Which style features of each annotator the model has caught.
     """
 
     name: str
