@@ -220,7 +220,8 @@ def test_a_checkpoint_that_answers_by_sampling_is_a_system_of_its_own(tmp_path):
     assert flag(sampled, "gen_kwargs") == "max_gen_toks=16,do_sample=true,temperature=1.0"
 
 
-def test_a_board_of_a_file_has_the_file_and_what_is_kept_of_it(tmp_path):
+def test_a_board_of_a_file_has_the_file_and_what_is_kept_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPO_BENCH_BERTSCORE", "minilm")
     made = synthesize("mini-nli", items=40, annotators=3).corpus
     file = tmp_path / "mine.jsonl"
     jsonl.write(made, file)
