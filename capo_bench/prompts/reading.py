@@ -12,14 +12,17 @@ Without a key, the explanation is the paragraph that the label stands in or next
 greeting or repeats the item.
 
 A label is read only as a whole: `not entailment`, `entailment or neutral`, `2.5` and `3-4` are no
-labels, and where a text states different labels in different places none of them is taken.
+no labels, and where a text states different labels in different places, or takes one back
+(`Actually, it is contradiction`), none of them is taken.
 """
 
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -61,11 +64,13 @@ NOTHING = "nothing but a thought"
 
 _THOUGHT = r"think|thinking|thoughts?|seed:think|scratchpad|reflection|inner_monologue"
 _THOUGHT_START = re.compile(
-    rf"<(?:{_THOUGHT})>|\[THINK\]|<\|begin_of_thought\|>|◁think▷|<\|channel\|>analysis",
+    rf"<(?:{_THOUGHT})>|\[THINK\]|<\|(?:begin_of_thought|START_THINKING)\|>|◁think▷|<unused94>"
+    r"|<\|channel\|>(?:analysis|commentary)",
     re.IGNORECASE,
 )
 _THOUGHT_END = re.compile(
-    rf"</(?:{_THOUGHT})>|\[/THINK\]|<\|end_of_thought\|>|◁/think▷|assistantfinal"
+    rf"</(?:{_THOUGHT})>|\[/THINK\]|<\|(?:end_of_thought|END_THINKING)\|>|◁/think▷|<unused95>"
+    r"|assistantfinal"
     r"|<\|channel\|>final<\|message\|>|<channel\|>",
     re.IGNORECASE,
 )
@@ -74,12 +79,19 @@ _TURN_START = re.compile(
     r"(?:\s|<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>"
     r"|<\|end_header_id\|>|<\|assistant\|>|<\|start\|>|<\|message\|>|<｜Assistant｜>|<\|turn>|\[/INST\]"
     r"|<\|start_of_role\|>|<\|end_of_role\|>|<\|CHATBOT_TOKEN\|>|<\|START_OF_TURN_TOKEN\|>"
+    r"|<\|START_(?:RESPONSE|TEXT)\|>"
     r"|(?:assistant|model)(?:\s*\n|:)|(?<=[|>])(?:assistant|model))*"
+)
+# The user's turn, repeated before the answer.
+_ECHO = re.compile(
+    r"\s*(?:<s>|<bos>)?\s*(?:\[INST\].*?(?=\[/INST\])|<\|im_start\|>user\n.*?<\|im_end\|>"
+    r"|<start_of_turn>user\n.*?<end_of_turn>)",
+    re.DOTALL,
 )
 _TURN_END = re.compile(
     r"</s>|<eos>|<eot>|<EOD>|<pad>|<unk>|\[EOS\]|\[PAD\]|\[/?INST\]|<end_of_turn>|<start_of_turn>"
     r"|<turn\|>|<[|｜](?:im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|return|endofturn"
-    r"|end▁of▁sentence|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|end_of_role|start_of_role|eos|pad|user"
+    r"|end▁of▁sentence|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|end_of_role|start_of_role|eos|pad|user"
     r"|User|assistant|Assistant|system|observation|start_header_id|finetune_right_pad_id"
     r"|endofprompt|fim_pad|call|start)[|｜]>"
 )
@@ -87,7 +99,14 @@ _UNKNOWN_MARK = re.compile(
     r"(?:<[|｜][^<>\s]{1,60}[|｜]>|</?[a-zA-Z]+(?:_[a-zA-Z]+)+>|\[/[A-Z_]{2,}\])$"
 )
 
-_MARKUP = re.compile(r"</?(?:b|strong|i|em|p|code|pre|span|div|ul|ol|li)\s*/?>", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"</?(?:b|strong|i|em|p|code|pre|span|div|ul|ol|li|h[1-6])\s*/?>|<!\[CDATA\[|\]\]>"
+    r"|^[ \t]*\+(?:[-=]+\+)+[ \t]*$\n?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LATEX = re.compile(r"\\(?:text(?:bf|it|rm|tt)?|math(?:bf|it|rm)|emph)\{([^{}\n]*)\}")
+_MATHS = re.compile(r"^([ \t]*)\$([^$\n]*[a-z]{3}[^$\n]*)\$[ \t]*$", re.MULTILINE)
+_ENTITY = re.compile(r"&(?:#\d{1,5}|quot|apos|amp|lt|gt|nbsp);")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$\n?|(?:```|~~~)[ \t]*$", re.MULTILINE)
 _ZERO_WIDTH = str.maketrans(dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060"))
 
@@ -100,9 +119,17 @@ _FOR = (
     r"(?:[ \t]+(?:for|of|behind)[ \t]+[^:\n]{1,40}?|[ \t]+chosen|[ \t]+(?:that[ \t]+)?"
     r"(?:i|annotator[ \t]+\S{1,40}?)(?:[ \t]+would)?[ \t]+(?:give|choose|pick|assign)s?)?"
 )
+# As models write them that answer in the language of the item.
+_LABEL_ABROAD = (
+    r"标签|答案|標籤|ラベル|라벨|antwort|étiquette|réponse|etiqueta|respuesta|etichetta|resposta"
+)
+_WHY_ABROAD = (
+    r"解释|理由|说明|原因|解釋|説明|설명|erklärung|begründung|explication|explicación|razón"
+    r"|justificación|spiegazione|explicação"
+)
 _LABEL_NAME = (
     rf"(?:{_WHOSE})*(?:label\(s\)|labels?|answers?|judge?ment|verdict|rating|score|classification"
-    rf"|decision|prediction|category|choice){_FOR}"
+    rf"|decision|prediction|category|choice|{_LABEL_ABROAD}){_FOR}"
 )
 # What models call an answer, and texts of items, too: a key only where a label is all that follows.
 _WEAK_NAME = (
@@ -110,8 +137,8 @@ _WEAK_NAME = (
     r"(?:[ \t]+(?:answers|says|responds|chooses|would[ \t]+(?:answer|say|choose)))?)"
 )
 _WHY_NAME = (
-    rf"(?:{_WHOSE})*(?:explanations?|explain|reasons?|reasoning|rationale|justification|why|because)"
-    rf"{_FOR}"
+    rf"(?:{_WHOSE})*(?:explanations?|explain|reasons?|reasoning|rationale|justification|why|because"
+    rf"|{_WHY_ABROAD}){_FOR}"
 )
 # Possessive quantifiers (*+, ?+): what decorates a key is taken as a whole, so that long runs of it
 # cost no more than their length. Signs of denial are no decoration.
@@ -122,7 +149,10 @@ _SO = (
     r"|in[ \t]+(?:conclusion|summary|short)),?[ \t]+)?+"
 )
 _BULLETS = rf"{_DECORATION}{_NUMBER}{_DECORATION}{_SO}"
-_GLOSS = r"[*_`\"'” \t]*+(?:\([^()\n]*\))?+[*_`\"'” \t]*+"
+_GLOSS = (
+    r"[*_`\"'” \t]*+(?:\([^()\n]*\)|（[^（）\n]*）|/[ \t]*[^\x00-\x7f][^:：/\n]{0,20})?+"
+    r"[*_`\"'” \t]*+"
+)
 _STATES = (
     r"(?:[\])】]?[*_`]*(?:[:：=|\t][*_`]*|->|→|[–—]|-(?=\s)"
     r"|(?:is|would[ \t]+be)(?:[ \t]*:|\b(?!\s+not\b)))"
@@ -130,7 +160,7 @@ _STATES = (
 )
 _KEY = re.compile(
     rf"^{_BULLETS}(?:(?P<label>{_LABEL_NAME})|(?P<why>{_WHY_NAME}))"
-    rf"(?:{_GLOSS}{_STATES}|[*_` \t]*$)[ \t]*",
+    rf"(?:{_GLOSS}{_STATES}|{_DECORATION}$)[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _WEAK_KEY = re.compile(
@@ -139,19 +169,50 @@ _WEAK_KEY = re.compile(
 )
 _BOX = re.compile(r"^[ \t$\\\[(]*(?P<value>\\boxed\{[^\n]*?\})[ \t$\\\]).]*$", re.MULTILINE)
 _PAIR = re.compile(r"\s*1[.)][ \t]+(?P<label>[^\n]+)\n\s*2[.)][ \t]+(?P<why>[^\n]+)\s*")
+# JSON that does not parse, calls and assignments: `"label": "neutral", "explanation": ...`.
+_QUOTED_KEY = re.compile(
+    rf"(?:^|[,{{(]|(?<=[\"”'])[ \t])\s*[\"“']?(?P<name>{_LABEL_NAME}|{_WHY_NAME})[\"”']?"
+    r"\s*[:：=]\s*(?=[\"“'])",
+    re.IGNORECASE,
+)
+_COMMENT = re.compile(r"/\*[^*]*\*/|(?<=[,{\s])//[^\n\"]*$", re.MULTILINE)
+_ROW = re.compile(
+    rf"^\W*(?:{_LABEL_NAME})[\"']?[,;\t][ \t]*[\"']?(?:{_WHY_NAME})\W*\n"
+    r"(?P<label>[^\n,;\t]+)[,;\t][ \t]*(?P<why>[^\n]+)(?=\s*\Z|\n\s*\n)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _WRITTEN_BREAK = re.compile(r"\\n(?=[\W_]*(?:label|explanation|reason))", re.IGNORECASE)
 _QUOTED_LINE = re.compile(r"^[ \t]*[\"'“](\w+[ \t]*[:：].*)[\"'”][ \t]*$", re.MULTILINE)
 # A sentence that says which label: `Therefore, as annotator Ann1, I would label this as neutral`.
 _CLAIM = re.compile(
     rf"(?:^|(?<=[.!?][ \n]))[*_]*{_SO}(?:as[ \t]+annotator[ \t]+\S{{1,40}}?,?[ \t]+)?"
-    rf"(?:{_LABEL_NAME}[ \t]+(?:is|would[ \t]+be):?"
+    rf"(?:(?:{_LABEL_NAME}|(?:the|this)[ \t]+(?:statement|hypothesis|reply|item|pair|one))"
+    r"[ \t]+(?:is|(?:would|should|must|will)[ \t]+be):?"
     r"|(?:i|(?:this|the)[ \t]+annotator|annotator[ \t]+\S{1,40}?)"
-    r"(?:[ \t]+(?:would|will)|['’](?:d|ll))?[ \t]+"
+    r"(?:[ \t]+(?:would|will)|['’](?:d|ll))?(?:[ \t]+(?:(?:most[ \t]+)?likely|probably))?[ \t]+"
     r"(?:say|choose|pick|select|answer|label|rate|classify|mark|annotate|give|assign|go)s?"
-    r"(?:[ \t]+(?:with|for|this|it|that|the|is|as|an?|to[ \t]+be|item|statement|pair|example|sentence"
-    r"|questions?|label|answer|rating|score|of)\b)*+)"
+    r"(?:[ \t]+(?:with|for|this|it|that|these|them|both|the|is|as|an?|to[ \t]+be|item|statement"
+    r"|pair|example|sentence|questions?|label|answer|rating|score|of)\b)*+)"
     r"[ \t]+(?P<value>[^\n]*?)(?=[.!](?:\s|$)|\n|$)",
     re.IGNORECASE | re.MULTILINE,
+)
+# Where an answer is taken back: `Actually, it is contradiction.`
+_SECOND_THOUGHT = re.compile(
+    r"(?:^|(?<=[.!?…)\"”]\s))[\W_]*(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update|oops"
+    r"|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)"
+    r"|(?:up)?on (?:second thoughts?|(?:further )?reflection|reconsideration)"
+    r"|(?:but )?i(?:['’]d| would)? (?:take that back|changed? my|stand corrected|must correct"
+    r"|correct my|withdraw|reconsider))\b(?P<rest>[^\n]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SAID_AGAIN = re.compile(
+    r"^(?:[*_>#•$ \t]|=+>|->|→|-[ \t])*+(?:(?:\w+[ \t]+){0,3}(?:final|updated?|revised|corrected|new"
+    r"|answer|label|rating|score|result|verdict|conclusion|decision|choice|prediction)"
+    r"[*_]*[ \t]*[:：=])?(?P<value>[^\n]{1,80})$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|no|nor|neither|never)|n['’]t)\s+(?:an?\s+|the\s+)?[\w-]+", re.IGNORECASE
 )
 _CHATTER = re.compile(
     r"[\W_]*(?:(?:sure|of course|certainly|absolutely|great|ok(?:ay)?|hello|hi|hey|thanks?"
@@ -165,17 +226,27 @@ _CHATTER = re.compile(
 _INNER_LABEL = re.compile(r"(?<!\w)Label[*_]*+[ \t]*+[:：][*_]*[ \t]*")
 _INNER_WHY = re.compile(
     r"\b(?:Explanation|explanation|Reason|Reasoning|Rationale|Justification)"
-    r"[*_]*+[ \t]*+(?:[:：][*_]*|[–—]|-(?=\s))[ \t]*"
+    r"[*_]*+[ \t]*+(?:[:：=][*_]*|[–—]|-(?=\s))[ \t]*"
 )
 _TAG_NAME = rf"{_LABEL_NAME}|{_WHY_NAME}"
+_BARE_TAG = re.compile(r"</?\w{1,20}>")
 _TAGS = re.compile(
     rf"<(?P<name>{_TAG_NAME})>[ \t\n]*"
     rf"(?P<value>[^<]*+(?:<(?!/?(?:{_TAG_NAME})>)[^<]*+)*+)</(?P=name)>",
     re.IGNORECASE,
 )
-_WRAPPERS = re.compile(rf"</?(?:{_TAG_NAME}|response|output|result)>", re.IGNORECASE)
+_ATTRIBUTES = re.compile(r"<(?P<tag>\w{1,40})(?P<pairs>(?:\s+[\w-]{1,40}=\"[^\"<>]*\")+)\s*/?>")
+_ATTRIBUTE = re.compile(r"([\w-]+)=\"([^\"]*)\"")
+_WRAPPERS = re.compile(
+    rf"</?(?:{_TAG_NAME}|response|output|result|final|solution|annotation)>", re.IGNORECASE
+)
 _TRAILER = re.compile(
-    r"\n(?=[\W_]*(?:(?:final|my|the)[ \t]+)?(?:label|confidence|certainty)\b[^\n:=]{0,20}[:：=])",
+    r"\n(?=[ \t]*(?:-{3,}|\*{3,}|={3,})[ \t]*(?:\n|$)|[\W_]*(?:\d[.)\ufe0f\u20e3]+[\W_]*)?"
+    r"(?:(?:final|my|the)[ \t]+)?(?:label|confidence|certainty)\b[^\n:=]{0,20}[:：=])",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"[\[<{]+[^\[\]<>{}]{0,40}\b(?:explanation|reason|sentences?|here)\b[^\[\]<>{}]{0,40}[\]>}]+[.]?",
     re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
@@ -191,12 +262,16 @@ _LEAD_IN = re.compile(
 )
 _SEPARATOR = re.compile(
     r"(?P<why>,?\s+(?=(?:because|since)\b)|,?\s+(?=as\s+(?:it|the|there|this|no|nothing|neither)\b))"
-    r"|\s+[–—-]+\s+|[–—]|\s*(?:→|->|=>)\s*|[.:;,|][*_\"'”’]*\s+|\s*\|\s*|\s*\n\s*",
+    r"|\s+(?:[–—-]+|=)\s+|[–—]|\s*(?:→|->|=>)\s*|[.:;,|][*_\"'”’]*\s+|\s*\|\s*|\s*\n\s*",
     re.IGNORECASE,
 )
 _HEDGE = re.compile(r"[\s(*_]*(?:or|but|and|not|maybe|perhaps|possibly|to|/|-?\d)(?:\b|\s)", re.I)
-_DENIAL = re.compile(r"[\s(*_]*(?:no|nope|false|wrong|incorrect|unlikely)\s*(?:$|[.,;\n])", re.I)
-_EDGES = " \t\n*_`\"'“”‘’„«»‹›$|"
+_DENIAL = re.compile(
+    r"[\s(*_]*(?:not?|nope|false|wrong|incorrect|unlikely|rejected|excluded"
+    r"|ruled out|discarded|doubtful)\s*(?:$|[.,;\n])",
+    re.IGNORECASE,
+)
+_EDGES = " \t\n*_`\"'“”‘’„«»‹›$|#"
 _SYMBOLS = regex.compile(r"(?V1)^[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+|[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+$")
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
 _HEAD = 400  # characters: within them a label is named
@@ -204,6 +279,7 @@ _MARK = 80  # characters: the longest mark of a turn
 _LAYERS = 8  # of quotes, emphasis and brackets around a label
 _SENTENCE = 4  # words
 _OBJECTS = 20  # braces that may begin an object of JSON
+_ABROAD = re.compile(r"\s*/\s*(?P<word>(?=[^\x00-\x7f])[^\W\d_]{1,20})$")
 _MINUS = re.compile(r"^(?:[−–—‐‑﹣－]\s*|minus\s+|negative\s+)(?=\S)", re.IGNORECASE)
 _WORDS = "zero one two three four five six seven eight nine ten".split()
 
@@ -221,6 +297,8 @@ def strip_thoughts(text: str) -> str | None:
 
 def strip_marks(text: str) -> tuple[str, str | None]:
     """The text without the marks of its turn, and a mark at its end that no known model has."""
+    echo = _ECHO.match(text)
+    text = text if echo is None else text[echo.end() :]
     start = _TURN_START.match(text)
     if start is not None and start.group().strip():
         text = text[start.end() :]
@@ -233,9 +311,11 @@ def strip_marks(text: str) -> tuple[str, str | None]:
 
 
 def strip_markup(text: str) -> str:
-    """The text without fences, HTML's plain formatting and invisible characters."""
-    text = text.translate(_ZERO_WIDTH).replace("\r\n", "\n").replace("\N{NO-BREAK SPACE}", " ")
-    return _FENCE.sub("", _MARKUP.sub("", re.sub(r"<br\s*/?>", "\n", text, flags=re.IGNORECASE)))
+    """The text without fences, plain formatting of HTML and LaTeX, and invisible characters."""
+    text = _ENTITY.sub(lambda m: html.unescape(m.group()), text.translate(_ZERO_WIDTH))
+    text = text.replace("\r\n", "\n").replace("\N{NO-BREAK SPACE}", " ")
+    text = _MARKUP.sub("", re.sub(r"<br\s*/?>", "\n", text, flags=re.IGNORECASE))
+    return _MATHS.sub(r"\1\2", _LATEX.sub(r"\1", _FENCE.sub("", text)))
 
 
 def first_answer(task: TaskSpec, text: str) -> str:
@@ -286,10 +366,29 @@ def states_other(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
     return False
 
 
+def takes_back(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
+    """Whether a second thought after an answer names a label that is not the one that was read."""
+    first = next((m for m in _KEY.finditer(text) if m["label"]), None)
+    after = text if first is None else text[first.end() :]
+    if any(
+        _named(task, _DENIED.sub("", thought["rest"])) - set(labels)
+        for thought in _SECOND_THOUGHT.finditer(after)
+    ):
+        return True
+    lines = [line["value"] for line in _SAID_AGAIN.finditer(_BARE_TAG.sub("", after))]
+    again = [read_labels(task, line) for line in lines[1:]]  # the first is the answer itself
+    claims = [_leading(task, claim["value"]) for claim in _CLAIM.finditer(after)]
+    again += [claim[0] for claim in claims if claim is not None]
+    return any(isinstance(one, tuple) and not set(one) <= set(labels) for one in again)
+
+
 def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
     """The labels that a short text consists of, in the label space's order, or why there are none."""
     if len(text) > _HEAD:
         return UNKNOWN
+    text = _ABROAD.sub(r" (\g<word>)", text.replace("（", " (").replace("）", ")"))
+    if not _numeric(task):
+        text = re.sub(r"^[\s*_`]*\(?[a-zA-Z1-9][.)][ \t]+", "", text)  # which of the options it is
     one = _label(task, text)
     if one is not None:
         return (one,)
@@ -300,7 +399,7 @@ def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
             one = None if part is None else _label(task, part)
             if one is not None:
                 return (one,)
-        parts = re.split(r"\s*(?:[,;&+\n]|\band\b)\s*", bare)
+        parts = re.split(r"\s*(?:[,;&\n]|\s\+\s|\band\b)\s*", bare)
         found = [_label(task, part) for part in parts if part.strip(_EDGES)]
         labels = [label for label in found if label is not None]
         if found and len(labels) == len(found):
@@ -316,7 +415,10 @@ def tidy(text: str) -> str:
     one_line = " ".join(line.strip() for line in paragraph.split("\n")).strip()
     if one_line.count("**") == 1:  # the end of emphasis that began before the key
         one_line = one_line.removesuffix("**")
-    return "" if one_line in {"...", "…"} else one_line  # the form's placeholder, copied
+    if one_line.count("*") == 1:
+        one_line = one_line.removesuffix("*")
+    # The form's placeholder, copied.
+    return "" if one_line in {"...", "…"} or _PLACEHOLDER.fullmatch(one_line) else one_line
 
 
 def _undressed(text: str) -> Iterator[str]:
@@ -352,6 +454,8 @@ def _numeric(task: TaskSpec) -> bool:
 def _number(text: str, highest: str) -> str:
     """A number as digits: `+3`, `3/5`, `3 out of 5`, `–3`, `minus three`."""
     text = re.sub(rf"\s*(?:/|out\s+of)\s*\+?{re.escape(highest)}$", "", text.casefold().strip())
+    text = re.sub(r"\s+points?$", "", text).removesuffix("\u20e3").removesuffix("\ufe0f")
+    text = unicodedata.normalize("NFKC", text) if len(text) == 1 else text
     sign = "-" if _MINUS.match(text) or text.startswith("-") else ""
     text = _MINUS.sub("", text).removeprefix("-").removeprefix("+").strip()
     text = str(_WORDS.index(text)) if text in _WORDS else text
@@ -360,18 +464,35 @@ def _number(text: str, highest: str) -> str:
 
 def _without_gloss(task: TaskSpec, text: str) -> str | None:
     """`neutral` of `neutral (it could be either)`, unless the gloss may mean another label."""
-    match = re.fullmatch(r"(.+?)\s*\(([^()]*)\)", text, flags=re.DOTALL)
+    match = re.fullmatch(
+        r"(.+?)(?:\s*\(([^()]*)\)|\s+((?:out of|on an?|on the) [^()]*))", text, flags=re.DOTALL
+    )
     if match is None:
         return None
-    own = _label(task, match[1])
+    said, gloss = match[1], match[2] if match[3] is None else match[3]
+    own = _label(task, said)
+    if own is None:
+        # As the instruction has it: `true (entailment)`.
+        named = _label(task, gloss)
+        return gloss if named is not None and _instructed(task, said, named) else None
     ends = {task.labels.labels[0], task.labels.labels[-1]}
     on_scale = (
-        re.match(r"\s*(?:out of|on an?|on the|scale)\b", match[2], flags=re.IGNORECASE)
-        and set(re.findall(r"-?\d+", match[2])) <= ends
+        re.match(r"\s*(?:out of|on an?|on the|scale)\b", gloss, flags=re.IGNORECASE)
+        and set(re.findall(r"-?\d+", gloss)) <= ends
     )
-    if _numeric(task) and not on_scale and re.search(r"\d", match[2]):
-        return None
-    return match[1] if own and (on_scale or not _named(task, match[2]) - {own}) else None
+    if on_scale or _label(task, gloss) == own:
+        return said
+    suffix = text[len(said)] == "(" and re.fullmatch(r"\w{1,4}", gloss)  # neutral(ish)
+    denied = _DENIAL.match(gloss) and not _instructed(task, gloss, own)
+    another = _named(task, gloss) - {own}
+    unclear = match[3] is not None or (_numeric(task) and re.search(r"\d", gloss))
+    return None if suffix or denied or another or unclear else said
+
+
+def _instructed(task: TaskSpec, word: str, label: str) -> bool:
+    """Whether the task's instruction explains a label by a word: `false (contradiction)`."""
+    said = rf"\b{re.escape(word)} \({re.escape(label)}\)"
+    return re.search(said, task.instruction, re.IGNORECASE) is not None
 
 
 def _named(task: TaskSpec, text: str) -> set[str]:
@@ -579,7 +700,7 @@ def _unkeyed(task: TaskSpec, text: str) -> Answer:
 
 def unmarked(text: str) -> str:
     """An explanation without list marks, a table's edge and emphasis around the whole of it."""
-    text = re.sub(r"^[•·▪●◦]\s*|^[*-]\s+|\s*\|$", "", text.strip())
+    text = re.sub(r"^[•·▪●◦]\s*|^[*-]\s+|^[>|][+-]?\s+|\s*\|$", "", text.strip())
     for mark in ("**", "__", "*", "_", "`"):
         inner = text[len(mark) : -len(mark)]
         if inner and text == mark + inner + mark and mark not in inner:
@@ -589,19 +710,35 @@ def unmarked(text: str) -> str:
 
 def undecorated(text: str) -> str:
     """An explanation without marks, quotes and brackets around the whole of it."""
-    text = unmarked(re.sub(r"^[>|][+-]?\s+", "", text.strip()))
+    text = unmarked(_SYMBOLS.sub("", text.strip()).strip())
     if not re.search(r"[\[{]", text):  # the end of an object or a list that began before
         text = re.sub(r"[\s,]*[\]}】]+$", "", text)
-    for mark in ('"', "'"):
-        if text.startswith(mark) and text.endswith(mark) and text.count(mark) == 2:
+    quoted = re.fullmatch(r"([\"“'][^\n]*[\"”'])[\s,;)}\]]+", text)
+    text = text if quoted is None else quoted[1]
+    for first, last in ('""', "''", "“”", "‘’", "«»"):
+        edges = text[:1] + text[-1:]
+        if edges == first + last and text[1:-1].count(first) + text[1:-1].count(last) == 0:
             text = text[1:-1].strip()
     return text[1:-1].strip() if re.fullmatch(r"\([^()]*\)", text) else text
 
 
 def _tagged(text: str) -> str:
-    """Elements such as `<label>neutral</label>` as lines with a key."""
+    """Elements, such as `<label>neutral</label>` and `<answer label="neutral">`, as keyed lines."""
+
+    def keyed(match: re.Match[str]) -> str:
+        own = re.fullmatch(_TAG_NAME, match["tag"], re.IGNORECASE)
+        pairs = [
+            (match["tag"] if own and name == "value" else name, value)
+            for name, value in _ATTRIBUTE.findall(match["pairs"])
+        ]
+        lines = [f"{n}: {v}" for n, v in pairs if re.fullmatch(_TAG_NAME, n, re.IGNORECASE)]
+        plain = f"<{match['tag']}>" if own else match.group()
+        return "\n" + "\n".join(lines) + "\n" if lines else plain
+
+    text, attributed = _ATTRIBUTES.subn(keyed, text)
     made, count = _TAGS.subn(lambda m: f"\n{m['name']}: {m['value'].strip()}\n\n", text)
-    return _WRAPPERS.sub("\n", made) if count else text
+    wrapped = re.fullmatch(r"<(\w+)>.*</\1>", text.strip(), re.DOTALL)
+    return _WRAPPERS.sub("\n", made) if count or attributed or wrapped else text
 
 
 def _with_keys(task: TaskSpec, text: str) -> str:
@@ -611,9 +748,11 @@ def _with_keys(task: TaskSpec, text: str) -> str:
         return f"Label: {match['value']}" if _is_label(task, match["value"]) else match.group()
 
     text = _QUOTED_LINE.sub(r"\1", _WRITTEN_BREAK.sub("\n", text))
-    pair = _PAIR.fullmatch(text)
+    if _QUOTED_KEY.search(text):
+        text = _QUOTED_KEY.sub(r"\n\g<name>: ", _COMMENT.sub("", text))
+    pair = _PAIR.fullmatch(text) or _ROW.fullmatch(text.strip())
     if pair is not None and _is_label(task, pair["label"]) and not _is_label(task, pair["why"]):
-        return f"Label: {pair['label']}\nExplanation: {pair['why']}"
+        return f"Label: {pair['label']}\nExplanation: {undecorated(pair['why'])}"
     return _BOX.sub(keyed, _WEAK_KEY.sub(keyed, text))
 
 
@@ -690,6 +829,8 @@ def _decoded(text: str, start: int) -> tuple[Any, int]:
 
 
 def _answers_in(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _decoded(value, value.index("{"))[0]  # arguments of a call are JSON in JSON
     if isinstance(value, list):
         return [answer for entry in value for answer in _answers_in(entry)]
     if not isinstance(value, dict):
@@ -728,7 +869,12 @@ def _from_object(task: TaskSpec, answer: dict[str, Any]) -> Answer:
     ]
     explanation = tidy(why[0]) if why else ""
     values = {read_labels(task, value) for value in stated}
-    if len(values) > 1:
+    others = {
+        read_labels(task, str(value))
+        for key, value in answer.items()
+        if re.search(rf"[ _](?:{_LABEL_NAME})$", str(key), re.IGNORECASE)
+    }
+    if len(values) > 1 or any(isinstance(other, tuple) for other in others - values):
         return Answer((), explanation, CONFLICT)
     labels = values.pop()
     if isinstance(labels, str):

@@ -29,6 +29,7 @@ from capo_bench.prompts.reading import (
     strip_marks,
     strip_markup,
     strip_thoughts,
+    takes_back,
     tidy,
     undecorated,
     unmarked,
@@ -125,6 +126,8 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     as_asked = found.error is None and answer.rstrip() == first_answer(task, text).rstrip()
     if found.error not in (None, CONFLICT):
         found = find_answer(task, answer)
+    if found.error is None and takes_back(task, answer, found.labels):
+        found = Answer((), "", CONFLICT)
     if len(found.explanation) > EXPLANATION_CHARACTERS:
         found = Answer(found.labels, "", TOO_LONG)
     reading: Reading = "strict" if as_asked else "readable"
@@ -210,7 +213,7 @@ def _strict(task: TaskSpec, text: str) -> Answer:
         return Answer((), "", CONFLICT)
     explanation = tidy(match["explanation"] or "")
     # Quotes around an explanation are its writer's, unless the label has them, too.
-    quoted = match["labels"].strip()[-1:] in {'"', "'"}
+    quoted = match["labels"].strip()[-1:] in {'"', "'", "”"}
     return answered(task, labels, undecorated(explanation) if quoted else unmarked(explanation))
 
 
