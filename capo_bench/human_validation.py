@@ -232,10 +232,8 @@ def export(folder: Path, sheet: Sequence[Mapping[str, str]], key: Key) -> list[P
         The files; the key is the last.
 
     Raises:
-        CapoBenchError: If the folder holds a sheet already, or cannot be written.
+        CapoBenchError: If the folder cannot be written.
     """
-    if (folder / SHEET).exists() or (folder / KEY).exists():
-        raise CapoBenchError(f"{folder} holds a sheet already; choose another folder")
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
         text, [*SHOWN, *ANSWERS], restval="", quoting=csv.QUOTE_ALL, lineterminator="\n"

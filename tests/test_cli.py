@@ -232,6 +232,37 @@ def test_the_whole_list_of_options_is_had_on_request(call):
     assert "--balance" in out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyse mini-nli --output OUT",
+        "compare base.jsonl candidate.jsonl --output OUT",
+        "controls --corpus mini-nli --output OUT",
+        "data convert mini-nli OUT",
+        "data import table.csv OUT",
+        "data synthesize OUT",
+        "gate checkpoint --baseline base.json --output OUT",
+        "gate checkpoint --baseline base.json --predictions OUT",
+        "leaderboard export every-eval-ever board/submissions/one --output OUT",
+        "leaderboard export lewidi board/submissions/one --output OUT",
+        "report samples.jsonl --output OUT",
+        "score samples.jsonl --responses OUT",
+        "submit results --output OUT",
+        "validate-humans export samples.jsonl --output OUT",
+    ],
+)
+@pytest.mark.parametrize("folder", [False, True])
+def test_whatever_writes_refuses_first_what_is_there(call, tmp_path, command, folder):
+    place = tmp_path / "there.jsonl"
+    kept = place / "kept.txt" if folder else place
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    status, out, err = call(*command.replace("OUT", str(place)).split())
+    assert (status, out) == (2, "")
+    assert err.endswith("is there already; choose another name, or add --force\n")
+    assert kept.read_text() == "mine"
+
+
 @pytest.mark.parametrize("flag", ["--valid-only", "--valid_only"])
 def test_options_are_written_with_hyphens_or_underscores(call, human, flag):
     status, _, err = call("score", human, "--corpus", "mini-nli", flag)

@@ -254,12 +254,6 @@ def test_sheets_that_do_not_fit_are_named(tmp_path, drawn):
         evaluate(folder / "key.json", [good])
 
 
-def test_a_filled_sheet_is_not_overwritten(tmp_path, drawn):
-    export(tmp_path, *drawn)
-    with pytest.raises(CapoBenchError, match="holds a sheet already"):
-        export(tmp_path, *drawn)
-
-
 def test_bad_corpora_are_named():
     with pytest.raises(CapoBenchError, match="no response can be compared"):
         sheet_of(build(("Ada",)))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Json, Named, asking
+from capo_bench.cli.options import Asked, Force, Json, Named, asking, may_write
 from capo_bench.display import say
 
 
@@ -21,12 +21,15 @@ def analyse(
         Path | None, typer.Option(help="Folder for figures (PNG, SVG) and analysis.json.")
     ] = None,
     as_json: Json = False,
+    force: Force = False,
 ) -> None:
     """Tell how well a corpus's annotators can be told apart, and by what."""
     from capo_bench.analysis import stability
     from capo_bench.display import console
     from capo_bench.files import locked, writing_all
 
+    if output:
+        may_write(output, force)
     with (
         console(stderr=True).status("analysing"),
         locked(output) if output else nullcontext(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Json, asking, shown
+from capo_bench.cli.options import Asked, Force, Json, asking, may_write, shown
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Prediction
@@ -31,12 +31,15 @@ def controls(
         int, typer.Option(min=1, help="Of the red team, candidates searched for each response.")
     ] = 40,
     as_json: Json = False,
+    force: Force = False,
 ) -> None:
     """Score the floor and the ceiling: impostors, and the humans themselves."""
     from capo_bench.display import console
     from capo_bench.report.tables import controls_tables
     from capo_bench.scoring.controls import control_predictions, score_controls
 
+    if output:
+        may_write(output, force)
     scorer = asked.options().scorer()
     if red_team:
         _red_team(scorer, candidates, seed, output, as_json)

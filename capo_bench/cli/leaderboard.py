@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from capo_bench.cli.options import Asked, asking, shown
+from capo_bench.cli.options import Asked, Force, asking, may_write, shown
 from capo_bench.display import say
 from capo_bench.errors import UNEXPECTED, CapoBenchError
 
@@ -41,12 +41,14 @@ def submit(
         list[str] | None, typer.Option("--set", help="key=value of the card; goes before --card.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task, if the results have several.")] = None,
+    force: Force = False,
 ) -> None:
-    """Make a submission from the output of lm-eval; never asks, names all that is missing."""
+    """Make a submission from the output of lm-eval; names all that is missing."""
     from capo_bench.leaderboard.submit import read_given
     from capo_bench.leaderboard.submit import submit as make
 
-    made = make(results, output, read_given(card, settings or []), task)
+    may_write(output, force)
+    made = make(results, output, read_given(card, settings or []), task, replace=force)
     counts = ", ".join(map(str, map(len, made.predictions)))
     runs = "run" if len(made.predictions) == 1 else "runs"
     say(f"{made.folder}: {len(made.predictions)} {runs} ({counts} responses); read its card.yaml")
@@ -130,13 +132,16 @@ def init(
     title: Annotated[str, typer.Option(help="Name of the board, as tables show it.")],
     asked: Asked,
     about: Annotated[str | None, typer.Option(help="What is asked for, in a sentence.")] = None,
+    force: Force = False,
 ) -> None:
     """Make a board: the folder, with a board.yaml to which submissions can be made."""
     import os
 
+    from capo_bench.leaderboard.board import BOARD
     from capo_bench.leaderboard.board import init as make
     from capo_bench.metrics.bertscore import default_encoder
 
+    may_write(folder / BOARD, force)
     said = {name: value for name, value in vars(asked).items() if value is not None}
     said.setdefault("bertscore", default_encoder(corpus))
     # A file is named from the board's folder, so that both can move together.
@@ -148,6 +153,7 @@ def init(
 def export_every_eval_ever(
     folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
     output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    force: Force = False,
 ) -> None:
     """Write recomputed scores as a record of Every Eval Ever (EvalEval coalition)."""
     from time import time
@@ -156,6 +162,7 @@ def export_every_eval_ever(
     from capo_bench.leaderboard.exchange import every_eval_ever
     from capo_bench.scoring.cache import measured
 
+    may_write(output, force)
     submission, scorer = _accepted(folder)
     (measurements,) = measured(scorer, submission.predictions)
     record = every_eval_ever(submission, scorer, measurements, time())
@@ -167,10 +174,12 @@ def export_every_eval_ever(
 def export_lewidi(
     folder: Annotated[Path, typer.Argument(help="The submission's folder, in its board.")],
     output: Annotated[Path, typer.Option(help="The folder to write the TSV files to.")],
+    force: Force = False,
 ) -> None:
     """Write predictions as LeWiDi-2025's Codabench takes them; corpora of LeWiDi only."""
     from capo_bench.leaderboard.exchange import write_lewidi
 
+    may_write(output, force)
     submission, scorer = _accepted(folder)
     files, unread = write_lewidi(submission, scorer, output)
     say(*files)

@@ -39,12 +39,18 @@ Named = Annotated[str, typer.Argument(help="nli, paraphrase, mini-nli, ..., or a
 
 
 def may_write(path: Path, force: bool) -> None:
-    """Asks before a file is overwritten, or refuses to where nobody can be asked.
+    """Asks before anything is overwritten, or refuses to where nobody can be asked.
+
+    Args:
+        path: What a command is about to write: a file, or a folder that is to hold files.
+        force: Whether the user said so beforehand.
 
     Raises:
-        CapoBenchError: If the file is there and may not be overwritten.
+        CapoBenchError: If the file is there, or the folder holds anything, and may not be
+            overwritten.
     """
-    if not path.exists() or force:
+    there = any(path.iterdir()) if path.is_dir() else path.exists()
+    if not there or force:
         return
     if not (sys.stdin.isatty() and typer.confirm(f"{path} is there already; overwrite it?")):
         raise CapoBenchError("is there already; choose another name, or add --force", file=path)

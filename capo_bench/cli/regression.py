@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from capo_bench.cli.options import Asked, Metadata, asking, read_metadata
+from capo_bench.cli.options import Asked, Force, Metadata, asking, may_write, read_metadata
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 
@@ -60,11 +60,14 @@ def compare(
     minimum: _Minimum = None,
     form: _Format = "text",
     output: _Output = None,
+    force: Force = False,
 ) -> None:
     """Has a run become worse than another, beyond what is tolerated?"""
     from capo_bench.regression.compare import compare as compare_sides
     from capo_bench.regression.sides import read_side
 
+    if output:
+        may_write(output, force)
     sides = read_side([base, *(more_base or [])]), read_side([candidate, *(more_candidate or [])])
     scorer = asked.options({**sides[1].options, **sides[0].options}, base).scorer()
     result = compare_sides(
@@ -108,6 +111,7 @@ def gate(
     predictions: Annotated[
         Path | None, typer.Option(help="Folder for the candidate's predictions.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Run a checkpoint on the baseline's task and compare."""
     from lm_eval.utils import simple_parse_args_string
@@ -119,6 +123,8 @@ def gate(
     from capo_bench.regression.gate import gate as run_gate
     from capo_bench.scoring.predictions import write_fingerprinted
 
+    for place in filter(None, (output, predictions)):
+        may_write(place, force)
     extra = read_metadata(metadata)
     found = Checkpoint(checkpoint, model, simple_parse_args_string(model_args), batch_size, device)
     if update_baseline:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, answered, asking, shown
+from capo_bench.cli.options import Asked, Force, answered, asking, may_write, shown
 from capo_bench.display import say
 
 
@@ -16,12 +16,14 @@ def report(
     file: Annotated[Path, typer.Argument(help="Samples that lm_eval logged, or predictions.")],
     output: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")],
     asked: Asked,
+    force: Force = False,
 ) -> None:
     """Show one run between floor and ceiling, response by response: a web page and Markdown."""
     from capo_bench.files import locked
     from capo_bench.report.build import build
     from capo_bench.report.page import write
 
+    may_write(output, force)
     with locked(output):
         predictions, scorer = answered(file, asked)
         found = build(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Json, asking
+from capo_bench.cli.options import Asked, Force, Json, asking, may_write
 from capo_bench.display import say
 
 app = typer.Typer(
@@ -27,12 +27,14 @@ def export_command(
     rows: Annotated[int, typer.Option(min=2, help="Rows of the sheet, at most.")] = 100,
     history: Annotated[int, typer.Option(min=1, help="Earlier responses shown in a row.")] = 6,
     seed: Annotated[int, typer.Option(help="Seed of all choices.")] = 0,
+    force: Force = False,
 ) -> None:
     """Write a blinded sheet (CSV, Label Studio) and, apart from it, the key."""
     from capo_bench.human_validation import export, make_sheet
     from capo_bench.metrics.cells import join
     from capo_bench.scoring.predictions import read_predictions
 
+    may_write(output, force)
     found = read_predictions(predictions)
     options = asked.options(found.options, predictions)
     loaded = options.load()

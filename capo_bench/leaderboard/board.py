@@ -234,15 +234,11 @@ def init(folder: Path, said: Mapping[str, Any]) -> Path:
         The file.
 
     Raises:
-        CapoBenchError: If a board is there already, the folder's name is no id, a field does not fit,
-            or the corpus cannot be had.
+        CapoBenchError: If the folder's name is no id, a field does not fit, or the corpus cannot be
+            had.
     """
     file = folder / BOARD
     spec = validated(_spec, said, "its schema: capo-bench leaderboard schema", file=file)
-    if file.exists():
-        raise CapoBenchError(
-            "a board is there already; edit it, or choose another folder", file=file
-        )
     if not re.fullmatch(ID, folder.absolute().name):
         raise CapoBenchError("is no id; use up to 80 of a-z, 0-9, '.', '_' and '-'", file=folder)
     answered = spec.options(folder)

@@ -8,6 +8,7 @@ takes nothing on trust but plain data that fit the schema; what the data claim i
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -241,7 +242,12 @@ def read_card(file: Path) -> Card:
 
 
 def write_submission(
-    folder: Path, card: Card, predictions: Sequence[Sequence[Prediction]], fingerprint: str
+    folder: Path,
+    card: Card,
+    predictions: Sequence[Sequence[Prediction]],
+    fingerprint: str,
+    *,
+    replace: bool = False,
 ) -> Submission:
     """Writes a submission's folder and reads it back.
 
@@ -250,13 +256,17 @@ def write_submission(
         card: The card.
         predictions: Those of each of `card.runs`.
         fingerprint: Fingerprint of the corpus that they answer.
+        replace: Whether a submission that is there goes when the new one is complete.
 
     Raises:
         CapoBenchError: If the folder is in use or cannot be written, or what was written is beyond
             the limits of `read_submission`.
     """
     _id(folder)
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+    used = folder.is_symlink() or (
+        folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    )
+    if used and not (replace and (folder / CARD).is_file() and not folder.is_symlink()):
         raise CapoBenchError(f"{folder} is in use already; choose a new folder, or remove it")
     data = card.model_dump(mode="json", exclude_none=True)
     with writing(folder, folder=True) as partial:
@@ -266,6 +276,8 @@ def write_submission(
             write_fingerprinted(partial / run.file, fingerprint, lines)
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
         write_text(partial / CARD, text)
+        if replace and folder.is_dir():
+            shutil.rmtree(folder)
     return read_submission(folder)
 
 

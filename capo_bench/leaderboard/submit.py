@@ -52,7 +52,12 @@ class LoggedRun:
 
 
 def submit(
-    results: Sequence[Path], output: Path, given: Mapping[str, Any], task: str | None = None
+    results: Sequence[Path],
+    output: Path,
+    given: Mapping[str, Any],
+    task: str | None = None,
+    *,
+    replace: bool = False,
 ) -> Submission:
     """Makes a submission's folder.
 
@@ -61,6 +66,7 @@ def submit(
         output: The folder to make; its name is the submission's id.
         given: What the results cannot know: keys of `Card`.
         task: Name of the task, if the results have several.
+        replace: As for `write_submission`.
 
     Raises:
         CapoBenchError: If a run is not a whole, scored run of a capo task, runs differ in more than
@@ -92,7 +98,7 @@ def submit(
     }
     card = _card(content)
     predictions = [run.answered.predictions for run in runs]
-    return write_submission(output, card, predictions, first.answered.fingerprint)
+    return write_submission(output, card, predictions, first.answered.fingerprint, replace=replace)
 
 
 def read_run(path: Path, task: str | None = None) -> LoggedRun:

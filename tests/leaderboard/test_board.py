@@ -311,8 +311,10 @@ def test_a_new_board_can_be_read_and_is_not_made_twice(tmp_path):
     )
     assert read_board(made).options(made).corpus == "mini-nli"
     assert find_boards(made.parent) == [made]
-    with pytest.raises(CapoBenchError, match="a board is there already"):
+    with pytest.raises(CapoBenchError, match="is there already; choose another name, or add"):
         raise CliRunner().invoke(app, asked).exception
+    assert CliRunner().invoke(app, [*asked, "--split", "validation", "--force"]).exit_code == 0
+    assert "split: validation" in (made / "board.yaml").read_text()
 
 
 def test_a_new_board_names_a_file_from_its_own_folder(tmp_path, monkeypatch):

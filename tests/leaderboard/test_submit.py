@@ -208,7 +208,27 @@ def test_a_folder_that_is_no_id_or_in_use(call, output, card, tmp_path):
     assert not (tmp_path / "My system").exists()
     status, _, err = call("submit", output, "--output", tmp_path, *rest)
     assert status == 2
-    assert "is in use already" in err
+    assert "is there already; choose another name, or add --force" in err
+    used = tmp_path / "lol"
+    used.mkdir()
+    (used / "notes.txt").write_text("mine")
+    status, _, err = call("submit", output, "--output", used, *rest, "--force")
+    assert status == 2
+    assert "is in use already" in err  # it holds no submission
+    assert (used / "notes.txt").read_text() == "mine"
+
+
+def test_a_submission_is_replaced_by_force_alone(call, output, card, tmp_path):
+    made = tmp_path / "lol"
+    rest = ("--output", made, "--card", card, "--set", "board=mini-nli")
+    assert call("submit", output, *rest)[0] == 0
+    (made / "left.txt").write_text("of the old one")
+    before = (made / "card.yaml").read_text()
+    assert call("submit", output, *rest, "--set", "system=Another name")[0] == 2
+    assert (made / "card.yaml").read_text() == before
+    assert call("submit", output, *rest, "--set", "system=Another name", "--force")[0] == 0
+    assert "Another name" in (made / "card.yaml").read_text()
+    assert not (made / "left.txt").exists()
 
 
 def test_the_same_run_twice(call, output, card, tmp_path):
