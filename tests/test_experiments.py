@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from train import tiny
 
+from capo_bench.corpus.readers import jsonl
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, ladder
 from capo_bench.experiments.publish import publish
@@ -52,7 +54,8 @@ def test_paper_comes_before_ablations_and_every_start_before_what_starts_there()
     systems = [run.system for run in found if run.seed == 0]
     prompted, trained = systems[: systems.index("sft")], systems[systems.index("sft") :]
     assert prompted[:3] == ["zero-shot", "icl", "profile"]
-    assert trained == ["sft", "capo", "sft-equal-compute", *ABLATIONS]
+    sampled = ["sft-sampled", "capo-sampled"]
+    assert trained == ["sft", "capo", "sft-equal-compute", *sampled, *ABLATIONS]
     for place, run in enumerate(found):
         if run.start:
             assert (run.start, run.seed) in {(r.system, r.seed) for r in found[:place]}
@@ -185,5 +188,51 @@ def test_an_experiment_without_a_finished_system_makes_no_board(tmp_path):
 
 
 def test_corpus_without_tasks_is_refused(tmp_path):
-    with pytest.raises(CapoBenchError, match="no tasks"):
-        Experiment("base", "my.jsonl", tmp_path, SMOKE, ())
+    with pytest.raises(CapoBenchError, match="corpus mine has no tasks"):
+        Experiment("base", "mine", tmp_path, SMOKE, ())
+
+
+def flag(command, name):
+    return command[command.index(f"--{name}") + 1]
+
+
+def test_a_file_is_trained_and_asked_by_the_tasks_of_own_corpora(tmp_path):
+    file = str(tmp_path / "mine.jsonl")
+    runs = ladder(file, SMOKE, ablations=False)
+    assert "persona" not in {run.system for run in runs}
+    kept = {"min_responses": 20, "min_annotators": 3}
+    stages = Experiment("base", file, tmp_path / "runs", SMOKE, runs, kept).stages()
+    commands = {stage.name: stage.command for stage in stages}
+    trained = commands["train sft-0"]
+    assert (flag(trained, "corpus"), flag(trained, "min_responses")) == (file, "20")
+    asked = commands["evaluate sft-0"]
+    assert flag(asked, "tasks") == "capo_corpus_tag"
+    assert json.loads(flag(asked, "metadata")) == {"k": 2, "corpus": file, **kept}
+
+
+def test_a_checkpoint_that_answers_by_sampling_is_a_system_of_its_own(tmp_path):
+    stages = Experiment("base", "mini-nli", tmp_path / "runs", SMOKE, paper(SMOKE)).stages()
+    commands = {stage.name: stage.command for stage in stages}
+    greedy, sampled = (commands[f"evaluate {name}-0"] for name in ("capo", "capo-sampled"))
+    assert "train capo-sampled-0" not in commands
+    assert flag(greedy, "model_args") == flag(sampled, "model_args")
+    assert flag(greedy, "gen_kwargs") == "max_gen_toks=16"
+    assert flag(sampled, "gen_kwargs") == "max_gen_toks=16,do_sample=true,temperature=1.0"
+
+
+def test_a_board_of_a_file_has_the_file_and_what_is_kept_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPO_BENCH_BERTSCORE", "minilm")
+    made = synthesize("mini-nli", items=40, annotators=3).corpus
+    file = tmp_path / "mine.jsonl"
+    jsonl.write(made, file)
+    kept = {"min_responses": 10}
+    runs = tuple(r for r in ladder(str(file), SMOKE) if r.system == "zero-shot")
+    few = Experiment("org/Base_1B", str(file), tmp_path / "runs", SMOKE, runs, kept)
+    list(run_all(few.stages(), dummy))
+    given = {"submitted_by": "A tester", "licence": "CC0-1.0", "hardware": "one CPU"}
+    board = tmp_path / "boards" / "mine"
+    (folder,) = publish(few, board, given, "capo-bench ladder ...")
+    spec = read_board(board)
+    assert (spec.corpus, spec.min_responses) == ("mine.jsonl", 10)
+    assert (board / "mine.jsonl").read_bytes() == file.read_bytes()
+    assert verify(folder, spec.options(board).scorer(), "mine").errors == ()

@@ -67,9 +67,24 @@ def test_overfitting_evaluates_the_ladders_checkpoints(tmp_path):
     commands = {stage.folder.name: " ".join(stage.command) for stage in stages}
     for system in ("sft", "capo"):
         for split in ("train", "validation"):
-            command = commands[f"overfitting-{system}-{split}"]
+            command = commands[f"overfitting-{system}-{split}-0"]
             assert f"pretrained={tmp_path}/runs/{system}-0/model" in command
             assert f'"split": "{split}"' in command
+
+
+def test_controls_are_trained_on_spoilt_data_and_asked_and_judged_by_the_true_ones(tmp_path):
+    design = designed("control", tmp_path)
+    assert list(design.private) == ["annotators-shuffled.jsonl", "labels-shuffled.jsonl"]
+    assert list(design.corpora) == ["distinctness-0.jsonl"]
+    rows = {row.name: row for row in design.rows}
+    for what in ("annotators", "labels"):
+        row = rows[f"SFT, {what} shuffled"]
+        assert row.run.corpus == str(tmp_path / "runs" / f"{what}-shuffled.jsonl")
+        assert row.corpus == row.run.metadata["corpus"] == "mini-nli"
+        assert row.run.train == design.before[0].train  # as long as the one that may learn
+    alike = rows["SFT, distinctness 0"]
+    assert (alike.corpus, alike.x) == ("distinctness-0.jsonl", 0)
+    assert alike.run.corpus == str(tmp_path / "study" / "distinctness-0.jsonl")
 
 
 def test_nothing_of_a_held_out_annotator_reaches_training(tmp_path):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capo_bench.cli.options import Model, Preset
+from capo_bench.cli.options import Asked, Model, Preset, asking
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 
+if TYPE_CHECKING:
+    from capo_bench.corpus.model import Corpus
 
+
+@asking("min_responses", "min_annotators")
 def ladder(
     model: Model,
-    corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
+    corpus: Annotated[
+        str, typer.Option(help="nli, paraphrase, convincing, ..., or a .jsonl file.")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Folder of all checkpoints and results.")
     ] = None,
@@ -36,13 +42,16 @@ def ladder(
     device: Annotated[
         str, typer.Option(help="For --plan: h100, a100, rtx4090 or cpu, beside this machine.")
     ] = "h100",
+    *,
+    asked: Asked,
 ) -> None:
     """Prompting, SFT, CAPO and its ablations, one after the other, and a board of them.
 
     What stands is not run again, so that an interrupted ladder goes on where it stopped.
     """
+    kept = {name: value for name, value in vars(asked).items() if value}
     if plan:
-        _print_plan(model, corpus, preset, ablations, device)
+        _print_plan(model, asked.load(corpus), corpus, preset, ablations, device)
         return
     if output is None:
         raise CapoBenchError("no folder for checkpoints and results; give one with --output DIR")
@@ -60,20 +69,23 @@ def ladder(
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     sized = PRESETS[preset]
     runs = designs.ladder(corpus, sized, ablations=ablations)
-    experiment = Experiment(model, corpus, output, sized, runs)
+    experiment = Experiment(model, corpus, output, sized, runs, kept)
     if not publish:
         run_shown(experiment.stages(), console(stderr=True))
-    home = board or output / "leaderboards" / corpus
-    command = f"capo-bench ladder --model {Path(model).name} --corpus {corpus} --output RUNS"
-    for folder in make(experiment, home, given, f"{command} --preset {preset} --card CARD"):
+    home = board or output / "leaderboards" / Path(corpus).stem
+    command = f"capo-bench ladder --model {Path(model).name} --corpus {Path(corpus).name}"
+    flags = {**kept, "output": "RUNS", "preset": preset, "card": "CARD"}
+    command += "".join(f" --{name} {value}" for name, value in flags.items())
+    for folder in make(experiment, home, given, command):
         say(folder)
     build(home.parent)
 
 
-def _print_plan(model: str, corpus: str, preset: str, ablations: bool, device: str) -> None:
+def _print_plan(
+    model: str, loaded: Corpus, corpus: str, preset: str, ablations: bool, device: str
+) -> None:
     from rich.table import Table
 
-    from capo_bench.corpus.load import load
     from capo_bench.display import console
     from capo_bench.experiments import designs
     from capo_bench.experiments.plan import plan, read_device, read_shape, whole
@@ -82,7 +94,7 @@ def _print_plan(model: str, corpus: str, preset: str, ablations: bool, device: s
     sized, shape = PRESETS[preset], read_shape(model)
     runs = designs.ladder(corpus, sized, ablations=ablations)
     devices = {name: read_device(name) for name in dict.fromkeys((device, "cpu"))}
-    columns = [plan(shape, load(corpus), sized, runs, one) for one in devices.values()]
+    columns = [plan(shape, loaded, sized, runs, one) for one in devices.values()]
     table = Table(
         title=f"{model}, {shape.weights / 1e9:.2f} billion weights, on {corpus}; preset {preset}",
         caption="\n".join(

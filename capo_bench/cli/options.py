@@ -32,7 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Metadata = Annotated[
     str, typer.Option(help="As lm_eval's: task options as JSON, such as the data folder.")
 ]
-Preset = Annotated[Literal["smoke", "cpu", "gpu"], typer.Option(help="How large the runs are.")]
+Preset = Annotated[
+    Literal["smoke", "cpu", "cpu-bf16", "gpu"], typer.Option(help="How large the runs are.")
+]
 Model = Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Named = Annotated[str, typer.Argument(help="nli, paraphrase, mini-nli, ..., or a .jsonl file.")]

@@ -24,7 +24,9 @@ def run(
         typer.Argument(help="Which one."),
     ],
     model: Model,
-    corpus: Annotated[str, typer.Option(help="nli, paraphrase, mini-nli or mini-paraphrase.")],
+    corpus: Annotated[
+        str, typer.Option(help="nli, paraphrase, ...; for control also a .jsonl file.")
+    ],
     output: Annotated[
         Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")
     ],

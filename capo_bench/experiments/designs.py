@@ -16,7 +16,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.corpus.synthetic.material import shuffled
 from capo_bench.corpus.synthetic.world import synthesize
-from capo_bench.experiments.runs import Options, Preset, Run, has_task
+from capo_bench.experiments.runs import Options, Preset, Run, is_file, task_for
 from capo_bench.prompts.prompter import Setting
 
 PROMPTED: tuple[Setting, ...] = ("zero-shot", "icl", "profile", "persona")
@@ -33,23 +33,34 @@ ABLATIONS: Mapping[str, tuple[str | None, Options]] = {
 """What CAPO starts from and what differs from the preset's `capo`."""
 
 EQUAL_COMPUTE = "sft-equal-compute"
+SAMPLED = "do_sample=true,temperature=1.0"
+"""What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
 
 def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run, ...]:
     """The paper's runs, then CAPO's ablations, each after the one that it starts from.
 
-    A corpus is prompted in the settings that it has tasks for.
+    A corpus is prompted in the settings that it has tasks for; a file of one's own not as the
+    persons that its annotators are. What is trained answers greedily and, as a system of its own,
+    sampled: greedy decoding repeats favourite wordings, by which people tell it from a person.
 
     Beside CAPO, SFT goes on from the same checkpoint for as long as CAPO takes: what it gains is
     what more training gains, whatever the objective.
     """
     sft, capo = {**preset.train, **preset.sft}, {**preset.train, **preset.capo}
     longer = {**sft, **_scaled(preset.capo, preset.capo_cost)}
-    found = [Run(setting, "prompted", setting) for setting in PROMPTED if has_task(corpus, setting)]
+    settings = [one for one in PROMPTED if task_for(corpus, one)]
+    if is_file(corpus):
+        settings.remove("persona")
+    found = [Run(setting, "prompted", setting) for setting in settings]
+    sampled = {"gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}"}
     for seed in preset.seeds:
         found.append(Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}))
         found.append(Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}))
         found.append(Run(EQUAL_COMPUTE, "sft", "tag", seed, "sft", {**longer, "seed": seed}))
+        for method in ("sft", "capo"):
+            name = f"{method}-sampled"
+            found.append(Run(name, method, "tag", seed, method, {}, evaluate=sampled))
     for system, (start, changed) in ABLATIONS.items() if ablations else ():
         options = {**capo, **changed, "seed": preset.seeds[0]}
         found.append(Run(system, "capo", "tag", preset.seeds[0], start, options))
@@ -78,10 +89,7 @@ class Size:
         crowd_items: Items of each crowd.
         crowd_capo: Options of CAPO on a crowd beside those, for an item of a crowd costs several
             times as much.
-        distinctness: Dials of the control's worlds.
-        control_items: Items of each of these worlds.
-        control_sft: Options of fine-tuning on them beside the ladder preset's, to convergence.
-        control_capo: Options of CAPO from there.
+        distinctness: Dials of the control's worlds, beside the given one.
     """
 
     history: tuple[int, ...]
@@ -91,26 +99,23 @@ class Size:
     annotators: tuple[int, ...]
     crowd_items: int
     crowd_capo: Options = field(default_factory=dict)
-    distinctness: tuple[float, ...] = (0.0, 0.5, 1.0)
-    control_items: int = 40
-    control_sft: Options = field(default_factory=lambda: {"max_steps": 2})
-    control_capo: Options = field(default_factory=lambda: {"max_steps": 1})
+    distinctness: tuple[float, ...] = (0.0,)
 
+
+_ONE_CORE = Size(
+    history=(30, 100, 300),
+    items=50,
+    sft={"max_steps": 40, "eval_strategy": "no"},
+    capo={"max_steps": 30},
+    annotators=(4, 50),
+    crowd_items=250,
+    crowd_capo={"max_steps": 15},
+)
 
 SIZES: Mapping[str, Size] = {
     "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40),
-    "cpu": Size(
-        history=(30, 100, 300),
-        items=50,
-        sft={"max_steps": 40, "eval_strategy": "no"},
-        capo={"max_steps": 30},
-        annotators=(4, 50),
-        crowd_items=250,
-        crowd_capo={"max_steps": 15},
-        control_items=600,
-        control_sft={"learning_rate": 5e-4, "num_train_epochs": 4},
-        control_capo={"max_steps": 60},
-    ),
+    "cpu": _ONE_CORE,
+    "cpu-bf16": _ONE_CORE,
     "gpu": Size(
         history=(10, 30, 100, 300),
         items=100,
@@ -118,10 +123,7 @@ SIZES: Mapping[str, Size] = {
         capo={"max_steps": 75},
         annotators=(4, 16, 50, 200),
         crowd_items=500,
-        distinctness=(0.0, 0.25, 0.5, 0.75, 1.0),
-        control_items=3000,
-        control_sft={"num_train_epochs": 4},
-        control_capo={"num_train_epochs": 1},
+        distinctness=(0.0, 0.25, 0.5, 0.75),
     ),
 }
 """By the ladder preset that it goes with."""
@@ -281,35 +283,45 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
 
 
 def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
-    """Worlds in which a faithful model is possible, beside worlds in which none is."""
-    worlds = {
-        f"places-{dial:g}": synthesize("places", dial, items=size.control_items).corpus
-        for dial in size.distinctness
+    """The ladder's SFT, seed 0, beside the same training where there is less to learn, or nothing."""
+    given = load(corpus)
+    name = Path(corpus).name
+    own = {name: given} if is_file(corpus) else {}
+    shuffled_in_training = {
+        "annotators shuffled": annotators_shuffled(given),
+        "labels shuffled": labels_shuffled(given),
     }
-    distinct = worlds[f"places-{size.distinctness[-1]:g}"]
-    worlds["places-annotators-shuffled"] = annotators_shuffled(distinct)
-    worlds["places-labels-shuffled"] = labels_shuffled(distinct)
-    trained = replace(size, sft=size.control_sft, capo=size.control_capo)
-    rows = []
-    for name, made in worlds.items():
-        file, dial = f"{name}.jsonl", name.removeprefix("places-")
-        spoilt = dial.endswith("shuffled")
-        which = dial.replace("-", " ") if spoilt else f"distinctness {dial}"
-        x = None if spoilt else float(dial)
-        place = str(folder / file)
-        sft, capo = _pair(name, "tag", preset, trained, {}, corpus=place)
-        if made is distinct:
-            base = Run(f"{name}-zero-shot", "prompted", "zero-shot", corpus=place)
-            rows.append(Row(f"Zero-shot, {which}", _asked(base, size), file))
-        rows.append(Row(f"SFT, {which}", sft, file, curve="" if spoilt else "SFT", x=x))
-        rows.append(Row(f"CAPO, {which}", capo, file, curve="" if spoilt else "CAPO", x=x))
+    private = {
+        f"{what.replace(' ', '-')}.jsonl": made for what, made in shuffled_in_training.items()
+    }
+    worlds = {
+        dial: synthesize("places", dial, items=len(given.items)).corpus
+        for dial in (size.distinctness if given.synthetic else ())
+    }
+    (first,) = [
+        run
+        for run in ladder(corpus, preset, ablations=False)
+        if run.system == "sft" and run.seed == preset.seeds[0]
+    ]
+    again = replace(first, system="control-sft", start="sft", train={})
+    rows = [Row("SFT", _asked(again, size), name, curve="SFT", x=1.0 if worlds else None)]
+    for what, file in zip(shuffled_in_training, private, strict=True):
+        spoilt = replace(first, system=f"control-{Path(file).stem}", corpus=str(output / file))
+        rows.append(Row(f"SFT, {what}", _asked(spoilt, size, corpus=corpus), name))
+    for dial in worlds:
+        file = f"distinctness-{dial:g}.jsonl"
+        alike = replace(first, system=f"control-{Path(file).stem}", corpus=str(folder / file))
+        title = f"SFT, distinctness {dial:g}"
+        rows.append(Row(title, _asked(alike, size), file, curve="SFT", x=dial))
     return Design(
         "Is a faithful model told from one that cannot be?",
-        "Synthetic worlds whose test split holds out combinations. At distinctness 0 the annotators "
-        "are alike; shuffled: in training, who answered what, or which label goes with which item.",
+        "Shuffled: in training, who gave which of an item's answers, or which of an annotator's "
+        "labels goes with which item. At distinctness 0 the annotators of the world are alike.",
         tuple(rows),
-        "distinctness",
-        corpora={f"{name}.jsonl": replace(made, name=name) for name, made in worlds.items()},
+        "distinctness" if worlds else "",
+        before=(first,),
+        corpora=own | {f"distinctness-{dial:g}.jsonl": made for dial, made in worlds.items()},
+        private=private,
     )
 
 

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED
-from capo_bench.experiments.runs import Experiment, Run
+from capo_bench.experiments.runs import Experiment, Run, is_file
 from capo_bench.files import write_text
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
 from capo_bench.leaderboard.submit import submit
@@ -28,6 +28,8 @@ SYSTEMS: Mapping[str, str] = {
     "sft": "SFT",
     "capo": "CAPO",
     EQUAL_COMPUTE: "SFT, compute of CAPO",
+    "sft-sampled": "SFT, sampled",
+    "capo-sampled": "CAPO, sampled",
     "capo-no-sft": "CAPO without SFT",
     "capo-softmax": "CAPO, softmax loss",
     "capo-beta-0.5": "CAPO, beta 0.5",
@@ -42,7 +44,7 @@ SYSTEMS: Mapping[str, str] = {
 def publish(
     experiment: Experiment, board: Path, given: Mapping[str, Any], command: str
 ) -> list[Path]:
-    """Makes a submission of every system whose runs all stand; those of earlier calls are made anew.
+    """Makes a submission of every system, of the seeds that stand; earlier ones are made anew.
 
     Args:
         experiment: What was run.
@@ -62,8 +64,12 @@ def publish(
     found: dict[str, Path] = {}
     systems = dict.fromkeys(run.system for run in experiment.runs)
     for system in systems:
-        runs = [run for run in experiment.runs if run.system == system]
-        if not all(stage.done() for run in runs for stage in experiment.stages(run)):
+        runs = [
+            run
+            for run in experiment.runs
+            if run.system == system and all(stage.done() for stage in experiment.stages(run))
+        ]
+        if not runs:
             continue
         folder = board / SUBMISSIONS / f"{prefix}-{system}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,27 +84,32 @@ def publish(
 
 
 def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[str, Any]:
-    trained = bool(run.train)
+    trained = run.method != "prompted"
+    options = shlex.join(f"{key}={value}" for key, value in run.train.items())
     return {
         "system": f"{SYSTEMS[run.system]}, {model}",
         "model": f"{model} + {SYSTEMS[run.system]}" if trained else model,
         **({"base_model": model} if trained else {}),
         "method": run.method,
-        "training_data": f"train split of {experiment.corpus}" if trained else "none",
+        "training_data": f"train split of {Path(experiment.corpus).stem}" if trained else "none",
         "test_items_seen": False,
         "uses_test_explanations": False,
         "hardware": f"{platform.machine()}, {platform.system()}",
         "command": command,
-        "notes": shlex.join(f"{key}={value}" for key, value in run.train.items()) or "not trained",
+        "notes": options or (f"the checkpoint of {run.start}" if trained else "not trained"),
     }
 
 
 def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path]) -> None:
-    """Writes `board.yaml` unless it is there; it contrasts the systems that stand."""
+    """Writes `board.yaml` unless it is there; it contrasts the systems that stand.
+
+    A corpus file is copied beside it.
+    """
     file = board / BOARD
+    name = Path(experiment.corpus).name
     if file.is_file():
         corpus = read_board(board).corpus
-        if corpus != experiment.corpus:
+        if corpus != name:
             raise CapoBenchError(
                 f"{file} is the board of {corpus}, but this experiment ran on {experiment.corpus}; "
                 "choose another --board"
@@ -106,10 +117,14 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
         return
     pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
     pairs += [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
+    pairs += [("sft-sampled", "sft"), ("capo-sampled", "capo"), ("capo-sampled", "sft-sampled")]
     pairs += [(ablation, "capo") for ablation in ABLATIONS]
+    if is_file(experiment.corpus):
+        write_text(board / name, Path(experiment.corpus).read_text(encoding="utf-8"))
     spec = {
-        "title": f"{experiment.corpus}, annotator faithfulness",
-        "corpus": experiment.corpus,
+        "title": f"{Path(name).stem}, annotator faithfulness",
+        "corpus": name,
+        **experiment.kept,
         "bertscore": Options(experiment.corpus).scorer().encoder,
         "contrasts": [
             [found[one].name, found[other].name]

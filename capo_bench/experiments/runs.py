@@ -78,6 +78,22 @@ PRESETS: Mapping[str, Preset] = {
         metadata={"k": 4},
         seeds=(0, 1, 2),
     ),
+    # The same on one core with instructions for bfloat16: some half of the time, shorter runs.
+    "cpu-bf16": Preset(
+        train={**_CPU, "bf16": True, "per_device_train_batch_size": 4},
+        sft={
+            "learning_rate": 5e-4,
+            "num_train_epochs": 3,
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+            "save_total_limit": 1,
+        },
+        capo={"max_steps": 60, "anchor": 0.1},
+        model_args={"dtype": "bfloat16"},
+        evaluate={"batch_size": 48, "device": "cpu", "gen_kwargs": "max_gen_toks=64"},
+        metadata={"k": 4},
+        seeds=(0, 1, 2),
+    ),
     # A model of a few billion parameters on one accelerator, with LoRA.
     "gpu": Preset(
         train={
@@ -128,12 +144,18 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return f"{self.system}-{self.seed}" if self.train else self.system
+        return self.system if self.method == "prompted" else f"{self.system}-{self.seed}"
 
 
-def has_task(corpus: str, setting: Setting) -> bool:
-    """Whether lm-eval can ask a corpus in a setting."""
-    return any(tasks_path().glob(f"*/{task_name(corpus, setting)}.yaml"))
+def task_for(corpus: str, setting: Setting) -> str | None:
+    """The task that asks a corpus, or a corpus file, in a setting; `None` where there is none."""
+    name = task_name("corpus" if is_file(corpus) else corpus, setting)
+    return name if any(tasks_path().glob(f"*/{name}.yaml")) else None
+
+
+def is_file(corpus: str) -> bool:
+    """Whether it is the file of a corpus, and not the name of one."""
+    return corpus.endswith(".jsonl")
 
 
 @dataclass(frozen=True)
@@ -142,10 +164,11 @@ class Experiment:
 
     Attributes:
         model: A folder, a hub name or a `.gguf` file, as `capo-bench train` takes it.
-        corpus: A corpus that has tasks of its own: `nli`, `paraphrase`, `mini-nli`, ...
+        corpus: A corpus that has tasks of its own, such as `nli`, or a corpus file.
         output: Folder of all results; a run has a folder of its own in it.
         preset: How large the runs are.
         runs: What is run, each after the one that it starts from.
+        kept: What of the corpus: `min_responses`, `min_annotators`.
 
     Raises:
         CapoBenchError: If the corpus has no tasks.
@@ -156,12 +179,13 @@ class Experiment:
     output: Path
     preset: Preset
     runs: tuple[Run, ...]
+    kept: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not has_task(self.corpus, "zero-shot"):
+        if task_for(self.corpus, "zero-shot") is None:
             raise CapoBenchError(
-                f"corpus {self.corpus} has no tasks; experiments run on nli, paraphrase, mini-nli "
-                "and mini-paraphrase"
+                f"corpus {self.corpus} has no tasks; experiments run on a corpus that has some, "
+                "such as nli, paraphrase or convincing, and on .jsonl files"
             )
 
     def folder(self, run: Run) -> Path:
@@ -198,6 +222,7 @@ class Experiment:
         options = {
             "model": self._started(run),
             "corpus": run.corpus or self.corpus,
+            **self.kept,
             "setting": run.setting,
             "output": str(self._checkpoint(run)),
             **({"apply_chat_template": True, "enable_thinking": False} if self.preset.chat else {}),
@@ -218,12 +243,16 @@ class Experiment:
         chat = self.preset.chat
         if chat:
             arguments["enable_thinking"] = False
-        corpus = {"corpus": run.corpus} if run.corpus else {}
+        file = run.corpus or (self.corpus if is_file(self.corpus) else None)
+        corpus = {**({"corpus": file} if file else {}), **self.kept}
+        task = task_for(self.corpus, run.setting)
+        if task is None:
+            raise CapoBenchError(f"corpus {self.corpus} has no task for the setting {run.setting}")
         options = {
             "include_path": str(tasks_path()),
             "model": "hf",
             "model_args": ",".join(f"{key}={value}" for key, value in arguments.items()),
-            "tasks": task_name(self.corpus, run.setting),
+            "tasks": task,
             "metadata": json.dumps({**self.preset.metadata, **corpus, **run.metadata}),
             "output_path": str(self.folder(run) / "results"),
             "seed": run.seed,

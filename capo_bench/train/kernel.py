@@ -108,9 +108,17 @@ def stock_products(model: nn.Module) -> Iterator[None]:
             module.__class__ = OneDnnLinear
 
 
-def row_multiple(model: nn.Module) -> int:
-    """What the tokens of a row should be a multiple of."""
-    return MULTIPLE if any(type(m) is OneDnnLinear for m in model.modules()) else 1
+def row_multiple(model: nn.Module, *, bf16: bool = False) -> int:
+    """What the tokens of a row should be a multiple of.
+
+    Args:
+        model: The model.
+        bf16: Whether it computes under bfloat16's autocast, whose products on a CPU are oneDNN's.
+    """
+    weights = next(model.parameters())
+    half = weights.device.type == "cpu" and (bf16 or weights.dtype == torch.bfloat16)
+    ours = any(type(m) is OneDnnLinear for m in model.modules())
+    return MULTIPLE if half or ours else 1
 
 
 def speedup(layers: Sequence[nn.Linear], rows: int) -> float:

@@ -151,10 +151,11 @@ def _scoring(head: nn.Linear, packed: Packed, most: int) -> Iterator[None]:
             bias = None if bias is None else bias.to(dtype)
         hidden = hidden.reshape(-1, hidden.shape[-1])
         fast = type(head) is kernel.OneDnnLinear and weight.dtype == torch.float32
-        if fast:
-            hidden = nn.functional.pad(hidden, (0, 0, 0, -len(hidden) % kernel.MULTIPLE))
+        half = device == "cpu" and weight.dtype == torch.bfloat16
+        multiple = kernel.MULTIPLE if fast or half else 1
+        hidden = nn.functional.pad(hidden, (0, 0, 0, -len(hidden) % multiple))
         scored: Tensor = _ChunkedScores.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, bias, packed.edge_row, packed.edge_token, most, fast
+            hidden, weight, bias, packed.edge_row, packed.edge_token, most, multiple, fast
         )
         return scored
 
@@ -182,11 +183,11 @@ class _ChunkedScores(torch.autograd.Function):
         row: Tensor,
         token: Tensor,
         most: int,
+        multiple: int,
         fast: bool,
     ) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         rows = max(1, most // (weight.shape[0] * wide.itemsize))
-        multiple = kernel.MULTIPLE if fast else 1
         rows = max(multiple, rows // multiple * multiple)
         product = kernel.product if fast else nn.functional.linear
         normalizer = []
@@ -240,4 +241,4 @@ class _ChunkedScores(torch.autograd.Function):
             d_weight.index_add_(0, token, share * hidden[row])
         if d_bias is not None:
             d_bias.index_add_(0, token, share[:, 0])
-        return d_hidden, d_weight, d_bias, None, None, None, None
+        return d_hidden, d_weight, d_bias, None, None, None, None, None

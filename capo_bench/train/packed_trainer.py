@@ -105,7 +105,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.layout: Layout = choose(
             self.model, self.model.config, [group.paths for group in both], args.layout
         )
-        self._multiple = row_multiple(self.model)
+        self._multiple = row_multiple(self.model, bf16=args.bf16)
         self._plan_memory(both)
         if args.world_size == 1:
             join_tied_gradients(self.model)

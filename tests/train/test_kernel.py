@@ -100,3 +100,8 @@ def test_tied_gradients_are_joined():
     ours = gradient()
     assert ours.layout == torch.strided
     torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_are_padded_where_onednn_multiplies_in_half_precision():
+    assert kernel.row_multiple(tiny.model(dtype=torch.float32), bf16=True) == 32
+    assert kernel.row_multiple(tiny.model(dtype=torch.bfloat16)) == 32
