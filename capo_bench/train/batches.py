@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from capo_bench.train.dataset import Group
-from capo_bench.train.objective import Comparisons
+from capo_bench.train.loss import Comparisons
 from capo_bench.train.packing import Layout, Packed, build, pack
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from capo_bench.train.batches import Batch
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.dataset import Group
-from capo_bench.train.objective import Outcome, preference
+from capo_bench.train.loss import Outcome, preference
 from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.reference import model_fingerprint, with_reference
 

@@ -29,9 +29,9 @@ from capo_bench.train.defaults import learning_rate
 from capo_bench.train.kernel import row_multiple
 from capo_bench.train.layouts import choose
 from capo_bench.train.logprobs import response_logprobs, scores_in_chunks
+from capo_bench.train.loss import Outcome
 from capo_bench.train.memory import MOST_LOGITS, estimate
 from capo_bench.train.models import join_tied_gradients
-from capo_bench.train.objective import Outcome
 from capo_bench.train.packed_config import PackedConfig
 from capo_bench.train.packing import Layout
 from capo_bench.train.reference import groups_fingerprint

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from capo_bench.train.batches import Batch
-from capo_bench.train.objective import Outcome
+from capo_bench.train.loss import Outcome
 from capo_bench.train.packed_trainer import PackedTrainer
 
 

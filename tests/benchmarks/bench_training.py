@@ -44,8 +44,8 @@ from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory
 from capo_bench.train.dataset import Comparison, Encoder, Group, Options, build
 from capo_bench.train.logprobs import response_logprobs
+from capo_bench.train.loss import Comparisons, preference
 from capo_bench.train.models import load_model, with_lora
-from capo_bench.train.objective import Comparisons, preference
 from capo_bench.train.packing import Path, pack
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from capo_bench.train.objective import Comparisons, preference
+from capo_bench.train.loss import Comparisons, preference
 
 
 def _comparisons(own, rejected):

@@ -1,4 +1,4 @@
-"""The objectives as arithmetic on response log-probabilities: no model, no tokens.
+"""The losses as arithmetic on response log-probabilities: no model, no tokens.
 
 CAPO (arXiv 2605.28802) is DPO (Rafailov et al., arXiv 2305.18290) over annotators: for an item x
 and a target annotator a, the response that a gave is preferred over the responses that others gave
