@@ -12,9 +12,8 @@ from capo_bench.corpus.model import Response
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.forgeries import GENERATORS, Material
 from capo_bench.scoring.red_team import (
-    GENERATORS,
-    Material,
     attacks_in_all,
     best_of_each,
     fooled,
@@ -36,7 +35,7 @@ def test_every_generator_answers_every_cell_with_every_kind_of_label(attacks):
     asked = [(p.item, p.annotator) for p in control_predictions(CORPUS)["human"]]
     for attack in attacks:
         assert [(p.item, p.annotator) for p in attack.predictions] == asked
-    assert len(attacks) == attacks_in_all() == 17 * 3 + 3
+    assert len(attacks) == attacks_in_all() == 22 * 3 + 6
     assert len({attack.name for attack in attacks}) == len(attacks)
 
 

@@ -9,10 +9,11 @@ people do is what the next fit goes by.
 The classifier reads three things. *Wording*: n-grams of words, of characters and of a skeleton of
 function words and word endings, with the words of the item masked. *Shape*: features of style, and
 how much of the text repeats itself. *Novelty*: which shares of its 1- to 5-grams stand in the
-annotator's other responses, how much of it a single one of them holds, and how close it is to its
-own item. A text put together from an annotator's old phrases has bigrams that are all known and
-trigrams that never occur; a copy has nothing new; people lie in between, and a fit to people's own
-rates of both leaves no threshold to step under.
+annotator's other responses, and in what the others answered to the item, how much of it a single one
+of them holds, and how close it is to its own item. A text put together from an annotator's old
+phrases has bigrams that are all known and trigrams that never occur; a copy has nothing new; who
+takes half of an answer from another annotator has runs of words that two people never share. People
+lie in between, and a fit to people's own rates of all leaves no threshold to step under.
 
 Case, punctuation and the spelling of contractions are dropped first: who retypes an annotator's
 words is still that annotator.
@@ -21,7 +22,7 @@ words is still that annotator.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -75,7 +76,8 @@ class Discriminator:
     Attributes:
         histories: The annotators' n-grams.
         vectors: How texts are compared with items.
-        pool: The items of the evaluated split.
+        pool: The items of the evaluated split. Without their cells, for who does not know them,
+            nothing is held against what the others answered.
         lexicon: Of the corpus's languages.
     """
 
@@ -105,6 +107,7 @@ class Discriminator:
         yield _repeated(["#" if "#" in token else "" for token in masked])
         for view, histories in ((tokens, self.histories.plain), (masked, self.histories.masked)):
             yield from _novelty(view, item.id, histories[annotator])
+        yield from _novelty(tokens, annotator, self._answers[item.id])
 
     def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
         """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
@@ -112,12 +115,24 @@ class Discriminator:
         return np.column_stack([own, np.sqrt(closer / len(self.pool))])
 
     @cached_property
+    def _answers(self) -> dict[str, Sequence[Grams]]:
+        """By item of the pool, for n = 1 to 5, which annotators' explanations hold an n-gram."""
+        return {
+            item.id: _holders(
+                (normalise(response.explanation).split(), annotator)
+                for annotator, own in item.cells.items()
+                for response in own
+            )
+            for item in self.pool
+        }
+
+    @cached_property
     def _competing(self) -> Pool:
         return self.vectors.among(self.pool)
 
 
 def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
-    """Reads the annotators' responses outside the evaluated split; never those of the test split.
+    """Reads the annotators' responses outside the evaluated split, and who said what of its items.
 
     Args:
         corpus: The corpus.
@@ -128,23 +143,28 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
     before = splits_before(split) or SPLITS[:1]
     read = [name for name in before if name in present]
     lexicon = lexicon_of(corpus)
-    plain: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
-    masked: dict[str, list[dict[tuple[str, ...], set[str]]]] = {}
-    for annotator in named(corpus, minimum=0):
-        for views in (plain, masked):
-            views[annotator] = [defaultdict(set) for _ in range(_LONGEST)]
-        for name in read:
-            for item, response in corpus.responses(name, annotator):
-                text = response.explanation
-                _remember(plain[annotator], normalise(text).split(), item.id)
-                hidden = mask_normalised(text, item.text, lexicon)
-                _remember(masked[annotator], hidden.split(), item.id)
-    frozen = [
-        {a: [{g: frozenset(i) for g, i in n.items()} for n in own] for a, own in view.items()}
-        for view in (plain, masked)
-    ]
+    told = {
+        annotator: [
+            (response.explanation, item)
+            for name in read
+            for item, response in corpus.responses(name, annotator)
+        ]
+        for annotator in named(corpus, minimum=0)
+    }
+    histories = Histories(
+        plain={
+            annotator: _holders((normalise(text).split(), item.id) for text, item in own)
+            for annotator, own in told.items()
+        },
+        masked={
+            annotator: _holders(
+                (mask_normalised(text, item.text, lexicon).split(), item.id) for text, item in own
+            )
+            for annotator, own in told.items()
+        },
+    )
     pool = list(corpus.split(split))
-    return Discriminator(Histories(*frozen), fit_item_vectors(corpus), pool, lexicon)
+    return Discriminator(histories, fit_item_vectors(corpus), pool, lexicon)
 
 
 @dataclass(frozen=True)
@@ -410,26 +430,28 @@ def _repeated(tokens: Sequence[str]) -> float:
     return sum(a == b != "" for a, b in pairwise(tokens)) / max(len(tokens) - 1, 1)
 
 
-def _remember(
-    grams: Sequence[dict[tuple[str, ...], set[str]]], tokens: Sequence[str], item: str
-) -> None:
-    for n, known in enumerate(grams, 1):
-        for gram in _grams(tokens, n):
-            known[gram].add(item)
+def _holders(texts: Iterable[tuple[Sequence[str], str]]) -> list[Grams]:
+    """For n = 1 to 5, the n-grams of texts, each with the names of the texts that hold it."""
+    found: list[dict[tuple[str, ...], set[str]]] = [defaultdict(set) for _ in range(_LONGEST)]
+    for tokens, name in texts:
+        for n, known in enumerate(found, 1):
+            for gram in _grams(tokens, n):
+                known[gram].add(name)
+    return [{gram: frozenset(names) for gram, names in known.items()} for known in found]
 
 
-def _novelty(tokens: Sequence[str], item: str, history: Sequence[Grams]) -> Iterator[float]:
-    """How much of a text stands in the annotator's other responses.
+def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterator[float]:
+    """How much of a text stands in others, of which the one named `own` does not count.
 
     For n = 1 to 5 the share of its n-grams that do, and the largest share of 3-grams that a single
     one of them holds; .5 for a text that has none.
     """
-    for n, known in enumerate(history, 1):
+    for n, known in enumerate(others, 1):
         grams = _grams(tokens, n)
-        seen = sum(bool(known.get(gram, frozenset()) - {item}) for gram in grams)
+        seen = sum(bool(known.get(gram, frozenset()) - {own}) for gram in grams)
         yield seen / len(grams) if grams else 0.5
     grams = _grams(tokens, 3)
-    held = Counter(i for gram in grams for i in history[2].get(gram, ()) if i != item)
+    held = Counter(name for gram in grams for name in others[2].get(gram, ()) if name != own)
     yield max(held.values(), default=0) / len(grams) if grams else 0.5
 
 

@@ -11,7 +11,11 @@ from sklearn.metrics import roc_auc_score
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics import indistinguishability
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.metrics.indistinguishability import discriminate, fit_discriminator
+from capo_bench.metrics.indistinguishability import (
+    Discriminator,
+    discriminate,
+    fit_discriminator,
+)
 from capo_bench.prompts.responses import render_target
 from capo_bench.stats.resampling import Undefined
 
@@ -122,6 +126,29 @@ def test_a_copy_of_an_earlier_response_is_told(discriminator):
     }
     copies = cells_of(lambda i, a: train[a][hash(i.id) % len(train[a])])
     assert discriminate(copies, discriminator).shares.mean() < 0.2
+
+
+def test_how_much_of_a_text_stands_in_others_by_hand():
+    others = indistinguishability._holders([("a b c d".split(), "A"), ("x b c".split(), "B")])
+    # Of b, c, d, e B has two, and of the pairs b c; what A alone has does not count; no 5-gram.
+    told = list(indistinguishability._novelty("b c d e".split(), "A", others))
+    assert told == pytest.approx([1 / 2, 1 / 3, 0, 0, 1 / 2, 0])
+    told = list(indistinguishability._novelty("b c d e".split(), "B", others))
+    assert told == pytest.approx([3 / 4, 2 / 3, 1 / 2, 0, 1 / 2, 1 / 2])
+
+
+def test_what_the_others_answered_to_the_item_is_known_but_not_the_targets_own(discriminator):
+    item, a = next(
+        (item, a) for item, a in evaluated_cells(WORLD, "test") if len(own(item, a).split()) > 5
+    )
+    pool = [replace(one, cells={**one.cells, a: ()}) for one in discriminator.pool]
+    without = Discriminator(
+        discriminator.histories, discriminator.vectors, pool, discriminator.lexicon
+    )
+    mine, theirs = own(item, a), neighbours(item, a)
+    assert discriminator.shape(theirs, item, a)[-6:] == (1,) * 6
+    assert discriminator.shape(mine, item, a) == without.shape(mine, item, a)
+    assert discriminator.shape(mine, item, a)[-6:] != (1,) * 6
 
 
 def test_the_share_lies_between_for_a_mixture(discriminator):
