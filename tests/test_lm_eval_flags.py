@@ -421,6 +421,10 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
         (["--tasks", "capo_mini_nli", "--log_samples"], "Specify --output_path"),
         (["--tasks", "capo_mini_nli", "--metadata", '{"form": "cues"}'], "unknown form 'cues'"),
         (["--tasks", "capo_mini_nli", "--num_fewshot", "2"], "use the icl variant"),
+        (
+            ["--tasks", "capo_mini_nli", "--gen_kwargs", "temperature=0.7"],
+            "samples only with do_sample=True",
+        ),
     ],
 )
 def test_wrong_flags_are_one_line(flags, message):

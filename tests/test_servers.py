@@ -5,6 +5,7 @@ and dies. The real one is `transformers serve`; its tests are slow and run with 
 """
 
 import contextlib
+import hashlib
 import json
 import socket
 import subprocess
@@ -17,11 +18,12 @@ from pathlib import Path
 import lm_eval.tasks
 import pytest
 import requests
+from lm_eval.models import api_models
 from transformers import AutoTokenizer
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness.launch import launch
+from capo_bench.harness.launch import TRANSPORT, answers_of, launch
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.scoring.predictions import read_predictions
 from tests.train import tiny
@@ -36,7 +38,10 @@ THOUGHTFUL = (
 
 
 class Server(ThreadingHTTPServer):
-    """Answers `content`; `faults` are statuses, or `drop`, that the next requests meet instead."""
+    """Answers `content`; `faults` are statuses, or `drop`, that the next requests meet instead.
+
+    After `lives` answers it is dead.
+    """
 
     daemon_threads = True
 
@@ -45,6 +50,7 @@ class Server(ThreadingHTTPServer):
         self.content = THOUGHTFUL
         self.faults = []
         self.asked = []
+        self.waits = []  # seconds, between one try and the next
         self.lives = 10**6
         self.together = None
 
@@ -71,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(400, {"error": {"message": "prefilled answers are not supported"}})
         server.asked.append(body)
         server.lives -= 1
-        text = server.content
+        text = server.content(body) if callable(server.content) else server.content
         for stop in body["stop"] if text else ():
             text = text.split(stop)[0]
         choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
@@ -82,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if status == 429:
+            self.send_header("Retry-After", "7")
         self.end_headers()
         self.wfile.write(data)
 
@@ -97,8 +105,8 @@ def server(monkeypatch):
         "__init__",
         lambda self, *a, include_defaults=True, **k: whole(self, *a, include_defaults=False, **k),
     )
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     running = Server()
+    monkeypatch.setattr("tenacity.nap.time.sleep", running.waits.append)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     yield running
@@ -161,18 +169,81 @@ def test_rate_limits_and_dropped_connections_are_tried_again(server, tmp_path):
     results, _, _ = run(server, tmp_path)
     assert results["results"]["capo_mini_nli"]["invalid_rate,none"] == 0
     assert len(server.asked) == len(CELLS)
+    # What the server asked for, and then longer each time.
+    assert server.waits == [7, 1]
 
 
-def test_a_server_that_dies_costs_what_it_had_not_answered(server, tmp_path):
+def digest_as_answer(body):
+    """An answer that no other prompt has."""
+    prompt = json.dumps(body["messages"])
+    label = CORPUS.task.labels.labels[len(prompt) % 3]
+    return f"Label: {label}\nExplanation: {hashlib.sha256(prompt.encode()).hexdigest()}"
+
+
+def of_run(results, rows):
+    """What must not depend on how often a run was interrupted."""
+    told = results["configs"]["capo_mini_nli"]["metadata"]
+    return (
+        results["results"],
+        {name: value for name, value in told.items() if name not in TRANSPORT},
+        [row["filtered_resps"] for row in rows],
+    )
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_server_that_dies_costs_what_it_had_not_answered(server, tmp_path, monkeypatch, together):
+    monkeypatch.setattr(api_models, "wait_exponential", lambda **_: 0)  # asyncio waits, too
+    server.content = digest_as_answer
+    whole = of_run(*run(server, tmp_path / "whole")[:2])
+    asked = {json.dumps(body) for body in server.asked}
+    assert len(asked) == len(CELLS)
+    server.asked.clear()
+
     server.lives = 3
     cached = ("--use_cache", str(tmp_path / "answers"))
-    with pytest.raises(CapoBenchError, match=r"the server failed for good .* goes on from there"):
-        run(server, tmp_path / "1", *cached)
+    kept = rf"failed for good .* nothing is lost: .*{tmp_path}/answers-\w{{8}}_rank0.db, .* goes on"
+    with pytest.raises(CapoBenchError, match=kept) as told:
+        run(server, tmp_path / "1", *cached, extra=f",num_concurrent={together}")
+    assert "\n" not in str(told.value)
     assert len(server.asked) == 3
     server.lives = 10**6
-    _, rows, _ = run(server, tmp_path / "2", *cached)
+    again = of_run(*run(server, tmp_path / "2", *cached, extra=",max_retries=5")[:2])
+    assert {json.dumps(body) for body in server.asked} == asked
+    assert len(server.asked) - len(asked) < together  # answers that were under way are asked again
+    assert again == whole
+
+
+def test_answers_of_another_model_are_not_taken(server, tmp_path):
+    cached = ("--use_cache", str(tmp_path / "answers"), "--predict_only")
+    run(server, tmp_path / "1", *cached)
+    run(server, tmp_path / "2", *cached, extra=",timeout=9")
     assert len(server.asked) == len(CELLS)
-    assert all(text == THOUGHTFUL for row in rows for text in row["filtered_resps"])
+    run(server, tmp_path / "3", *cached, extra=",model=other")
+    assert [body["model"] for body in server.asked] == ["m"] * len(CELLS) + ["other"] * len(CELLS)
+
+
+def test_answers_are_those_of_the_weights_that_lie_there_now(tmp_path):
+    arguments = {"pretrained": str(tmp_path), "dtype": "float32"}
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    first = answers_of("answers", "hf", arguments)
+    assert answers_of("answers", "hf", dict(reversed(arguments.items()))) == first
+    (tmp_path / "model.safetensors").write_bytes(b"two, trained further")
+    assert answers_of("answers", "hf", arguments) != first
+    assert answers_of("answers", "vllm", arguments) != answers_of("answers", "hf", arguments)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], "what it has answered is lost; with --use_cache FILE it is kept"),
+        (["--use_cache", "F", "--gen_kwargs", "do_sample=True"], "sampled answers are not kept"),
+    ],
+)
+def test_what_is_not_kept_is_said(server, tmp_path, monkeypatch, flags, told):
+    monkeypatch.chdir(tmp_path)
+    server.lives = 3
+    with pytest.raises(CapoBenchError, match=told):
+        run(server, tmp_path, *flags)
 
 
 def test_num_concurrent_asks_together(server, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import requests
 from lm_eval._cli import HarnessCLI
 from lm_eval.api.registry import model_registry
 from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.models import api_models
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
 
@@ -33,6 +36,9 @@ ADAPTER = "adapter_config.json"
 LEAN = "capo-hf"
 model_registry.register(LEAN, target="capo_bench.harness.model:SharedPrefixLM")
 
+TRANSPORT = frozenset({"num_concurrent", "max_retries", "timeout"})
+"""Arguments of a model behind a server that say how it is asked, and nothing of its answers."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,12 +48,14 @@ def launch(arguments: Sequence[str]) -> None:
     Args:
         arguments: As for `lm_eval run`. Our tasks are found beside those of `--include_path`, a
             folder with an adapter is loaded on its base model, and models that take messages get
-            `--apply_chat_template`. Judges that compare log-likelihoods are run by `capo-hf` instead
+            `--apply_chat_template`. `--use_cache` keeps the answers of each model in a file of its
+            own (`answers_of`). Judges that compare log-likelihoods are run by `capo-hf` instead
             of `hf`, which would hold the logits of every token of a batch.
 
     Raises:
         CapoBenchError: On a wrong flag, an unknown task, a model that is not there, or if something
-            that scoring needs cannot be had; or if a server fails for good.
+            that scoring needs cannot be had; or if a server fails for good: then it says what is
+            kept of its answers.
     """
     setup_logging()
     sys.argv = ["lm_eval", "run", *arguments]
@@ -56,6 +64,7 @@ def launch(arguments: Sequence[str]) -> None:
     # Without tasks, everything else can still be read.
     config = _read(given, tasks=getattr(given, "tasks", None) or "none")
     check_model(config.model_args)
+    sampled = _samples(config.gen_kwargs)
     if not getattr(given, "tasks", None) and not getattr(given, "config", None):
         raise CapoBenchError(f"no task is named; choose with --tasks: {', '.join(task_names())}")
     given.include_path = _paths(config.include_path)
@@ -66,13 +75,47 @@ def launch(arguments: Sequence[str]) -> None:
     if config.model == "hf" and any(type(task) is JudgeTask for task in tasks):
         given.model = LEAN
         _log.info("judges compare log-likelihoods, which --model %s holds in less memory", LEAN)
+    if config.use_cache:
+        given.use_cache = answers_of(config.use_cache, given.model, given.model_args)
     try:
         harness.execute(given)
     except (requests.RequestException, aiohttp.ClientError, TimeoutError) as error:
-        raise CapoBenchError(
-            f"the server failed for good ({str(error).splitlines()[0][:160]}); with --use_cache FILE "
-            "what it has answered is kept, and the same command goes on from there"
-        ) from error
+        if sampled:
+            kept = "sampled answers are not kept, so that the same command begins anew"
+        elif config.use_cache:
+            kept = (
+                f"nothing is lost: what it has answered is in {given.use_cache}_rank0.db, and the "
+                "same command goes on from there"
+            )
+        else:
+            kept = (
+                "what it has answered is lost; with --use_cache FILE it is kept, and the same "
+                "command goes on from there"
+            )
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CapoBenchError(f"the server failed for good ({why[:160]}); {kept}") from error
+
+
+def answers_of(file: str, model: str, arguments: dict[str, Any]) -> str:
+    """Where `--use_cache` keeps the answers of one model.
+
+    lm_eval knows an answer by its request alone, so that another model's would be taken for it.
+
+    Args:
+        file: The start of the file's name, as given.
+        model: Kind of the model, such as `hf`.
+        arguments: The model's arguments. Where one names a file or a folder, the answers are those
+            of what lies there now, by name, size and time of change.
+    """
+    decisive: dict[str, Any] = {k: v for k, v in arguments.items() if k not in TRANSPORT}
+    for name, value in arguments.items():
+        place = Path(str(value)).expanduser()
+        if isinstance(value, str) and place.exists():
+            found = sorted(place.iterdir()) if place.is_dir() else [place]
+            stats = [(one.name, one.stat()) for one in found if one.is_file()]
+            decisive[name] = [value, [(n, stat.st_size, stat.st_mtime_ns) for n, stat in stats]]
+    content = json.dumps([model, decisive], sort_keys=True, default=str)
+    return f"{file}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def check_model(arguments: dict[str, Any]) -> None:
@@ -140,6 +183,21 @@ def prepare(config: EvaluatorConfig) -> list[Any]:
     return loaded
 
 
+def _samples(generation: dict[str, Any] | None) -> bool:
+    """Whether the run samples.
+
+    Raises:
+        CapoBenchError: If a temperature is given without sampling, which servers would do anyway.
+    """
+    sampled = bool((generation or {}).get("do_sample"))
+    if not sampled and (generation or {}).get("temperature"):
+        raise CapoBenchError(
+            "--gen_kwargs temperature=... samples only with do_sample=True; add it, or leave the "
+            "temperature out"
+        )
+    return sampled
+
+
 def _read(given: Namespace, **changed: Any) -> EvaluatorConfig:
     copied = Namespace(**{**vars(deepcopy(given)), **changed})
     try:
@@ -165,3 +223,25 @@ def _nearest(named: Sequence[str], paths: list[str], message: str) -> str:
                 + (f"did you mean {close[0]!r}?" if close else f"there are {listed(task_names())}")
             )
     return "; ".join(hints) or message
+
+
+def _patience(**exponential: Any) -> Callable[[Any], float]:
+    """How long lm_eval waits before it asks a server again: as long as `Retry-After` says, at least.
+
+    Args:
+        exponential: As for tenacity's `wait_exponential`.
+    """
+    from tenacity import wait_exponential
+
+    usual = wait_exponential(**exponential)
+
+    def wait(state: Any) -> float:
+        error = state.outcome.exception()
+        headers = getattr(getattr(error, "response", error), "headers", None) or {}
+        told = str(headers.get("Retry-After", ""))
+        return max(float(usual(state)), float(told) if told.isdecimal() else 0.0)
+
+    return wait
+
+
+api_models.wait_exponential = _patience
