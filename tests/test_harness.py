@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import lm_eval
@@ -11,6 +12,7 @@ from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness.dry_run import task_names, validate_task
 from capo_bench.harness.paths import tasks_path
@@ -178,3 +180,17 @@ def test_logged_samples_score_again_to_the_same_numbers(tmp_path):
         if not isinstance(estimate, Undefined):
             shown = results["results"]["capo_mini_paraphrase"]
             assert shown[f"{name},none"] == estimate.value
+
+
+def test_a_corpus_of_ones_own_goes_by_its_own_name(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    jsonl.write(replace(load("mini-nli"), name="Müller (2nd round)"), file)
+    own = {"corpus": str(file), "bertscore": "minilm"}
+    results = run(["capo_corpus_tag"], Parrot(), own, limit=2)
+    name = "capo_Müller_2nd_round_tag"
+    for part in ("results", "configs", "samples", "versions", "n-samples", "higher_is_better"):
+        assert list(results[part]) == [name]
+    assert results["results"][name]["alias"] == name
+    one = run(["capo_corpus_tag"], Parrot(), own, samples={name: [5]})
+    (chosen,) = one["samples"][name]
+    assert chosen["doc"]["item"] == load("mini-nli").split("test")[5].id

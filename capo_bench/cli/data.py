@@ -63,7 +63,11 @@ def convert(
 @app.command("import")
 def import_command(
     table: Annotated[
-        Path, typer.Argument(help="A .csv, .tsv, .json, .jsonl or .parquet, or a datasets folder.")
+        str,
+        typer.Argument(
+            help="A .csv, .tsv, .json, .jsonl or .parquet, a folder of datasets, or OWNER/NAME of "
+            "the hub."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
     annotator: Annotated[str, typer.Option(help="Column of who answered.")] = "",
@@ -120,7 +124,7 @@ def import_command(
         group_by=tuple(group_by or ()),
         kind=kind,
         labels=tuple(one.strip() for one in labels.split(",")) if labels else (),
-        name=name or table.stem,
+        name=name or Path(table.partition(":")[0]).stem,
         instruction=instruction,
         license=license,
         language=language,

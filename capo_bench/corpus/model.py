@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
+from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
@@ -416,23 +417,7 @@ class Corpus:
                 file=corpus,
                 id=where,
             )
-        for annotator, responses in item.cells.items():
-            labels = cell_labels(responses)
-            for label in labels:
-                if label not in self.task.labels.known:
-                    raise CapoBenchError(
-                        f"unknown label {label!r}, "
-                        f"expected one of {listed(self.task.labels.labels)}",
-                        file=corpus,
-                        id=f"{where}, annotator {annotator}",
-                    )
-            if self.task.labels.kind != "multilabel" and len(labels) > 1:
-                raise CapoBenchError(
-                    f"{len(labels)} labels {sorted(labels)} in a "
-                    f"{self.task.labels.kind} corpus; keep one, or declare the labels multilabel",
-                    file=corpus,
-                    id=f"{where}, annotator {annotator}",
-                )
+        check_labels(item, self.task.labels, corpus)
 
     @cached_property
     def annotator_ids(self) -> tuple[str, ...]:
@@ -592,6 +577,31 @@ class Corpus:
             for item in self.items
         )
         return replace(self, name=f"{self.name}-valid", items=items)
+
+
+def check_labels(item: Item, space: LabelSpace, source: Path | str) -> None:
+    """Checks that an item's labels are in a space, and as many to a cell as its kind allows.
+
+    Raises:
+        CapoBenchError: Naming the source, the item and the annotator.
+    """
+    for annotator, responses in item.cells.items():
+        labels = cell_labels(responses)
+        place = f"item {item.id}, annotator {annotator}"
+        for label in labels:
+            if label not in space.known:
+                raise CapoBenchError(
+                    f"unknown label {label!r}, expected one of {listed(space.labels)}",
+                    file=source,
+                    id=place,
+                )
+        if space.kind != "multilabel" and len(labels) > 1:
+            raise CapoBenchError(
+                f"{len(labels)} labels {sorted(labels)} in a {space.kind} corpus; keep one, or "
+                "declare the labels multilabel",
+                file=source,
+                id=place,
+            )
 
 
 def check_explanations(corpus: Corpus) -> None:

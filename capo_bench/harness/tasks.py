@@ -87,14 +87,18 @@ class CapoTask(BenchTask):
         ]
         self.dataset = {split: datasets.Dataset.from_list(documents)}
         self.config.test_split = split
-        if str(self.config.task).startswith(OWN):
-            # Somebody's own corpus goes by its own name in tables.
-            self.config.task_alias = task_name(corpus.name, options.setting)
         self.config.metadata = {
             **given,
             **options.as_json(),
             "signature": self._scorer.signature,
         }
+
+    @property
+    def task_name(self) -> str:
+        """What tables, results and files of samples call it: a corpus of one's own by its name."""
+        known = str(self.config.task)
+        own = known.startswith(OWN)
+        return task_name(self._corpus.name, self.options.setting) if own else known
 
     def prepare(self) -> None:
         """Has the encoder at hand and everything fitted that depends on the corpus alone."""
@@ -190,13 +194,13 @@ class CapoTask(BenchTask):
         told += truncation([one.truncated for one in generated])
         self.config.metadata["complaints"] = told
         for line in told:
-            _log.warning("%s: %s", self.config.task, line)
+            _log.warning("%s: %s", self.task_name, line)
         try:
             scores, spread = score_repeats(self._scorer, runs)
             values = [per_response(self._scorer, run) for run in runs]
         except Exception as error:
             failed = f"scoring failed ({type(error).__name__}: {error}); score the samples again"
-            _log.exception("%s: %s", self.config.task, failed)
+            _log.exception("%s: %s", self.task_name, failed)
             undefined = dict.fromkeys(self.metric_names(), failed)
         else:
             self._scores = scores
@@ -208,7 +212,7 @@ class CapoTask(BenchTask):
                 if isinstance(found, Undefined)
             }
             for name, reason in undefined.items():
-                _log.warning("%s: %s is not defined, because %s", self.config.task, name, reason)
+                _log.warning("%s: %s is not defined, because %s", self.task_name, name, reason)
         self.config.metadata["undefined"] = undefined
         return len(answered)
 

@@ -11,6 +11,7 @@ label or an explanation of another split.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Literal, get_args
@@ -205,7 +206,8 @@ def render_input(task: TaskSpec, text: Mapping[str, str]) -> str:
 def task_name(corpus: str, setting: Setting) -> str:
     """The task of lm-eval for a corpus of ours in a prompt setting, such as `capo_nli_tag`."""
     suffix = "" if setting == "zero-shot" else f"_{setting}"
-    return f"capo_{corpus.replace('-', '_')}{suffix}"
+    name = re.sub(r"\W+", "_", corpus).strip("_")  # it is part of files' names
+    return f"capo_{name}{suffix}"
 
 
 def prompt_hash(prompts: Iterable[str]) -> str:

@@ -271,18 +271,19 @@ def _load(setup: Setup, arguments: Mapping[str, Any]) -> _Task:
             "they are listed"
         )
     loaded = manager.load([setup.task])["tasks"]
-    if list(loaded) != [setup.task]:
+    if len(loaded) != 1:
         raise CapoBenchError(f"{setup.task} is a group; gate one task at a time")
-    config = loaded[setup.task].config
+    ((name, task),) = loaded.items()  # a corpus of one's own goes by its own name
+    known = task.config.metadata
     facts = run_facts(
         {
-            "configs": {setup.task: {"metadata": config.metadata}},
-            "versions": {setup.task: config.metadata["version"]},
+            "configs": {name: {"metadata": known}},
+            "versions": {name: known["version"]},
             "chat_template": setup.apply_chat_template,
         },
-        setup.task,
+        name,
     )
-    return _Task(setup, manager, read_options(config.metadata), facts, metadata)
+    return _Task(setup, manager, read_options(known), facts, metadata)
 
 
 def _answers(
@@ -298,13 +299,14 @@ def _answers(
         raise CapoBenchError(
             f"the checkpoint {checkpoint.path} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error
+    name = task.facts["task"]
     runs = []
     for index in range(setup.runs):
         found = lm_eval.simple_evaluate(
             model=model,
             tasks=[setup.task],
             task_manager=task.manager,
-            samples=None if indices is None else {setup.task: indices},
+            samples=None if indices is None else {name: indices},
             gen_kwargs=dict(setup.gen_kwargs) or None,
             apply_chat_template=setup.apply_chat_template,
             bootstrap_iters=0,
@@ -312,9 +314,9 @@ def _answers(
             numpy_random_seed=FIRST_SEED + index,
             torch_random_seed=FIRST_SEED + index,
         )
-        runs += _repeats(setup.task, found["samples"][setup.task])
+        runs += _repeats(name, found["samples"][name])
     options = {key: getattr(task.options, key) for key in ANSWERED}
-    sent = found["configs"][setup.task]["metadata"]
+    sent = found["configs"][name]["metadata"]
     facts = {**task.facts, **({"form": sent["form"]} if "form" in sent else {})}
     return Side(checkpoint.path, tuple(runs), facts, options)
 

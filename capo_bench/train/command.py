@@ -21,7 +21,7 @@ from capo_bench.caches import cache_folder
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import say
-from capo_bench.errors import CapoBenchError, exit_status
+from capo_bench.errors import CapoBenchError, exit_status, listed
 from capo_bench.files import locked, read_yaml, write_text
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
@@ -185,7 +185,7 @@ def _train(
     facts = {
         "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
         + (" (synthetic)" if corpus.synthetic else ""),
-        "annotators": ", ".join(targets) or f"all, jointly ({', '.join(corpus.annotator_ids)})",
+        "annotators": ", ".join(targets) or f"all, jointly ({listed(corpus.annotator_ids, 12)})",
         "prompts": f"{start.setting}, hash {_prompt_hash(corpus, prompter, encoder)}",
         "training items": items,
         "training groups": f"{trainer.run['data']} ({len(train.groups)})",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from jinja2 import TemplateError
 
 from capo_bench.corpus.model import Corpus, Item, Response
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.prompts.contexts import context, template_of, thinks
 from capo_bench.prompts.prompter import Form
 from capo_bench.prompts.responses import CUE, render_target
@@ -224,7 +224,7 @@ def build(
         if target not in corpus.annotator_ids:
             raise CapoBenchError(
                 f"corpus {corpus.name} has no annotator {target!r}; "
-                f"it has {', '.join(corpus.annotator_ids)}"
+                f"it has {listed(corpus.annotator_ids, 12)}"
             )
     drafts, notes = _drafts(corpus, split, prompt, encoder, options, targets)
     present = {annotator for draft in drafts for annotator in draft.own}

@@ -38,7 +38,7 @@ def delimited(rows: list[dict], delimiter: str = ",") -> str:
     return "".join(delimiter.join(line) + "\r\n" for line in lines)
 
 
-def imported(path: Path, **wanted) -> tuple[Corpus, list[str]]:
+def imported(path: Path | str, **wanted) -> tuple[Corpus, list[str]]:
     return import_table(read_table(path), Wanted(**wanted))
 
 
@@ -55,17 +55,32 @@ def imported(path: Path, **wanted) -> tuple[Corpus, list[str]]:
         ("list.json", json.dumps(LONG).encode()),
         ("table.parquet", None),
         ("folder", None),
+        ("files", None),
+        ("owner/crowd:full", None),
     ],
 )
-def test_the_same_crowd_in_any_file_needs_no_word_of_explanation(tmp_path, name, content) -> None:
+def test_the_same_crowd_in_any_file_needs_no_word_of_explanation(
+    tmp_path, monkeypatch, name, content
+) -> None:
     path = tmp_path / name
     if name == "folder":
         datasets.Dataset.from_list(LONG).save_to_disk(str(path))
+    elif name == "files":  # as a data set of the hub looks when it has been cloned
+        path.mkdir()
+        (path / "README.md").write_text("# A crowd\n")
+        pq.write_table(pa.Table.from_pylist(LONG), path / "train-00000-of-00001.parquet")
+    elif ":" in name:
+
+        def load_dataset(*asked):
+            assert asked == ("owner/crowd", "full")
+            return datasets.DatasetDict({"train": datasets.Dataset.from_list(LONG)})
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     elif content is None:
         pq.write_table(pa.Table.from_pylist(LONG), path)
     else:
         path.write_bytes(content)
-    corpus, notes = imported(path)
+    corpus, notes = imported(name if ":" in name else path)
     assert corpus.task.labels == LabelSpace("ordinal", ("1", "2", "3", "4", "5"))
     assert corpus.task.fields == {"comment_text": "Comment text"}
     assert corpus.task.explanations == "required"
@@ -76,6 +91,25 @@ def test_the_same_crowd_in_any_file_needs_no_word_of_explanation(tmp_path, name,
     assert item.meta == {"topic": "t1"}
     assert corpus.about("A3") == {"age": "23"}
     assert "left out: the columns seconds" in notes
+
+
+def test_what_datasets_cannot_load_is_one_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CapoBenchError, match=r"empty: is no folder of `datasets`: \w.*") as error:
+        read_table(tmp_path / "empty")
+    assert "\n" not in str(error.value)
+    monkeypatch.chdir(tmp_path)
+
+    def load_dataset(*_):
+        raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub.\nx")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    found = "^a/b: is no file, no folder, and no data set that the hub gives: Dataset 'a/b' doesn't"
+    with pytest.raises(CapoBenchError, match=found) as error:
+        read_table("a/b")
+    assert "\n" not in str(error.value)
+    with pytest.raises(CapoBenchError, match=r"data/missing\.csv: .*(no such|not found|No such)"):
+        read_table("data/missing.csv")
 
 
 def write(path: Path, rows: list[list]) -> Path:

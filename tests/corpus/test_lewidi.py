@@ -121,7 +121,12 @@ TWO = {"Ann1": "neutral", "Ann2": "entailment"}
         ),
         (
             {"12": nli_record("Ann1", {"Ann1": "maybe"}, ["one"])},
-            ["item 12-", "annotator Ann1", "unknown label 'maybe'", "entailment, neutral"],
+            [
+                "VariErrNLI_train.json, item 12-",
+                "annotator Ann1",
+                "unknown label 'maybe'",
+                "entailment",
+            ],
         ),
         (
             {"12": nli_record("Ann9", {"Ann9": "neutral"}, ["one"])},
@@ -156,7 +161,7 @@ def test_bad_paraphrase_label(tmp_path: Path, label: str) -> None:
     names = ",".join(["Ann1"] * len(label.split(",")))
     record = par_record(names, {"Ann1": label}, ["one"] * len(label.split(",")))
     folder = write_lewidi(tmp_path, "Paraphrase", train={"3": record})
-    with pytest.raises(CapoBenchError, match=r"item 3-\w+, annotator Ann1: .*label"):
+    with pytest.raises(CapoBenchError, match=r"_train\.json, item 3-\w+, annotator Ann1: .*label"):
         read_par(folder)
 
 

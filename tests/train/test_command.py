@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.model import Response
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.command import main, run
-from capo_bench.train.dataset import Encoder
+from capo_bench.train.dataset import Encoder, Options, build
 from capo_bench.train.packed_trainer import PackedTrainer
 
 from . import tiny
@@ -108,6 +110,61 @@ def test_setting_and_items_are_told_on_the_card(source, toy, tmp_path, capsys):
     prompter = Prompter(mini, "zero-shot")
     prompts = [prompter(item, a) for item in mini.split("train") for a in item.cells]
     assert f"| prompts | zero-shot, hash {prompt_hash(prompts)} |" in seen["zero-shot"]
+
+
+@pytest.fixture
+def labels_alone(tmp_path):
+    """Two of three annotators agree on every item; nobody says why."""
+    made = crossed(10, 3)
+    items = [
+        replace(
+            item,
+            cells={who: (replace(own[0], explanation=""),) for who, own in item.cells.items()},
+            split="train" if place < 7 else "validation",
+        )
+        for place, item in enumerate(made.items)
+    ]
+    file = tmp_path / "labels.jsonl"
+    jsonl.write(
+        replace(made, task=replace(made.task, explanations="none"), items=tuple(items)), file
+    )
+    return file
+
+
+def test_labels_alone_are_trained_on(source, labels_alone, tmp_path, capsys):
+    """SFT learns the labels; CAPO sets them against those of annotators who differ."""
+    short = {"max_steps": 2, "save_strategy": "no"}
+    run(["sft", *options(source, labels_alone, tmp_path / "sft", **short)])
+    assert "7 of 7 training items" in capsys.readouterr().err
+    card = (tmp_path / "sft" / "README.md").read_text()
+    assert "| left out | nothing |" in card
+    run(["capo", *options(tmp_path / "sft", labels_alone, tmp_path / "capo", **short)])
+    assert history(tmp_path / "capo")[1] == pytest.approx(0.6931, abs=1e-3)
+    made = load(str(labels_alone))
+    encode = Encoder(AutoTokenizer.from_pretrained(source))
+    data = build(made, "train", Prompter(made, "tag"), encode, Options(rejected="all"))
+    yes, no = encode.response("Label: yes"), encode.response("Label: no")
+    for group in data.groups:
+        for one in group.comparisons:
+            (rejected,) = one.rejected
+            said = {group.paths[one.chosen].response, group.paths[rejected].response}
+            assert said == {yes, no}
+    assert sum(len(group.comparisons) for group in data.groups) == 7 * 3
+
+
+def test_labels_alone_on_which_everybody_agrees_leave_nothing_to_compare(
+    source, labels_alone, tmp_path
+):
+    made = load(str(labels_alone))
+    items = tuple(
+        replace(item, cells=dict.fromkeys(item.cells, (Response("yes"),))) for item in made.items
+    )
+    agreed = tmp_path / "agreed.jsonl"
+    jsonl.write(replace(made, items=items), agreed)
+    with pytest.raises(
+        CapoBenchError, match=r"nothing to train on \(21 own responses left out bec"
+    ):
+        run(["capo", *options(source, agreed, tmp_path / "capo", max_steps=1)])
 
 
 def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):

@@ -18,7 +18,15 @@ from typing import Any
 from pydantic import JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.corpus.model import Annotator, Corpus, Item, Response, SplitName, TaskSpec
+from capo_bench.corpus.model import (
+    Annotator,
+    Corpus,
+    Item,
+    Response,
+    SplitName,
+    TaskSpec,
+    check_labels,
+)
 from capo_bench.corpus.tasks import CSC, MP, NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json, validated
@@ -171,7 +179,7 @@ def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
             if split != "test" and not any(cells.values()):
                 raise CapoBenchError(f"no labels in `annotations`, expected some in {path.name}")
         digest = hashlib.sha256("\0".join(text[name] for name in sorted(text)).encode()).hexdigest()
-        yield Item(
+        item = Item(
             id=f"{source_id}-{digest[:8]}",
             text=text,
             cells=cells,
@@ -180,6 +188,8 @@ def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
             language=record.lang if task == MP else None,
             meta=_about(record),
         )
+        check_labels(item, task.labels, path)
+        yield item
 
 
 def _about(record: _Record) -> dict[str, JsonValue]:

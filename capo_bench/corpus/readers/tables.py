@@ -11,9 +11,11 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from capo_bench.errors import CapoBenchError, listed
@@ -21,6 +23,8 @@ from capo_bench.files import FILE_BYTES, parse_json, read_bytes, read_json_lines
 
 DELIMITERS = ",;\t|"
 _SPLITS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+_DELIMITED = (".csv", ".tsv", ".txt", ".tab")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -39,20 +43,23 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(source: Path) -> Table:
+def read_table(name: Path | str) -> Table:
     """Reads a table.
 
     Args:
-        source: A file that ends in `.csv`, `.tsv`, `.txt` (delimited text), `.json` (a list of
-            objects, or an object of them by id), `.jsonl`, `.ndjson` or `.parquet`, or a folder that
-            `datasets.save_to_disk` wrote. What stands in the column `split` of a folder with several
-            splits is their names.
+        name: A file that ends in `.csv`, `.tsv`, `.txt` (delimited text), `.json` (a list of
+            objects, or an object of them by id), `.jsonl`, `.ndjson` or `.parquet`; a folder that
+            `datasets.save_to_disk` wrote, or of files that `datasets.load_dataset` takes; or, where
+            nothing is there by that name, a data set of the Hugging Face hub, `OWNER/NAME` or
+            `OWNER/NAME:CONFIGURATION`. What stands in the column `split` of several splits is their
+            names.
 
     Raises:
         CapoBenchError: If it cannot be read as what its name says, or has no rows.
     """
+    source = Path(name)
     kind = "folder" if source.is_dir() else source.suffix.lower()
-    if kind in (".csv", ".tsv", ".txt", ".tab"):
+    if kind in _DELIMITED:
         table = read_delimited(source)
     elif kind in (".jsonl", ".ndjson"):
         table = _of_objects(source, [(f"line {n}", row) for n, row in read_json_lines(source)])
@@ -62,10 +69,12 @@ def read_table(source: Path) -> Table:
         table = _of_parquet(source)
     elif kind == "folder":
         table = _of_folder(source)
+    elif not source.exists() and _HUB_NAME.fullmatch(str(name)):
+        table = _of_hub(str(name))
     else:
         raise CapoBenchError(
-            "is no table by its name; expected .csv, .tsv, .json, .jsonl, .parquet or a folder of "
-            "`datasets.save_to_disk`",
+            "is no table by its name; expected .csv, .tsv, .json, .jsonl, .parquet, a folder of "
+            "`datasets`, or OWNER/NAME of the hub",
             file=source,
         )
     if not table.rows:
@@ -184,7 +193,7 @@ def _of_json(path: Path) -> Table:
     return _of_objects(path, [(f"entry {n}", row) for n, row in enumerate(value, start=1)])
 
 
-def _of_objects(path: Path, rows: Sequence[tuple[str, Any]]) -> Table:
+def _of_objects(path: Path | str, rows: Sequence[tuple[str, Any]]) -> Table:
     for place, row in rows:
         if not isinstance(row, dict):
             raise CapoBenchError("expected an object of columns and cells", file=path, id=place)
@@ -249,13 +258,51 @@ def _of_parquet(path: Path) -> Table:
 def _of_folder(folder: Path) -> Table:
     import datasets
 
+    saved = any((folder / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    with _datasets(folder, "no folder of `datasets`"), TemporaryDirectory() as cache:
+        # What `load_dataset` makes of local files is of no use to anybody later.
+        found = (
+            datasets.load_from_disk(str(folder))
+            if saved
+            else datasets.load_dataset(str(folder), cache_dir=cache)
+        )
+        return _of_datasets(folder, found)
+
+
+def _of_hub(name: str) -> Table:
+    import datasets
+
+    place, _, configuration = name.partition(":")
+    with _datasets(name, "no file, no folder, and no data set that the hub gives"):
+        # Code that comes with a data set is never run: what needs it is refused.
+        found = datasets.load_dataset(place, configuration or None)
+    return _of_datasets(name, found)
+
+
+@contextmanager
+def _datasets(source: Path | str, what: str) -> Iterator[None]:
+    """Says in one line what `datasets` cannot load."""
+    import datasets
+
+    datasets.disable_progress_bars()
     try:
-        found = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, LookupError) as error:
-        reason = str(error).split("\n")[0]
-        raise CapoBenchError(
-            f"is no folder of `datasets.save_to_disk`: {reason}", file=folder
-        ) from error
+        yield
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        datasets.exceptions.DatasetsError,
+    ) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CapoBenchError(f"is {what}: {reason}", file=source) from error
+    finally:
+        datasets.enable_progress_bars()
+
+
+def _of_datasets(source: Path | str, found: Any) -> Table:
+    import datasets
+
     parts = found if isinstance(found, dict) else {"": found}
     rows: list[tuple[str, Any]] = []
     for name, part in parts.items():
@@ -270,6 +317,6 @@ def _of_folder(folder: Path) -> Table:
                 row[column] = feature.int2str(row[column]) if known else None
             placed = {"split": _SPLITS.get(name, name), **row} if name else row
             rows.append((f"row {len(rows) + 1}", placed))
-    table = _of_objects(folder, rows)
+    table = _of_objects(source, rows)
     notes = [f"splits {listed(list(parts))}"] if len(parts) > 1 else []
     return Table(table.columns, table.rows, tuple(notes))
