@@ -65,6 +65,7 @@ class BoardSpec(BaseModel):
 
     title: Annotated[Line, Field(description="Name of the board, as tables show it.")]
     about: Annotated[Text | None, Field(description="What is asked for, in a sentence.")] = None
+    story: Annotated[Text | None, Field(description="What its rows say, for the page.")] = None
     corpus: Annotated[
         str,
         Field(description="A corpus's name, or a .jsonl file relative to the board's folder."),

@@ -57,7 +57,8 @@ def write(boards: Sequence[Board], file: Path, reports: Reports | None = None) -
 
 
 def html(boards: Sequence[Board], reports: Reports) -> str:
-    """The page."""
+    """The page; people's own corpora come before what a program wrote."""
+    boards = sorted(boards, key=lambda one: bool(one.signature["synthetic"]))
     data = [
         {
             **as_json(board, _DIGITS),
@@ -105,6 +106,7 @@ def _view(board: Board) -> dict[str, Any]:
         "rows": [_row(entry) for entry in board.entries],
         "floor": control and control.headline,
         "ceiling": board.human.headline,
+        "best": control and control.id,
     }
 
 

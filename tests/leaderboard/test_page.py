@@ -12,6 +12,7 @@ import pytest
 from capo_bench.corpus.load import load
 from capo_bench.leaderboard import page
 from capo_bench.leaderboard.board import build
+from capo_bench.metrics.registry import HEADLINE, metric_named
 from tests.leaderboard.boards import HOSTILE, small
 from tests.test_report import Page
 
@@ -74,7 +75,7 @@ def test_size(parameters, shown):
 # What a visitor does, appended to the page as a script of its own (the policy is the page's, so that
 # the test lifts it); the outcome is left in the title.
 _ACTIONS = {
-    "as built": "",
+    "as built": "choose('others', '')",
     "by name": "press('name')",
     "by name, again": "press('name'); press('name')",
     "by label": "press('label_accuracy')",
@@ -82,7 +83,7 @@ _ACTIONS = {
     "sft only": "choose('method', 'sft')",
     "small only": "choose('size', '1e9')",
     "unknown size": "choose('size', 'unknown')",
-    "no controls": "document.forms[0].controls.click()",
+    "no controls": "choose('others', 'none')",
 }
 _HELP = """
 const rows = () => [...document.querySelectorAll('tr[data-id]')].filter((row) => !row.hidden);
@@ -92,9 +93,8 @@ const choose = (name, value) => { const s = document.forms[0][name]; s.value = v
 const sorted = () => [...document.querySelectorAll('th[aria-sort]')].map((th) => [
   th.firstElementChild.dataset.key, th.getAttribute('aria-sort')]).filter((s) => s[1] !== 'none');
 const state = () => ({ rows: rows().map((row) => row.dataset.id), sorted: sorted(),
-  count: document.querySelector('.count').textContent });
-const undo = () => { choose('method', ''); choose('size', '');
-  if (!document.forms[0].controls.checked) document.forms[0].controls.click();
+  count: document.querySelector('.count').textContent, address: location.hash });
+const undo = () => { choose('method', ''); choose('size', ''); choose('others', 'all');
   press('order'); if (rows()[0].dataset.order !== '0') press('order'); };
 const out = {};
 """
@@ -132,7 +132,11 @@ def test_browser_sorts_and_filters(board, text, tmp_path):
     dom = browse(text, tmp_path, script)
     found = json.loads(Page(dom).text.split("OUT")[1].split("END")[0])
     built = [page.address(entry) for entry in board.entries]
-    assert found["as built"]["rows"] == built
+    best = board.best_control(metric_named(HEADLINE)).id
+    first = [one for one in built if not one.startswith("~") or one in ("~human", f"~{best}")]
+    assert found["as built"]["rows"] == first
+    assert found["by label"]["address"] == "#?others=all"
+    assert found["sft only"]["address"] == "#?method=sft&others=all"
     assert found["as built"]["sorted"] == [["order", "ascending"]]
     assert found["as built"]["count"] == "3 systems."
     names = sorted(built, key=lambda i: {"good": HOSTILE, "half": "=1+1|2"}.get(i, i.strip("~")))
@@ -152,6 +156,15 @@ def test_browser_sorts_and_filters(board, text, tmp_path):
     assert [one for one in found["small only"]["rows"] if one not in references] == ["half"]
     assert [one for one in found["unknown size"]["rows"] if one not in references] == ["off"]
     assert found["no controls"]["rows"] == ["good", "half", "off"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+def test_an_address_keeps_the_filters(text, tmp_path):
+    script = f"""{_HELP}document.body.append(Object.assign(document.createElement('pre'),
+      {{textContent: `OU${{'T'}}${{JSON.stringify(state())}}EN${{'D'}}`}}))"""
+    dom = browse(text, tmp_path, script, fragment="#?method=sft&others=none&size=nonsense")
+    found = json.loads(Page(dom).text.split("OUT")[1].split("END")[0])
+    assert found["rows"] == ["half"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")

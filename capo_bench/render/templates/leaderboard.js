@@ -83,8 +83,9 @@
       board.querySelectorAll("tbody tr").forEach((row) => {
         const system = row.classList.contains("system");
         const { method, size } = { method: form.method.value, size: form.size.value };
+        const others = form.others.value;
         const visible = system ? (!method || row.dataset.method === method) && sized(row, size) :
-          form.controls.checked;
+          others === "all" || (others === "" && !row.matches(".control:not([data-best])"));
         row.hidden = !visible;
         if (!visible) hidden.add(row.dataset.id);
         systems += system;
@@ -96,6 +97,22 @@
       board.querySelector(".count").textContent = shown === systems ?
         `${systems} ${systems === 1 ? "system" : "systems"}.` : `${shown} of ${systems} systems.`;
     });
+  }
+
+  // Filters are kept in the address, as #?method=sft&others=all, so that a view can be sent around.
+  function keep() {
+    const chosen = [...new FormData(form)].filter(([, value]) => value !== "");
+    const text = chosen.length ? `#?${new URLSearchParams(chosen)}` : "#";
+    history.replaceState(null, "", text);
+    filter();
+  }
+
+  function restore(text) {
+    const chosen = new URLSearchParams(text);
+    for (const select of form.elements) {
+      const wanted = chosen.get(select.name) || "";
+      select.value = [...select.options].some((one) => one.value === wanted) ? wanted : "";
+    }
   }
 
   // ---- The page of one entry ----
@@ -296,7 +313,8 @@
     overview.hidden = false;
     document.title = "capo-bench leaderboards";
     const known = new Set(boards.map((one) => one.board));
-    if (left === null && board) form.task.value = name;
+    if (wanted.startsWith("?")) restore(wanted.slice(1));
+    else if (left === null && board) form.task.value = name;
     filter();
     if (left !== null && known.has(name)) {
       // Back from an entry: to its row, for eyes and keyboard.
@@ -312,7 +330,7 @@
       button.addEventListener("click", () => sort(table, button)));
     table.querySelector("[aria-sort]").setAttribute("aria-sort", "ascending");
   });
-  form.addEventListener("input", filter);
+  form.addEventListener("input", keep);
   form.addEventListener("submit", (event) => event.preventDefault());
   window.addEventListener("hashchange", route);
   route();
