@@ -212,7 +212,7 @@ class _ChunkedScores(torch.autograd.Function):
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
         total = torch.zeros_like(norm).index_add(0, row, gradient)
         d_hidden = torch.empty_like(hidden) if of_hidden else None
-        d_weight = torch.zeros_like(weight) if of_weight else None
+        d_weight: Tensor | None = None
         d_bias = torch.zeros_like(bias) if of_bias else None
         kept, ctx.kept = ctx.kept, None
         product = kernel.product if ctx.fast else nn.functional.linear
@@ -226,8 +226,9 @@ class _ChunkedScores(torch.autograd.Function):
             z = z.to(weight.dtype)
             if d_hidden is not None:
                 d_hidden[start:end] = product(z, weight.t())
-            if d_weight is not None and ctx.fast:
-                d_weight += product(z.t(), part.t())
+            if of_weight and (d_weight is None or ctx.fast):
+                more = product(z.t(), part.t())
+                d_weight = more if d_weight is None else d_weight.add_(more)
             elif d_weight is not None:
                 d_weight.addmm_(z.t(), part)
             if d_bias is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from capo_bench.caches import cache_folder, kept_folder
@@ -90,12 +90,34 @@ def with_lora(model: Any, *, rank: int, alpha: int, targets: list[str]) -> Any:
 def join_tied_gradients(model: Any) -> None:
     """Adds the gradient of tied embeddings into the head's instead of making one as large.
 
-    The head's comes first in a backward pass; a sparse gradient of the embeddings is added to it in
-    place. DDP would take the sum for sparse as well: for one process only.
+    The engine adds a sparse gradient to a dense one in a copy, which would be the peak of a step
+    with many words. The embeddings therefore read the weights through an alias, whose gradient is
+    added to the head's in place: the head's comes first in a backward pass. Gradients of the alias
+    are not seen by DDP: for one process only.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if isinstance(embedding, nn.Embedding) and embedding.weight is getattr(head, "weight", None):
-        embedding.sparse = True
+    tied = getattr(embedding, "weight", None) is getattr(head, "weight", None)
+    if not tied or not issubclass(type(embedding), nn.Embedding):
+        return
+    embedding.sparse = True
+    look_up = embedding.forward
+
+    def add(alias: Any) -> None:
+        embedding.weight.grad.add_(alias.grad)
+
+    def forward(ids: Tensor) -> Any:
+        weight = embedding.weight
+        if not (torch.is_grad_enabled() and weight.requires_grad):
+            return look_up(ids)
+        alias = weight.detach().requires_grad_()
+        alias.register_post_accumulate_grad_hook(add)
+        embedding._parameters["weight"] = alias
+        try:
+            return look_up(ids)
+        finally:
+            embedding._parameters["weight"] = weight
+
+    embedding.forward = forward
 
 
 def longest(model: Any) -> int | None:
