@@ -53,6 +53,7 @@ class Encoder:
             )
         arguments = arguments or {}
         self._tokenizer = tokenizer
+        self._known: dict[int, int] = {}  # one object an id: less than half of the memory
         self._template = template_of(tokenizer, arguments) if chat else None
         self.form: Form = "chat" if chat and thinks(arguments) else "cue"
         # What stands before a response decides how its first token is cut.
@@ -83,7 +84,7 @@ class Encoder:
         size = len(self._before_ids)
         if ids[:size] != self._before_ids:
             ids, size = self._tokenizer(text, add_special_tokens=False).input_ids, 0
-        return (*ids[size:], self._tokenizer.eos_token_id)
+        return self._tokens([*ids[size:], self._tokenizer.eos_token_id])
 
     def check(self, prompt: str) -> None:
         """Compares what is trained on with what an evaluation will ask.
@@ -111,7 +112,10 @@ class Encoder:
     def _ids(self, text: str) -> Tokens:
         bos = self._tokenizer.bos_token
         kwargs = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
-        return tuple(self._tokenizer(text, **kwargs).input_ids)
+        return self._tokens(self._tokenizer(text, **kwargs).input_ids)
+
+    def _tokens(self, ids: Sequence[int]) -> Tokens:
+        return tuple(map(self._known.setdefault, ids, ids))
 
 
 @dataclass(frozen=True)

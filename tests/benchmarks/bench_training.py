@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
         [--setting tag] [--chat] [--lora] [--bf16] [--method capo|sft] [--items 3] [--per-step 1]
+        [--profile]
 
 Every contestant is a process of its own with one thread, float32 weights (under bf16 autocast with
 --bf16; TRL as shipped always) and AdamW, and takes one
@@ -64,6 +65,13 @@ CONTESTANTS = {
         "plain": "plain rows",
         "trie": "trie an item (ours)",
     },
+}
+# Parts of a step by the operations that belong to them, in `--profile`.
+PARTS = {
+    "matrix products": ("::mm", "::addmm", "::bmm", "::linear", "_linear_pointwise"),
+    "attention": ("scaled_dot_product",),
+    "AdamW": ("adamw",),
+    "copies and casts": ("::copy_", "::cat", "::clone"),
 }
 TEXT = {"tag": (45, 75), "zero-shot": (135, 165)}  # tokens that an item's prompts share
 
@@ -142,8 +150,8 @@ class Worker:
             config = CapoConfig(**common, layout=layout, reference_free=True)
             self.ours = CapoTrainer(self.model, config, groups, cache=File(folder))
         self.model.train()
-        _reset_peak()
-        self.start = _memory("VmRSS")
+        reset_peak()
+        self.start = memory("VmRSS")
 
     def _start_trl(self, folder: str) -> None:
         import trl.trainer.utils
@@ -231,17 +239,32 @@ class Worker:
             total, tokens = total + loss.item(), tokens + batch["input_ids"].numel()
         return total, tokens
 
+    def profile(self, groups: list[Group]) -> dict[str, float]:
+        """Seconds of one step by what they are spent on."""
+        with torch.profiler.profile() as profiler:
+            self.step(groups)
+        seconds = dict.fromkeys([*PARTS, "elementwise", "dispatch and autograd"], 0.0)
+        for event in profiler.key_averages():
+            rest = "elementwise" if event.key.startswith("aten::") else "dispatch and autograd"
+            part = next(
+                (p for p, names in PARTS.items() if any(n in event.key for n in names)), rest
+            )
+            seconds[part] += event.self_cpu_time_total / 1e6
+        return seconds
+
     def peak(self) -> float:
         """Bytes above weights, gradients and optimizer state."""
-        return _memory("VmHWM") - self.start - self.fixed
+        return memory("VmHWM") - self.start - self.fixed
 
 
-def _memory(what: str) -> float:
+def memory(what: str) -> float:
+    """Bytes of this process by their name in /proc."""
     lines = File("/proc/self/status").read_text().splitlines()
     return 1024 * float(next(line for line in lines if line.startswith(what)).split()[1])
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Has the peak counted from now."""
     File("/proc/self/clear_refs").write_text("5")
 
 
@@ -253,6 +276,10 @@ def work(pipe: Connection, kind: str, options: argparse.Namespace, groups: list[
         given = pipe.recv()
         if given is None:
             pipe.send(worker.peak())
+            if options.profile and kind == "trie":
+                parts = worker.profile(groups[: options.per_step])
+                whole = sum(parts.values())
+                print("ours:", ", ".join(f"{part} {s / whole:.0%}" for part, s in parts.items()))
             return
         pipe.send(worker.step(given))
 
@@ -312,6 +339,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=3)
     parser.add_argument("--per-step", type=int, default=1, help="Items an optimizer step.")
     parser.add_argument("--bf16", action="store_true", help="Autocast, for all.")
+    parser.add_argument("--profile", action="store_true", help="Prints what our steps consist of.")
     parser.add_argument("--only", nargs="*", help="Contestants; ours is always among them.")
     options = parser.parse_args()
     if options.model == "tiny":
