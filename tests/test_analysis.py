@@ -220,7 +220,7 @@ def test_figures_have_the_same_bytes_each_time(mini, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, call):
     (tmp_path / "file").write_text("")
-    status, _, err = call("analyse", "mini-nli", "--output", tmp_path / "file")
+    status, _, err = call("analyse", "mini-nli", "--output", tmp_path / "file", "--force")
     assert (status, err.count("\n")) == (2, 1)
     assert "file: cannot be written" in err
 

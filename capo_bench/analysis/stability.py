@@ -46,7 +46,7 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
 but style features and the rates of function words."""
 
 SHOWN_WEIGHTS = 8
-SHOWN_ANNOTATORS = 12
+SHOWN_ANNOTATORS = 6
 _SHUFFLES = 100
 _SEED = 0
 
@@ -368,12 +368,14 @@ def _distance_table(analysis: Analysis) -> Table:
 
 
 def _feature_table(analysis: Analysis) -> Table:
+    many = len(analysis.annotators)
+    more = "" if many <= SHOWN_ANNOTATORS else f". --json has distances and weights of all {many}"
     table = Table(
         title="Style features by what they tell of the writer",
         title_justify="left",
         box=SIMPLE_HEAD,
         caption="Jensen-Shannon divergence between the annotators in training, in bits; jackknife "
-        "over items. Chance: with each item's explanations dealt out at random",
+        f"over items. Chance: with each item's explanations dealt out at random{more}",
         caption_justify="left",
     )
     table.add_column("style feature")
