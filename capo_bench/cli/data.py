@@ -222,6 +222,11 @@ def _remarks(d: Description) -> list[str]:
     wordless = [a.id for a in d.annotators if a.responses and a.mean_words is None]
     if wordless and len(wordless) < len(d.annotators) - len(silent):
         remarks.append(f"{len(wordless)} annotators without an explanation: {listed(wordless)}")
-    if d.evaluable and not d.evaluable.whole:
+    if d.evaluable and not d.evaluable.annotators:
+        remarks.append(
+            "nobody who answered the test split has a training response to be known by, so that "
+            "nothing can be scored; it takes annotators who answered several items"
+        )
+    elif d.evaluable and not d.evaluable.whole:
         remarks.append(f"the test split is evaluated {d.evaluable}: the others are not in train")
     return remarks

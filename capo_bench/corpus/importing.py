@@ -15,19 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from capo_bench.corpus.label_spaces import as_number, find_space, parts
 from capo_bench.corpus.model import (
-    MAX_LEVELS,
     SPLITS,
     Annotator,
     Corpus,
     Explanations,
     Item,
     LabelKind,
-    LabelSpace,
     Response,
     SplitName,
     TaskSpec,
-    label_key,
+    Turn,
 )
 from capo_bench.corpus.readers.tables import Table
 from capo_bench.errors import CapoBenchError, listed
@@ -60,10 +59,17 @@ _SPLIT_NAMES: Mapping[str, SplitName] = {
     "training": "train",
     **dict.fromkeys(("dev", "val", "valid", "eval"), "validation"),
 }
+_UNDIVIDED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _FEW = 50
 """Most distinct values of a column that is taken for labels without being named."""
-_SEPARATORS = ("|", ";", ",")
-_SCALES = ((0, 1), (-1, 1), (0, 10), (0, 100), (-100, 100))
+_EMPTY = frozenset("NA NaN nan <NA> #N/A NULL".split())
+"""What R, pandas, Excel and databases write into an empty cell."""
+_SUFFIXES = frozenset("id ids name no nr number code hash key".split())
+_ONCE = 0.9
+"""Share of distinct rows above which annotators count as answering an item once."""
+_TIMES = frozenset("time date seconds duration timestamp".split())
+_SPEAKERS = frozenset("speaker role from sender agent name".split())
+_SAID = frozenset("text content utterance message value body".split())
 _QUESTIONS: Mapping[LabelKind, str] = {
     "nominal": "Which label fits?",
     "multilabel": "Which labels fit?",
@@ -119,6 +125,8 @@ def import_table(table: Table, wanted: Wanted) -> tuple[Corpus, list[str]]:
     """
     notes = list(table.notes)
     _check_columns(table, wanted)
+    table = _emptied(table, wanted, notes)
+    table = replace(table, rows=_with_turns(table))
     rows, wanted = _long(table, wanted, notes)
     columns = _columns(rows, wanted, notes)
     rows = _complete(rows, columns, notes)
@@ -144,6 +152,61 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def _name_words(name: str) -> list[str]:
+    """`workerId`, `Worker ID` and `HITId` in words, in lower case."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    return re.findall(r"[^\W_]+", apart.lower())
+
+
+def _emptied(table: Table, wanted: Wanted, notes: list[str]) -> Table:
+    """The table without words for an empty cell, unless they are labels."""
+    words = _EMPTY - set(wanted.labels)
+    found = Counter(
+        cell
+        for row in table.rows
+        for cell in row.values()
+        if isinstance(cell, str) and cell in words
+    )
+    if not found:
+        return table
+    said = ", ".join(f"{count} cells {word!r}" for word, count in found.items())
+    notes.append(f"read as empty: {said}; if that is a label, name all with --labels")
+    rows = tuple(
+        {
+            name: None if isinstance(cell, str) and cell in words else cell
+            for name, cell in row.items()
+        }
+        for row in table.rows
+    )
+    return replace(table, rows=rows)
+
+
+def _with_turns(table: Table) -> tuple[Row, ...]:
+    """The rows with dialogues as tuples of speaker and text, which can be told apart."""
+    spoken: dict[str, tuple[str, str]] = {}
+    for name in table.columns:
+        turns = [
+            turn
+            for row in table.rows
+            if isinstance(row[name], list)
+            for turn in row[name]
+            if isinstance(turn, dict)
+        ]
+        keys = set(turns[0]) if turns else set()
+        who, what = keys & _SPEAKERS, keys & _SAID
+        if len(who) == len(what) == 1 and not any(
+            _by_name([key], "label", ()) for key in keys - what
+        ):
+            spoken[name] = (*who, *what)
+    if not spoken:
+        return table.rows
+    return tuple({**row, **{n: _turns(row[n], *spoken[n]) for n in spoken}} for row in table.rows)
+
+
+def _turns(cell: Any, who: str, what: str) -> tuple[tuple[str, str], ...] | None:
+    return tuple((turn.get(who) or "", turn.get(what) or "") for turn in cell) if cell else None
+
+
 def _check_columns(table: Table, wanted: Wanted) -> None:
     given = wanted.columns.values()
     patterns = [n for n in given if n not in table.columns and ("*" in n or "," in n)]
@@ -165,11 +228,14 @@ def _long(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wa
         return _unpivoted(table, wanted, notes)
     if listing:
         return _exploded(table, listing, wanted, notes)
-    known = "annotator" in wanted.columns or _by_name(table.columns, "annotator", ())
+    known = "annotator" in wanted.columns or _called(table.columns, "annotator", ())
     if not known and not pattern and (found := _family(table)):
-        label, explanation = found
+        who, label, explanation = found
         notes.append(f"a wide table: the columns {label} are the annotators' labels")
         extra: dict[Role, str] = {"label": label}
+        if who:
+            notes.append(f"who gave them is in {who}")
+            extra["annotator"] = who
         if explanation and "explanation" not in wanted.columns:
             notes.append(f"their explanations are in {explanation}")
             extra["explanation"] = explanation
@@ -177,8 +243,8 @@ def _long(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wa
     return list(table.rows), wanted
 
 
-def _family(table: Table) -> tuple[str, str] | None:
-    """Patterns of a wide table's columns: of labels, and of explanations if there are any.
+def _family(table: Table) -> tuple[str, str, str] | None:
+    """Patterns of a wide table's columns: of ids, of labels and of explanations, as there are any.
 
     The columns of a family differ in a number or a capital in their names, or in all of them, and
     share few values, or have many words.
@@ -188,7 +254,10 @@ def _family(table: Table) -> tuple[str, str] | None:
         for match in re.finditer(r"\d+|(?<![A-Za-z])[A-Z](?![A-Za-z])", name):
             families[f"{name[: match.start()]}*{name[match.end() :]}"].append(name)
     labels, explanations = [], []
+    people = {p for p in families if _called([p.replace("*", "")], "annotator", ())}
     for pattern, names in families.items():
+        if pattern in people:
+            continue
         cells = [str(row[n]) for row in table.rows for n in names if row[n] is not None]
         words = sum(len(cell.split()) for cell in cells) / max(len(cells), 1)
         if len(names) > 1 and words < 3 and len(set(cells)) <= min(_FEW, max(2, len(cells) // 2)):
@@ -197,9 +266,10 @@ def _family(table: Table) -> tuple[str, str] | None:
             explanations.append((len(names), pattern))
     if labels:
         count, pattern = max(labels)
-        return pattern, next((why for n, why in sorted(explanations) if n == count), "")
+        why = next((why for n, why in sorted(explanations) if n == count), "")
+        return next((p for p in people if len(families[p]) == count), ""), pattern, why
     alike = _alike(table)
-    return (",".join(alike), "") if len(alike) > 1 else None
+    return ("", ",".join(alike), "") if len(alike) > 1 else None
 
 
 def _alike(table: Table) -> list[str]:
@@ -215,25 +285,28 @@ def _alike(table: Table) -> list[str]:
 def _unpivoted(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wanted]:
     columns = dict(wanted.columns)
     label, why = columns["label"], columns.get("explanation", "")
-    of_label, of_why = _matching(table.columns, label), _matching(table.columns, why)
+    who = columns.get("annotator", "")
+    of_label, of_why, of_who = (_matching(table.columns, name) for name in (label, why, who))
     if not of_label:
         raise CapoBenchError(
             f"no column is called like {label!r}; there are {listed(table.columns)}"
         )
     if why and "*" not in why:
         raise CapoBenchError(f"the labels are in {label!r}, so explanations need a * too: {why!r}")
-    used = {*of_label.values(), *of_why.values()}
+    used = {*of_label.values(), *of_why.values(), *of_who.values()}
     rest = [name for name in table.columns if name not in used]
     rows: list[Row] = []
     for number, row in enumerate(table.rows, start=1):
         common = {name: row[name] for name in rest}
         for annotator, column in of_label.items():
             said = row.get(of_why.get(annotator, ""))
+            name = row[of_who[annotator]] if annotator in of_who else annotator
             if row[column] is not None or said is not None:
                 rows.append(
-                    {**common, _ROW: str(number), _WHO: annotator, _LABEL: row[column], _WHY: said}
+                    {**common, _ROW: str(number), _WHO: name, _LABEL: row[column], _WHY: said}
                 )
-    notes.append(f"{len(of_label)} annotators in columns: {listed(list(of_label))}")
+    what = "answers" if of_who else "annotators"
+    notes.append(f"{len(of_label)} {what} in columns: {listed(list(of_label))}")
     new: dict[Role, str] = {"annotator": _WHO, "label": _LABEL}
     if why:
         new["explanation"] = _WHY
@@ -318,25 +391,80 @@ def _by_name(columns: Sequence[str], role: Role, taken: Sequence[str]) -> str:
     return ""
 
 
+def _called(columns: Sequence[str], role: Role, taken: Sequence[str]) -> str:
+    """As `_by_name`, or else the only free column whose name ends in a usual one (`Final label`)."""
+    if found := _by_name(columns, role, taken):
+        return found
+    usual = set(_NAMES[role]) - {"user", "subject", "class", "value", "why", "comment"}
+    likely = []
+    for name in columns:
+        words = _name_words(name)
+        while len(words) > 1 and words[-1] in _SUFFIXES:
+            words.pop()
+        if name not in taken and words and {words[-1], words[-1].removesuffix("s")} & usual:
+            likely.append(name)
+    return likely[0] if len(likely) == 1 else ""
+
+
+def _annotator_column(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str]) -> str:
+    found = _called(names, "annotator", taken) or _who(rows, names, taken)
+    if not found:
+        raise CapoBenchError(
+            "no column tells who answered; name it with --annotator, or, if each annotator has a "
+            f"column, name those, --label 'rating_*' or --label Ann,Bob. There are "
+            f"{listed(names, 20)}"
+        )
+    return found
+
+
+def _who(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str]) -> str:
+    """Whoever answers an item once and others too, by what is in the columns alone.
+
+    Items are told apart by the longest text that recurs. Of columns that stand for one another, such
+    as a name and an age, the first is taken that is no number.
+    """
+    free = [name for name in names if name not in taken]
+    recurring = [n for n in free if len({str(row[n]) for row in rows}) <= 0.7 * len(rows)]
+    text = max(recurring, key=lambda name: _words(rows, name), default="")
+    if not text or _words(rows, text) < 2:
+        return ""
+    distinct = _distinct(rows)
+    likely: dict[str, bool] = {}  # and whether nobody answers an item twice
+    for name in recurring:
+        values = {str(row[name]) for row in rows if row[name] is not None}
+        pairs = len({(row[text], str(row[name])) for row in rows})
+        several = 2 <= len(values) <= len(rows) / 2
+        if name != text and pairs > _ONCE * distinct and several and _words(rows, name) < 5:
+            likely[name] = pairs == distinct
+    found = [name for name in likely if likely[name] or not any(likely.values())]
+    found.sort(key=lambda name: _numeric(rows, name))
+    alike = [n for n in found if not _varies(rows, n, lambda row: row[found[0]])]
+    if len(alike) < len(found):
+        raise CapoBenchError(
+            f"who answered could be {listed(found)}; name it with --annotator. There are "
+            f"{listed(names, 20)}"
+        )
+    return found[0] if found else ""
+
+
 def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
     if not rows:
         raise CapoBenchError("there is not one label in the table")
     names = tuple(rows[0])
     found: dict[Role, str] = dict(wanted.columns)
     taken = [*found.values(), *wanted.texts]
-    for role in ("annotator", "split", "language"):
+    if "annotator" not in found:
+        found["annotator"] = _annotator_column(rows, names, taken)
+    taken.append(found["annotator"])
+    for role in ("split", "language"):
         found.setdefault(role, _by_name(names, role, taken))
         taken.append(found[role])
-    if not found["annotator"]:
-        raise CapoBenchError(
-            "no column tells who answered; name it with --annotator, or, if each annotator has a "
-            f"column, name those, --label 'rating_*' or --label Ann,Bob. There are "
-            f"{listed(names, 20)}"
-        )
     if "label" not in found:
-        found["label"] = _by_name(names, "label", taken)
+        found["label"] = _called(names, "label", taken)
+        if _is_prose(rows, found["label"]):
+            found["label"] = ""  # such as a column `answer` of free text
     if "explanation" not in found:
-        found["explanation"] = _by_name(names, "explanation", [*taken, found["label"]])
+        found["explanation"] = _called(names, "explanation", [*taken, found["label"]])
     taken += [found["label"], found["explanation"]]
     if "item" not in found:
         found["item"] = _item_column(rows, names, taken, found["annotator"])
@@ -354,16 +482,19 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
     free = [name for name in free if name not in texts]
     group = _grouper(found["item"], texts)
     if not found["label"]:
-        found["label"] = _only(
-            "label",
-            [n for n in free if _varies(rows, n, group) and (_few(rows, n) or _numeric(rows, n))],
-            names,
-        )
+        found["label"] = _label_column(rows, free, group, found["annotator"], names)
         free.remove(found["label"])
     if not found["explanation"]:
         wordy = [n for n in free if _words(rows, n) >= 3 and _varies(rows, n, group)]
         found["explanation"] = wordy[0] if len(wordy) == 1 else ""
         free = [name for name in free if name != found["explanation"]]
+    notes += _told(found, texts, wanted)
+    return _Columns(**{role: found.get(role, "") for role in _NAMES}, texts=texts, rest=tuple(free))
+
+
+def _told(found: Mapping[Role, str], texts: Sequence[str], wanted: Wanted) -> list[str]:
+    """What nobody named, for people."""
+    notes = []
     said = [
         f"{role} is {column!r}"
         for role, column in found.items()
@@ -374,7 +505,7 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
         notes.append("taken for granted: " + "; ".join(filter(None, [*said, texts_said])))
     if not found["item"]:
         notes.append("items are told apart by their texts")
-    return _Columns(**{role: found.get(role, "") for role in _NAMES}, texts=texts, rest=tuple(free))
+    return notes
 
 
 def _grouper(item: str, texts: Sequence[str]) -> Callable[[Row], Any]:
@@ -384,9 +515,11 @@ def _grouper(item: str, texts: Sequence[str]) -> Callable[[Row], Any]:
 def _item_column(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str], who: str) -> str:
     """A column of ids in which several rows agree, and each annotator stands once."""
     free = [name for name in names if name not in taken]
-    while name := _by_name(free, "item", ()):
+    distinct = _distinct(rows)
+    ids = [name for name in free if _name_words(name)[-1:] == ["id"]]
+    while name := _by_name(free, "item", ()) or next((n for n in ids if n in free), ""):
         pairs = {(row[name], row[who]) for row in rows}
-        if len({row[name] for row in rows}) < len(rows) and len(pairs) > 0.9 * len(rows):
+        if len({row[name] for row in rows}) < len(rows) and len(pairs) > _ONCE * distinct:
             return name
         free.remove(name)
     return ""
@@ -394,7 +527,11 @@ def _item_column(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str]
 
 def _texts(rows: Sequence[Row], free: Sequence[str], item: str) -> tuple[str, ...]:
     """Columns of words that are the same for all who answered an item."""
-    several = [name for name in free if len({str(row[name]) for row in rows}) > 1]
+    several = [
+        name
+        for name in free
+        if len({str(row[name]) for row in rows}) > 1 and not _TIMES.intersection(_name_words(name))
+    ]
     wordy = [name for name in several if _words(rows, name) >= 2]
     if item:
         return tuple(name for name in wordy if not _varies(rows, name, lambda row: row[item]))
@@ -402,13 +539,50 @@ def _texts(rows: Sequence[Row], free: Sequence[str], item: str) -> tuple[str, ..
     return tuple(n for n in wordy if len({row[n] for row in rows}) <= 0.7 * len(rows))
 
 
+def _distinct(rows: Sequence[Row]) -> int:
+    """Number of rows of which none repeats another."""
+    return len({tuple(map(str, row.values())) for row in rows})
+
+
 def _words(rows: Sequence[Row], name: str) -> float:
-    cells = [row[name] for row in rows if isinstance(row[name], str)]
-    return sum(len(cell.split()) for cell in cells) / len(cells) if cells else 0.0
+    """Words of a cell on average; of scripts without blanks two letters make one."""
+    cells = [
+        cell if isinstance(cell, str) else " ".join(text for _, text in cell)
+        for row in rows
+        if isinstance(cell := row[name], str | tuple)
+    ]
+    words = sum(max(len(cell.split()), len(_UNDIVIDED.findall(cell)) / 2) for cell in cells)
+    return words / len(cells) if cells else 0.0
+
+
+def _is_prose(rows: Sequence[Row], name: str) -> bool:
+    """Whether a column has words, and hardly any two cells the same."""
+    return bool(name) and _words(rows, name) >= 4 and not _few(rows, name)
+
+
+def _label_column(
+    rows: Sequence[Row],
+    free: Sequence[str],
+    group: Callable[[Row], Any],
+    who: str,
+    names: Sequence[str],
+) -> str:
+    """What varies within an item and by annotator, with few values, or else with numbers."""
+    several = len({row[who] for row in rows}) < len(rows)
+    varying = [
+        name
+        for name in free
+        if _varies(rows, name, group)
+        and not _TIMES.intersection(_name_words(name))
+        and not (several and not _varies(rows, name, lambda row: row[who]))  # such as their age
+    ]
+    likely = [n for n in varying if _few(rows, n)] or [n for n in varying if _numeric(rows, n)]
+    answers = [name for name in likely if _name_words(name)[0] == "answer"]  # of Mechanical Turk
+    return _only("label", answers if len(answers) == 1 else likely, names)
 
 
 def _numeric(rows: Sequence[Row], name: str) -> bool:
-    return all(_as_number(str(row[name])) is not None for row in rows if row[name] is not None)
+    return all(as_number(str(row[name])) is not None for row in rows if row[name] is not None)
 
 
 def _few(rows: Sequence[Row], name: str) -> bool:
@@ -423,7 +597,12 @@ def _varies(rows: Sequence[Row], name: str, group: Callable[[Row], Any]) -> bool
 
 def _only(role: Role, candidates: Sequence[str], names: Sequence[str]) -> str:
     if len(candidates) != 1:
-        found = f"could be {listed(candidates)}" if candidates else "is none of the columns' names"
+        found = (
+            f"could be {listed(candidates)}"
+            if candidates
+            else "is in no column that is known by its name or has few values or numbers; without "
+            "labels there is no corpus"
+        )
         raise CapoBenchError(
             f"the {role} {found}; name it with --{role}. There are {listed(names, 20)}"
         )
@@ -474,8 +653,8 @@ def _corpus(
     wanted: Wanted,
     notes: list[str],
 ) -> Corpus:
-    given = [_parts(row[columns.label]) for row in rows]
-    space, labels_of = _space(given, wanted, notes)
+    given = [parts(row[columns.label]) for row in rows]
+    space, labels_of = find_space(given, wanted.kind, wanted.labels, notes)
     explained = {bool(row.get(columns.explanation)) for row in rows}
     explanations: Explanations = (
         "optional" if len(explained) > 1 else "required" if explained == {True} else "none"
@@ -485,7 +664,16 @@ def _corpus(
     made = tuple(
         Item(
             id=str(key) if columns.item else f"i{number}",
-            text={_field(name): own[0][name] or "" for name in columns.texts},
+            text={
+                _field(name): own[0][name] or ""
+                for name in columns.texts
+                if not isinstance(own[0][name], tuple)
+            },
+            turns={
+                _field(name): tuple(Turn(*turn) for turn in own[0][name])
+                for name in columns.texts
+                if isinstance(own[0][name], tuple)
+            },
             cells=_cells(own, columns, labels_of, space.kind == "multilabel", again),
             split=_split(own[0].get(columns.split), key),
             language=own[0].get(columns.language) if columns.language else None,
@@ -585,148 +773,3 @@ def _meta(
     if lost:
         notes.append(f"left out: the columns {listed(lost)}")
     return of_item, about
-
-
-def _parts(value: Any) -> tuple[str, ...]:
-    """A cell's labels as they stand there: one text, or several of a list."""
-    return tuple(str(part) for part in value) if isinstance(value, list) else (str(value),)
-
-
-def _space(
-    given: Sequence[tuple[str, ...]], wanted: Wanted, notes: list[str]
-) -> tuple[LabelSpace, Callable[[Any], tuple[str, ...]]]:
-    """The label space, and what each cell's labels are in it."""
-    separator = _separator(given, wanted)
-    if separator:
-        given = [_divided(one, separator) for one in given]
-    counts = Counter(label for labels in given for label in labels)
-    written = _written(counts, notes)
-    numbers = [_as_number(label) for label in counts]
-    several = separator != "" or any(len(labels) > 1 for labels in given)
-    numeric = all(number is not None for number in numbers)
-    kind = wanted.kind or (
-        "multilabel" if several else _numeric_kind(numbers) if numeric else "nominal"
-    )
-    space = _made(
-        kind, sorted(set(written.values())), [n for n in numbers if n is not None], wanted
-    )
-    what = (
-        listed(space.labels, 12)
-        if kind != "interval"
-        else f"{space.range} in steps of {space.step}"
-    )
-    divided = f", divided by {separator!r}" if separator else ""
-    notes.append(f"{kind} labels{divided}: {what}")
-
-    def labels_of(value: Any) -> tuple[str, ...]:
-        parts = _divided(_parts(value), separator) if separator else _parts(value)
-        found = [space.recognise(written[part]) for part in parts]
-        if None in found:
-            unknown = parts[found.index(None)]
-            raise CapoBenchError(
-                f"label {unknown!r} is none of {listed(space.labels, 12)}; add it with --labels, or "
-                "choose another --kind"
-            )
-        return tuple(dict.fromkeys(label for label in found if label is not None))
-
-    return space, labels_of
-
-
-def _divided(labels: Sequence[str], separator: str) -> tuple[str, ...]:
-    return tuple(
-        part.strip() for label in labels for part in label.split(separator) if part.strip()
-    )
-
-
-def _separator(given: Sequence[tuple[str, ...]], wanted: Wanted) -> str:
-    """What divides several labels in one cell: the parts are fewer than the cells that they make."""
-    if wanted.kind not in (None, "multilabel"):
-        return ""
-    values = {label for labels in given for label in labels}
-    for separator in _SEPARATORS:
-        parts = {part for value in values for part in _divided([value], separator)}
-        if any(separator in value for value in values) and (
-            len(parts) < len(values) or wanted.kind == "multilabel"
-        ):
-            return separator
-    return ""
-
-
-def _written(counts: Mapping[str, int], notes: list[str]) -> dict[str, str]:
-    """By label as found, the label as written: the most frequent of those that differ in case alone.
-
-    Commas, which divide labels in a response, become semicolons.
-    """
-    usual: dict[str, str] = {}
-    for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        usual.setdefault(label_key(label), " ".join(label.split()).replace(",", ";"))
-    written = {label: usual[label_key(label)] for label in counts}
-    if changed := [label for label in counts if "," in label]:
-        notes.append(f"a comma in labels is written as a semicolon: {listed(changed)}")
-    if merged := [label for label, to in written.items() if label not in (to, *changed)]:
-        notes.append(f"labels that differ only in case or blanks are one: {listed(merged)}")
-    return written
-
-
-def _as_number(label: str) -> float | None:
-    try:
-        return float(label)
-    except ValueError:
-        return None
-
-
-def _numeric_kind(numbers: Sequence[float | None]) -> LabelKind:
-    """Two numbers are names; up to 11 whole ones are levels; all else is a scale."""
-    values = [number for number in numbers if number is not None]
-    if len(values) <= 2:
-        return "nominal"
-    whole = all(value == int(value) for value in values)
-    return "ordinal" if whole and max(values) - min(values) <= 10 else "interval"
-
-
-def _made(
-    kind: LabelKind, labels: Sequence[str], numbers: Sequence[float], wanted: Wanted
-) -> LabelSpace:
-    try:
-        if wanted.labels:
-            return LabelSpace(kind, wanted.labels)
-        if kind == "ordinal" and len(numbers) >= len(labels):
-            low, high = int(min(numbers)), int(max(numbers))
-            return LabelSpace(kind, tuple(str(level) for level in range(low, high + 1)))
-        if kind == "ordinal":
-            raise CapoBenchError(
-                f"the order of {listed(labels, 12)} is not known; give it with --labels low,high"
-            )
-        if kind == "interval":
-            return _scale(numbers)
-        return LabelSpace(kind, tuple(labels))
-    except ValueError as error:
-        raise CapoBenchError(
-            f"{error}; name them with --labels, or choose another --kind"
-        ) from error
-
-
-def _scale(numbers: Sequence[float]) -> LabelSpace:
-    """A usual scale, if the numbers use half of it or more, else from the lowest to the highest.
-
-    In steps of the last decimal place of the numbers.
-    """
-    if not numbers:
-        raise CapoBenchError("interval labels must be numbers; choose another --kind")
-    least, most = min(numbers), max(numbers)
-    usual = [
-        (low, high)
-        for low, high in _SCALES
-        if low <= least and most <= high and most - least >= (high - low) / 2
-    ]
-    low, high = usual[0] if usual else (least, most)
-    for decimals in range(7):
-        step = 10.0**-decimals
-        if all(abs(round(value, decimals) - value) < 1e-9 for value in numbers):
-            if (high - low) / step < MAX_LEVELS:
-                return LabelSpace("interval", range=(low, high), step=step)
-            break
-    raise CapoBenchError(
-        f"the labels have more than {MAX_LEVELS} levels between {low:g} and {high:g}; round them, "
-        "such as to whole numbers"
-    )

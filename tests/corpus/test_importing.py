@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from capo_bench.cli.data import app
 from capo_bench.corpus.importing import Wanted, import_table
-from capo_bench.corpus.model import Corpus, LabelSpace, Response
+from capo_bench.corpus.model import Corpus, LabelSpace, Response, Turn
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.readers.tables import read_delimited, read_table
 from capo_bench.errors import CapoBenchError
@@ -181,6 +181,14 @@ def long(tmp_path: Path, labels: list[object], column: str = "label") -> Path:
             ["joy|fear", "fear", "joy", "anger|joy"] * 2,
             LabelSpace("multilabel", ("anger", "fear", "joy")),
         ),
+        (
+            ["severe", "None", "moderate", "Mild"] * 2,
+            LabelSpace("ordinal", ("None", "Mild", "moderate", "severe")),
+        ),
+        (
+            ["2 - undecided", "10 - agree", "1 - disagree"] * 2,
+            LabelSpace("ordinal", ("1 - disagree", "2 - undecided", "10 - agree")),
+        ),
         (["Yes", "yes", "Yes", "NO"] * 2, LabelSpace("nominal", ("NO", "Yes"))),
         (["yes, surely", "no, surely"] * 4, LabelSpace("nominal", ("no; surely", "yes; surely"))),
     ],
@@ -196,10 +204,10 @@ def test_several_labels_in_a_cell_share_its_explanation(tmp_path: Path) -> None:
 
 
 def test_levels_are_named_where_their_order_cannot_be_seen(tmp_path: Path) -> None:
-    path = long(tmp_path, ["low", "high", "middle", "low"])
-    with pytest.raises(CapoBenchError, match="the order of high, low, middle is not known"):
+    path = long(tmp_path, ["dull", "sharp", "blunt", "dull"])
+    with pytest.raises(CapoBenchError, match="the order of blunt, dull, sharp is not known"):
         imported(path, kind="ordinal")
-    corpus, _ = imported(path, kind="ordinal", labels=("low", "middle", "high"))
+    corpus, _ = imported(path, kind="ordinal", labels=("dull", "blunt", "sharp"))
     assert corpus.task.labels.values == (1, 2, 3)
 
 
@@ -236,7 +244,7 @@ def test_splits_are_read_by_their_usual_names(tmp_path: Path) -> None:
         ("text,label\nA cup,x\nA pot,y\n", "no column tells who answered"),
         ("annotator,label\na,x\nb,y\n", "no column is a text that was labelled"),
         (
-            "text,worker,a,b\n" + "A cup,w1,x,y\nA cup,w2,y,x\nA pot,w1,y,y\nA pot,w2,x,x\n",
+            "text,worker,a,b\n" + "A cup,w1,x,y\nA cup,w2,y,x\nA pot,w1,y,x\nA pot,w2,x,x\n",
             "the label could be a, b",
         ),
         ("text,worker,label\nA cup,w1\nA cup,w2,x,y\n", "line 3: 4 cells, but the heading has 3"),
@@ -275,3 +283,141 @@ def test_the_command_asks_before_it_overwrites(tmp_path: Path) -> None:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     again = CliRunner().invoke(app, [*arguments, "--force"], catch_exceptions=False)
     assert again.exit_code == 0
+
+
+def each(*heading: str, people: tuple, item, who=lambda _: ()) -> list[list]:
+    """A long table in which everybody answers eight items."""
+    return [list(heading), *([*item(i, w), *who(w)] for i in range(8) for w in people)]
+
+
+def test_columns_in_another_language_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    rows = each(
+        *("Nr", "Wer", "Kommentar", "Bewertung", "Begründung", "Alter"),
+        people=(0, 1, 2, 3),
+        item=lambda i, w: [
+            *(i, f"Bewerter {w}", f"Der Bus Nummer {i} kam spät", 1 + (i + w) // 4),
+            f"Der Bus {i} kommt bei mir immer {w} zu spät",
+        ],
+        who=lambda w: [20 + w],
+    )
+    path = tmp_path / "deutsch.csv"
+    path.write_bytes("\r\n".join(";".join(map(str, row)) for row in rows).encode("utf-8-sig"))
+    corpus, notes = imported(path)
+    assert corpus.annotator_ids == ("Bewerter 0", "Bewerter 1", "Bewerter 2", "Bewerter 3")
+    assert corpus.about("Bewerter 2") == {"Alter": "22"}
+    assert corpus.items[1].text == {"kommentar": "Der Bus Nummer 1 kam spät"}
+    assert corpus.items[1].cells["Bewerter 3"] == (
+        Response("2", "Der Bus 1 kommt bei mir immer 3 zu spät"),
+    )
+    assert "UTF-8 text, cells divided by semicolon" in notes
+
+
+def test_a_text_without_blanks_has_words_too(tmp_path: Path) -> None:
+    rows = each(
+        *("标注者", "文本", "标签", "理由"),
+        people=("甲", "乙", "丙", "丁"),
+        item=lambda i, w: [
+            *(
+                w,
+                f"第{i}路公交车今天又迟到了，大家都很生气。",
+                "积极" if (i, w) < (4, "丙") else "消极",
+            ),
+            f"因为{i}路车总是迟到，{w}等了很久。",
+        ],
+    )
+    corpus, _ = imported(write(tmp_path / "zh.csv", rows), language="zh")
+    assert corpus.annotator_ids == ("甲", "乙", "丙", "丁")
+    assert corpus.task.labels.labels == ("消极", "积极")
+    assert corpus.items[5].cells["甲"] == (Response("消极", "因为5路车总是迟到，甲等了很久。"),)
+
+
+def test_who_answered_is_asked_for_where_two_columns_could_tell(tmp_path: Path) -> None:
+    rows = each(
+        *("text", "first", "second", "verdict"),
+        people=(0, 1, 2, 3),
+        item=lambda i, w: [f"Tea or {i} coffees", "abcd"[w], "efgh"[(i + w) % 4], "xy"[w % 2]],
+    )
+    path = write(tmp_path / "t.csv", rows)
+    with pytest.raises(CapoBenchError, match="who answered could be first, second; name it with"):
+        imported(path)
+    corpus, _ = imported(path, columns={"annotator": "second"})
+    assert corpus.items[1].cells["e"] == (Response("y"),)
+
+
+def test_a_dialogue_is_a_text_in_turns(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Tea?"}, {"role": "bot", "content": "A cup {}, please"}]
+    rows = [
+        {
+            "dialogue_id": f"d{i}",
+            "messages": [turns[0], {**turns[1], "content": turns[1]["content"].format(i)}],
+            "worker": f"w{w}",
+            "rating": 1 + (i + w) % 3,
+        }
+        for i in range(8)
+        for w in range(3)
+    ]
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps(rows))
+    corpus, _ = imported(path)
+    assert corpus.by_id["d5"].turns == {
+        "messages": (Turn("user", "Tea?"), Turn("bot", "A cup 5, please"))
+    }
+    assert corpus.by_id["d5"].text == {"messages": "user: Tea?\nbot: A cup 5, please"}
+    assert corpus.by_id["d5"].cells["w1"] == (Response("1"),)
+
+
+def test_an_index_of_pandas_and_its_empty_cells(tmp_path: Path) -> None:
+    rows: list[list] = [["", "task_id", "annotator", "sentence", "label"]]
+    for n in range(24):
+        rows.append([n, 100 + n // 3, n % 3, f"The {n // 3}th cup", ["yes", "NaN", "no"][n % 3]])
+    path = write(tmp_path / "pandas.csv", rows)
+    corpus, notes = imported(path)
+    assert corpus.by_id["101"].cells == {"0": (Response("yes"),), "2": (Response("no"),)}
+    assert "left out: the first column, which has no name and counts the rows" in notes
+    assert "read as empty: 8 cells 'NaN'; if that is a label, name all with --labels" in notes
+    assert "left out: 8 rows without a label" in notes
+    corpus, _ = imported(path, labels=("yes", "no", "NaN"))
+    assert corpus.by_id["101"].cells["1"] == (Response("NaN"),)
+
+
+def test_a_batch_of_mechanical_turk(tmp_path: Path) -> None:
+    rows: list[list] = [
+        ["HITId", "WorkerId", "Input.text", "Answer.mood", "AcceptTime", "Age", "WorkTimeInSeconds"]
+    ]
+    for i in range(8):
+        for w in range(3):
+            row = [
+                f"3X{i}",
+                f"A{w}",
+                f"The {i}th cup",
+                "xy"[(i + w) % 2],
+                f"Mon {i} Mar",
+                30 + w,
+                i * w,
+            ]
+            rows += [row] * (1 + (i == 4))
+    corpus, notes = imported(write(tmp_path / "batch.csv", rows))
+    assert corpus.by_id["3X4"].text == {"input_text": "The 4th cup"}
+    assert corpus.by_id["3X4"].cells["A1"] == (Response("y"),)
+    assert corpus.about("A1") == {"Age": "31"}
+    assert "left out: 3 rows that repeat an earlier one" in notes
+
+
+def test_who_gave_each_of_an_items_answers_stands_in_columns_too(tmp_path: Path) -> None:
+    rows: list[list] = [["text", "worker_1", "rating_1", "worker_2", "rating_2"]]
+    rows += [[f"The {i}th cup", f"w{i % 3}", 1 + i % 4, f"w{(i + 1) % 3}", 4] for i in range(12)]
+    corpus, notes = imported(write(tmp_path / "wide.csv", rows))
+    assert set(corpus.annotator_ids) == {"w0", "w1", "w2"}
+    assert corpus.items[1].cells == {"w1": (Response("2"),), "w2": (Response("4"),)}
+    assert "who gave them is in worker_*" in notes
+
+
+def test_text_alone_makes_no_corpus(tmp_path: Path) -> None:
+    rows = [["question", "respondent", "answer"]]
+    rows += [
+        [f"Why is {i} late?", f"r{w}", f"I say {i} times {w} is {i * w} my dear"]
+        for i in range(9)
+        for w in range(5)
+    ]
+    with pytest.raises(CapoBenchError, match="without labels there is no corpus; name it with"):
+        imported(write(tmp_path / "free.csv", rows))

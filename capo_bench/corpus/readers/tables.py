@@ -113,6 +113,9 @@ def read_delimited(path: Path) -> Table:
         raise CapoBenchError("is empty: expected a heading and rows", file=path)
     heading = [name.strip() for name in rows[0]]
     used = [i for i in range(len(heading)) if heading[i] or any(_cell(r, i) for r in rows[1:])]
+    if 0 in used and not heading[0] and _counts([_cell(row, 0) for row in rows[1:]]):
+        used.remove(0)
+        notes.append("left out: the first column, which has no name and counts the rows")
     nameless = [i + 1 for i in used if not heading[i]]
     twice = [name for name, count in Counter(heading[i] for i in used).items() if count > 1]
     if nameless or twice:
@@ -133,6 +136,11 @@ def read_delimited(path: Path) -> Table:
         tuple({heading[i]: _cell(row, i) for i in used} for row in rows[1:]),
         tuple(notes),
     )
+
+
+def _counts(cells: Sequence[str | None]) -> bool:
+    """Whether the cells are 0, 1, 2 ... or 1, 2, 3 ..., as pandas and R put before rows."""
+    return any(cells == [str(start + n) for n in range(len(cells))] for start in (0, 1))
 
 
 def _decoded(path: Path) -> tuple[str, str]:
