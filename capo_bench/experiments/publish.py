@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED
 from capo_bench.experiments.runs import Experiment, Run, is_file
-from capo_bench.files import write_text
+from capo_bench.files import write_text, writing_all
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
 from capo_bench.leaderboard.submit import submit
 from capo_bench.scoring.options import Options
@@ -61,26 +60,34 @@ def publish(
     """
     model = Path(experiment.model).name.removesuffix(".gguf")
     prefix = re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-.")
+    is_new = _is_new(experiment, board)
     found: dict[str, Path] = {}
     systems = dict.fromkeys(run.system for run in experiment.runs)
-    for system in systems:
-        runs = [
-            run
-            for run in experiment.runs
-            if run.system == system and all(stage.done() for stage in experiment.stages(run))
-        ]
-        if not runs:
-            continue
-        folder = board / SUBMISSIONS / f"{prefix}-{system}"
-        shutil.rmtree(folder, ignore_errors=True)
-        results = [experiment.results(run) for run in runs]
-        card = {**_card(experiment, runs[0], model, command), "board": board.name, **given}
-        submit([path for path in results if path is not None], folder, card)
-        found[system] = folder
-    if not found:
-        raise CapoBenchError(f"{experiment.output} holds no finished system yet")
-    _write_board(experiment, board, found)
-    return list(found.values())
+    with writing_all(board) as staged:
+        for system in systems:
+            runs = [
+                run
+                for run in experiment.runs
+                if run.system == system and all(stage.done() for stage in experiment.stages(run))
+            ]
+            if not runs:
+                continue
+            folder = staged / SUBMISSIONS / f"{prefix}-{system}"
+            results = [experiment.results(run) for run in runs]
+            card = {**_card(experiment, runs[0], model, command), "board": board.name, **given}
+            submit([path for path in results if path is not None], folder, card)
+            found[system] = folder
+        if not found:
+            raise CapoBenchError(f"{experiment.output} holds no finished system yet")
+        if is_new:
+            _write_board(experiment, staged, found)
+        kept = {one.name: {file.name for file in one.iterdir()} for one in found.values()}
+    made = [board / SUBMISSIONS / name for name in kept]
+    for folder in made:  # of fewer seeds than an earlier call's
+        for file in folder.iterdir():
+            if file.name not in kept[folder.name]:
+                file.unlink()
+    return made
 
 
 def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[str, Any]:
@@ -100,21 +107,27 @@ def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[st
     }
 
 
-def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path]) -> None:
-    """Writes `board.yaml` unless it is there; it contrasts the systems that stand.
+def _is_new(experiment: Experiment, board: Path) -> bool:
+    """Whether the board has no `board.yaml` yet.
 
-    A corpus file is copied beside it.
+    Raises:
+        CapoBenchError: If it has that of another corpus.
     """
     file = board / BOARD
+    if not file.is_file():
+        return True
+    corpus = read_board(board).corpus
+    if corpus != Path(experiment.corpus).name:
+        raise CapoBenchError(
+            f"{file} is the board of {corpus}, but this experiment ran on {experiment.corpus}; "
+            "choose another --board"
+        )
+    return False
+
+
+def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path]) -> None:
+    """Writes a `board.yaml` that contrasts the systems that stand; a corpus file is copied beside."""
     name = Path(experiment.corpus).name
-    if file.is_file():
-        corpus = read_board(board).corpus
-        if corpus != name:
-            raise CapoBenchError(
-                f"{file} is the board of {corpus}, but this experiment ran on {experiment.corpus}; "
-                "choose another --board"
-            )
-        return
     pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
     pairs += [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
     pairs += [("sft-sampled", "sft"), ("capo-sampled", "capo"), ("capo-sampled", "sft-sampled")]
@@ -132,4 +145,4 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
             if one in found and other in found
         ],
     }
-    write_text(file, yaml.safe_dump(spec, sort_keys=False))
+    write_text(board / BOARD, yaml.safe_dump(spec, sort_keys=False))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import isfinite, nan
 
 import numpy as np
 
 from capo_bench.corpus.model import Corpus
-from capo_bench.errors import CapoBenchError
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.registry import METRICS, Metric, bounds, metrics_of, needs_encoder
 from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
@@ -322,24 +322,54 @@ def _same(base: Side, candidate: Side) -> bool:
 
 def _other_cells(base: Side, candidate: Side) -> list[Mismatch]:
     """A mismatch if not all runs answer the same cells."""
-    first = {(p.item, p.annotator) for p in base.runs[0]}
+    first = cells_of(base.runs[0])
     for name, side in (("runs of the baseline", base), ("items", candidate)):
         for run in side.runs:
-            cells = {(p.item, p.annotator) for p in run}
-            if cells != first:
-                item, annotator = min(cells ^ first)
-                where = "the first" if (item, annotator) in first else "the second"
-                return [
-                    Mismatch(
-                        f"{name} (item {item}, annotator {annotator}, is in {where} only)",
-                        _count(first),
-                        _count(cells),
-                    )
-                ]
+            if cells_of(run) != first:
+                return [apart(name, first, cells_of(run))]
     return []
 
 
-def _count(cells: set[tuple[str, str]]) -> str:
+Answered = Set[tuple[str, str]]
+"""(item, annotator) of each response."""
+
+
+def cells_of(run: Sequence[Prediction]) -> Answered:
+    """What a run answers."""
+    return {(p.item, p.annotator) for p in run}
+
+
+def apart(name: str, first: Answered, second: Answered) -> Mismatch:
+    """What only one of two runs answers, the first few by their ids.
+
+    Args:
+        name: What they are called.
+        first: The baseline's cells.
+        second: Those of the other; not the same.
+    """
+    only = [
+        f"only the {which} has {listed(found)}"
+        for which, found in (
+            ("first", _lacking(second, first)),
+            ("second", _lacking(first, second)),
+        )
+        if found
+    ]
+    return Mismatch(f"{name} ({'; '.join(only)})", _count(first), _count(second))
+
+
+def _lacking(cells: Answered, others: Answered) -> list[str]:
+    """The items that are in `others` alone; of one that is in both, with the annotator."""
+    known = {item for item, _ in cells}
+    return list(
+        dict.fromkeys(
+            f"item {item[:60]}" + (f" of {annotator[:60]}" if item in known else "")
+            for item, annotator in sorted(others - cells)
+        )
+    )
+
+
+def _count(cells: Answered) -> str:
     return f"{len(cells)} responses to {len({item for item, _ in cells})} items"
 
 

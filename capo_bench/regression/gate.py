@@ -24,7 +24,14 @@ from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.registry import INVALID, metrics_of, needs_encoder
 from capo_bench.prompts.responses import complaints
 from capo_bench.regression.baseline import Baseline, BaselineRun
-from capo_bench.regression.compare import at_floor, check_gated, compare, default_max_drops
+from capo_bench.regression.compare import (
+    apart,
+    at_floor,
+    cells_of,
+    check_gated,
+    compare,
+    default_max_drops,
+)
 from capo_bench.regression.outputs import limit_said
 from capo_bench.regression.result import Limit, Result
 from capo_bench.regression.sides import Side, mismatches, run_facts
@@ -156,14 +163,16 @@ def gate(
         return Result(name, checkpoint.path, mismatches=tuple(differing)), None
     scorer = task.options.scorer()
     check_gated(baseline.max_drops, baseline.minimums, scorer)
-    asked = [item for item, _ in evaluated_cells(scorer.corpus, task.options.split)]
-    asked = list({item.id: item for item in asked}.values())
-    indices = None
-    if mode == "quick":
-        indices = stratified(scorer.corpus.task, asked, items)
-    chosen = {item.id for item in asked} if indices is None else {asked[i].id for i in indices}
-    candidate = _answers(checkpoint, arguments, task, indices)
+    cells = evaluated_cells(scorer.corpus, task.options.split)
+    asked = list({item.id: item for item, _ in cells}.values())
+    indices = stratified(scorer.corpus.task, asked, items) if mode == "quick" else None
+    chosen = None if indices is None else {asked[i].id for i in indices}
     base = baseline.side(name, chosen)
+    expected = {(i.id, annotator) for i, annotator in cells if chosen is None or i.id in chosen}
+    if (answered := cells_of(base.runs[0])) != expected:
+        found = (apart("items", answered, expected),)
+        return Result(name, checkpoint.path, mismatches=found), None
+    candidate = _answers(checkpoint, arguments, task, indices)
     result = compare(base, candidate, scorer, baseline.max_drops, baseline.minimums)
     return result, candidate
 

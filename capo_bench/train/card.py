@@ -14,7 +14,7 @@ from capo_bench import __version__
 from capo_bench.prompts.prompter import Setting, task_name
 
 CARD_FILE = "README.md"
-"""What training writes last, beside the model."""
+"""What training writes beside the model, together with it."""
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 

@@ -22,7 +22,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError, exit_status, listed
-from capo_bench.files import locked, read_yaml, write_text
+from capo_bench.files import locked, read_yaml
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
@@ -320,9 +320,6 @@ def _save(
     facts: dict[str, str],
     annotators: list[str],
 ) -> None:
-    trainer.save_all()
-    if not args.should_save:
-        return
     adapter = hasattr(trainer.model, "peft_config")
     base = start.model
     if adapter:
@@ -348,8 +345,7 @@ def _save(
         corpus=start.corpus,
         reading=reading,
     )
-    # Last: with the card a run is done.
-    write_text(Path(args.output_dir) / CARD_FILE, render(card))
+    trainer.save_all(render(card))
     _say(args, f"saved in {args.output_dir}")
 
 

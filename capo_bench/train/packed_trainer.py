@@ -23,6 +23,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import STAGED, write_text, writing_all
 from capo_bench.train.batches import Batch, Order, collate, compose, passes, tokens
+from capo_bench.train.card import CARD_FILE
 from capo_bench.train.checkpoints import RUN_FILE, check_same_run, check_state, last_whole
 from capo_bench.train.dataset import Group
 from capo_bench.train.defaults import learning_rate
@@ -387,8 +388,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 self._name_run(folder)
             super()._save_checkpoint(model, trial)
 
-    def save_all(self) -> None:
-        """Saves the result and the trainer's state in the output folder: all of it, or nothing.
+    def save_all(self, card: str) -> None:
+        """Saves the result, the trainer's state and a card in the output folder: all, or nothing.
+
+        Args:
+            card: The card's text.
 
         Raises:
             CapoBenchError: If it cannot be written.
@@ -402,6 +406,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             self.save_model(str(staged))
             if saves:
                 self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
+                write_text(staged / CARD_FILE, card)
 
     @contextmanager
     def _written_whole(self, folder: Path) -> Iterator[None]:

@@ -5,22 +5,24 @@ Run with one thread:
     OMP_NUM_THREADS=1 python tests/benchmarks/bench_leaderboard.py [10 30 100] [--jobs 2]
 
 Two tasks, NLI and paraphrase, of about 400 responses each; submissions are fresh draws of the bundled
-synthetic annotators. Each size is built with an empty cache of scores, in a process that has imported
-everything and knows nothing of the corpora; then one submission is added and all is built again.
-With one job processor seconds, so that other work on the machine counts little; with several the
-wall clock's. Last, the largest resident memory of the process so far.
+synthetic annotators, and one submission of each board is damaged. The control rows are scored first,
+then submissions up to each size, then one more. With one job processor seconds, so that other work on
+the machine counts little; with several the wall clock's. Memory: the most that the process has had
+so far, and what the largest of those that score for it has.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import sys
+import shutil
 import tempfile
 import time
+from argparse import ArgumentParser
 from pathlib import Path
 from random import Random
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -87,51 +89,59 @@ def built(root: Path, jobs: int = 1) -> float:
     clock = time.process_time if jobs == 1 else time.perf_counter
     start = clock()
     boards = [build(folder, jobs=jobs) for folder in find_boards(root)]
+    assert [len(board.refused) for board in boards] == [1, 1]
     for board in boards:
-        write_all(board_tables.files(board))
+        write_all(root, board_tables.files(board))
     page.write(boards, root / "index.html")
     return clock() - start
 
 
 def main() -> None:
-    """Prints one row a size."""
-    *given, jobs = sys.argv[1:] if "--jobs" in sys.argv else [*sys.argv[1:], "1"]
-    sizes = [int(size) for size in given if size.isdigit()] or [10, 30, 100]
+    """Prints one row a size; the first is that of the control rows alone."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=[10, 30, 100])
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    sizes, jobs = given.sizes, given.jobs
     worlds = {
         "nli": synthesize("mini-nli", items=440),
         "paraphrase": synthesize("mini-paraphrase", items=440),
     }
     table = Table(title="Seconds of leaderboard build, two tasks", title_justify="left")
-    heads = (
-        "submissions a task",
-        "controls only",
-        "all",
-        "a submission",
-        "again",
-        "one more",
-        "MB",
-    )
-    for head in heads:
+    for head in ("submissions a task", "all so far", "each of the new", "again", "one more", "MB"):
         table.add_column(head, justify="right")
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder) / "boards"
-            os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "boards"
+        os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+        for name, world in worlds.items():
+            make_board(root, name, world)
+            submit(root, name, world, 999)
+            (root / name / "submissions" / "system-999" / "card.yaml").write_text("damaged: [")
+        total, there = built(root, jobs), 0
+        _row(table, 0, total, None, None, None)
+        for size in sizes:
             for name, world in worlds.items():
-                make_board(root, name, world)
-            controls = built(root, int(jobs))
-            for name, world in worlds.items():
-                for number in range(size):
+                for number in range(there, size):
                     submit(root, name, world, number)
-            rest = built(root, int(jobs))
-            again = built(root, int(jobs))
+            rest = built(root, jobs)
+            again = built(root, jobs)
             submit(root, "nli", worlds["nli"], size)
-            more = built(root, int(jobs))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        row = (controls, controls + rest, rest / size / 2, again, more, memory)
-        table.add_row(str(size), *(f"{seconds:.1f}" for seconds in row))
-        Console(stderr=True).print(f"{size}: {row}")
+            more = built(root, jobs)
+            total += rest
+            _row(table, size, total, (rest - again) / (size - there) / 2, again, more)
+            shutil.rmtree(root / "nli" / "submissions" / f"system-{size:03}")
+            there = size
     Console().print(table)
+
+
+def _row(table: Table, size: int, *seconds: float | None) -> None:
+    memory = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]
+    scoring = [one.memory_info().rss // 2**20 for one in psutil.Process().children(recursive=True)]
+    memory += [max(scoring)] if scoring else []
+    shown = [str(size), *("" if one is None else f"{one:.1f}" for one in seconds)]
+    shown.append(" + ".join(map(str, memory)))
+    table.add_row(*shown)
+    Console(stderr=True).print(*shown)
 
 
 if __name__ == "__main__":

@@ -159,8 +159,23 @@ def test_other_items_are_refused(side, scorer, human):
     fewer = [p for p in human if p.item != human[0].item]
     result = compare(side(human), side(fewer), scorer)
     assert result.verdict == "incomparable"
-    assert "91 responses to 24 items" in str(result.mismatches[0])
-    assert "23 items" in str(result.mismatches[0])
+    said = str(result.mismatches[0])
+    assert said.startswith(f"items (only the first has item {human[0].item}): 91 responses to 24")
+    assert said.endswith("23 items")
+
+
+def test_the_first_few_of_what_is_missing_are_named(side, scorer, human):
+    ids = sorted({p.item for p in human})
+    some = [p for p in human if p.item in ids[:3] and p is not human[0]]
+    result = compare(side(some), side([p for p in human if p.item not in ids[:2]]), scorer)
+    named = ", ".join(f"item {one}" for one in ids[3:11])
+    assert str(result.mismatches[0]).startswith(
+        f"items (only the first has item {ids[0]}, item {ids[1]}; "
+        f"only the second has {named} ... and {len(ids) - 11} more): "
+    )
+    lacking = compare(side(human), side(human[1:]), scorer).mismatches[0]
+    whose = f"item {human[0].item} of {human[0].annotator}"
+    assert lacking.what == f"items (only the first has {whose})"
 
 
 @pytest.mark.parametrize(

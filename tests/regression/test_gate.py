@@ -193,6 +193,20 @@ def test_incomparable_before_the_model_is_loaded(file, tmp_path):
     assert result.mismatches[0].base == "0" * 16
 
 
+def test_a_baseline_that_lacks_an_item_is_told_so_before_the_model_is_loaded(file, tmp_path):
+    baseline = read_baseline(file)
+    gone, *_ = baseline.runs[0].responses
+    runs = [
+        run.model_copy(update={"responses": {k: v for k, v in run.responses.items() if k != gone}})
+        for run in baseline.runs
+    ]
+    fewer = baseline.model_copy(update={"runs": runs})
+    (tmp_path / "config.json").write_text("no model")
+    result, side = gate(_checkpoint(tmp_path), fewer, "fewer")
+    assert (result.verdict, side) == ("incomparable", None)
+    assert result.mismatches[0].what == f"items (only the second has item {gone})"
+
+
 def test_a_baseline_is_read_as_written(file):
     baseline = read_baseline(file)
     write_baseline(file, baseline)

@@ -1,0 +1,359 @@
+"""Every writer of this package, killed with signal 9 at each change that it makes to files.
+
+Run from the root of the repository, all or those named:
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.kills [boards study report ...]
+
+For each writer: the kills, and how many left the old files, the new ones, or complete files of which
+some were in their places; any other state, or another outcome of the next run, stops the program.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import lm_eval
+import yaml
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from capo_bench.caches import kept, kept_folder
+from capo_bench.cli.app import app
+from capo_bench.corpus.load import load
+from capo_bench.errors import exit_status
+from capo_bench.experiments import stages
+from capo_bench.harness.paths import tasks_path
+from capo_bench.leaderboard import board
+from capo_bench.regression.baseline import Baseline, write_baseline
+from capo_bench.scoring import cache
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.predictions import write_predictions
+from capo_bench.train.command import run as train
+from tests.kills import Read, Write, campaign
+from tests.leaderboard.boards import few_controls, mixed, small, submit
+from tests.train import tiny
+
+Scenario = tuple[Write, Write, Read]
+"""What makes the old files, what writes the new ones, and what of a file counts."""
+
+
+def called(*arguments: object, status: int = 0) -> None:
+    """Runs a command of the command line, in silence unless it fails."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            found = exit_status(lambda: app(list(map(str, arguments)), prog_name="capo-bench"))
+        except SystemExit as end:
+            found = int(end.code or 0)
+    if found != status:
+        raise AssertionError(f"{arguments}: exit status {found}")
+
+
+def predictions(file: Path, seed: int) -> Path:
+    """Answers of humans, some of them another one's."""
+    write_predictions(file, load("mini-nli"), mixed(0.8, "other-annotator", seed))
+    return file
+
+
+def boards(elsewhere: Path) -> Scenario:
+    """Tables, contrasts, maps and the page, before and after a submission."""
+
+    def old(root: Path) -> None:
+        folder = small(root)
+        with (folder / "board.yaml").open("a") as file:
+            file.write("contrasts: [[good, half]]\n")
+        called("leaderboard", "build", root)
+        submit(folder, "late", mixed(0.5, "other-annotator", 9))
+
+    return old, lambda root: called("leaderboard", "build", root), bytes
+
+
+def study(elsewhere: Path) -> Scenario:
+    """Table and figure of a study, before and after its title was changed."""
+
+    def old(root: Path) -> None:
+        row = {"name": "one", "corpus": "mini-nli", "split": "test", "curve": "c", "x": 1.0}
+        predictions(root / "predictions" / "p.jsonl", 1)
+        spec = {
+            "title": "old", "about": "a", "model": "m", "hardware": "h", "bertscore": "minilm",
+            "x": "items", "rows": [{**row, "predictions": "p.jsonl"}],
+        }  # fmt: skip
+        (root / "study.yaml").write_text(yaml.safe_dump(spec))
+        called("study", "build", root)
+        (root / "study.yaml").write_text(yaml.safe_dump({**spec, "title": "new"}))
+
+    return old, lambda root: called("study", "build", root), bytes
+
+
+def two(write: Callable[[Path, int], None], read: Read = bytes) -> Scenario:
+    """A writer that writes the one thing or the other."""
+    return lambda root: write(root, 1), lambda root: write(root, 2), read
+
+
+def report(elsewhere: Path) -> Scenario:
+    """A report of one run in the place of another's."""
+    files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
+    return two(lambda root, n: called("report", files[n], "--output", root, "--bertscore", "off"))
+
+
+def figures(elsewhere: Path) -> Scenario:
+    """Figures and JSON of an analysis, of one split and of another."""
+    split = {1: "test", 2: "train"}
+    return two(lambda root, n: called("analyse", "mini-nli", "--split", split[n], "--output", root))
+
+
+def controls(elsewhere: Path) -> Scenario:
+    """Files of the control rows, of one seed and of another."""
+    always = ("--corpus", "mini-nli", "--bertscore", "off")
+    return two(lambda root, n: called("controls", *always, "--seed", n, "--output", root))
+
+
+def scores(elsewhere: Path) -> Scenario:
+    """What the metrics say of each response."""
+    files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
+
+    def write(root: Path, n: int) -> None:
+        out = ("--responses", root / "r.jsonl", "--force", "--bertscore", "off")
+        called("score", files[n], *out)
+
+    return two(write, lambda content: content.replace(b"1.jsonl", b"").replace(b"2.jsonl", b""))
+
+
+def compared(elsewhere: Path) -> Scenario:
+    """The result of a comparison."""
+    files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2, 3)}
+
+    def write(root: Path, n: int) -> None:
+        out = ("--output", root / "r.json", "--format", "json", "--bertscore", "off")
+        called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1")
+
+    return two(write)
+
+
+def baseline(elsewhere: Path) -> Scenario:
+    """The baseline of a gate."""
+    lines = load("mini-nli").fingerprint
+
+    def write(root: Path, n: int) -> None:
+        runs = [{"seed": 0, "scores": {}, "responses": {"i": {"A": f"said {n}"}}}]
+        made = {"task": "t", "fingerprint": lines, "max_drops": {}, "runs": runs}
+        write_baseline(root / "b.json", Baseline.model_construct(**made))
+
+    return two(write)
+
+
+def synthesized(elsewhere: Path) -> Scenario:
+    """A synthetic corpus over another."""
+    return two(
+        lambda root, n: called("data", "synthesize", root / "c.jsonl", "--seed", n, "--force")
+    )
+
+
+def converted(elsewhere: Path) -> Scenario:
+    """A corpus in our format over another."""
+    names = {1: "mini-nli", 2: "mini-paraphrase"}
+    return two(lambda root, n: called("data", "convert", names[n], root / "c.jsonl", "--force"))
+
+
+def imported(elsewhere: Path) -> Scenario:
+    """A table made a corpus, over another."""
+    for n in (1, 2):
+        rows = [f"t{i},{a},{'xy'[(i + n) % 2]},because {i} {a}" for i in range(20) for a in "AB"]
+        text = "\n".join(["text,annotator,label,explanation", *rows])
+        (elsewhere / f"{n}.csv").write_text(text)
+
+    def write(root: Path, n: int) -> None:
+        called("data", "import", elsewhere / f"{n}.csv", root / "c.jsonl", "--force", "--name", "c")
+
+    return two(write)
+
+
+def sheets(elsewhere: Path) -> Scenario:
+    """Sheets for raters and their key, of one seed and of another."""
+    file = predictions(elsewhere / "p.jsonl", 1)
+
+    def write(root: Path, n: int) -> None:
+        called("validate-humans", "export", file, "--output", root, "--rows", 20, "--seed", n)
+
+    return two(write)
+
+
+def submission(elsewhere: Path) -> Scenario:
+    """A submission made of lm-eval's output; once it is there, it is not made again."""
+    tracker = EvaluationTracker(output_path=str(elsewhere))
+    manager = TaskManager(include_path=str(tasks_path()), include_defaults=False)
+    task = "capo_mini_nli_tag"
+    found = lm_eval.simple_evaluate(
+        model="dummy", tasks=[task], task_manager=manager, evaluation_tracker=tracker
+    )
+    samples = found.pop("samples")
+    tracker.save_results_aggregated(results=found, samples=samples)
+    tracker.save_results_samples(task, samples[task])
+    said = {
+        "system": "s", "model": "m", "method": "prompted", "training_data": "none", "board": "b",
+        "test_items_seen": "false", "uses_test_explanations": "false", "hardware": "h",
+        "submitted_by": "t", "licence": "CC0-1.0",
+    }  # fmt: skip
+    given = [part for key, value in said.items() for part in ("--set", f"{key}={value}")]
+
+    def write(root: Path) -> None:
+        if not (root / "s").exists():
+            called("submit", elsewhere, "--output", root / "s", *given)
+
+    return lambda root: None, write, bytes
+
+
+def new_board(elsewhere: Path) -> Scenario:
+    """The folder of a new board."""
+
+    def write(root: Path) -> None:
+        if not (root / "b" / "board.yaml").exists():
+            called("leaderboard", "init", root / "b", "--corpus", "mini-nli", "--title", "t")
+
+    return lambda root: None, write, bytes
+
+
+def exported(elsewhere: Path) -> Scenario:
+    """Records of Every Eval Ever of two submissions."""
+    folder = small(elsewhere)
+    (folder / "submissions" / "good" / "card.yaml").touch()
+    names = {1: "good", 2: "half"}
+    time.time = lambda: 0.0  # it stands in the record
+
+    def write(root: Path, n: int) -> None:
+        where = folder / "submissions" / names[n]
+        called("leaderboard", "export", "every-eval-ever", where, "--output", root / "r.json")
+
+    return two(write)
+
+
+def stage(elsewhere: Path) -> Scenario:
+    """The record of the stages of a ladder."""
+
+    def write(root: Path, n: int) -> None:
+        one = stages.Stage(root, f"kind {n}", "a", ("true",), "*")
+        time.monotonic = lambda: 0.0  # what it took stands in the record
+        (root / "made").touch()
+        one.run(lambda command: 0)
+
+    return two(write)
+
+
+def kept_scores(elsewhere: Path) -> Scenario:
+    """The cache of scores."""
+    scorer = Options("mini-nli", bertscore="off").scorer()
+    runs = [mixed(0.8, "other-annotator", 1)]
+
+    def write(root: Path) -> None:
+        os.environ["XDG_CACHE_HOME"] = str(root)
+        first, again = cache.measured(scorer, runs), cache.measured(scorer, runs)
+        assert first[0].scores == again[0].scores
+        name = cache.key(scorer, runs)
+        assert kept(cache._file(name), name) is not None
+
+    return lambda root: None, write, bytes
+
+
+def kept_model(elsewhere: Path) -> Scenario:
+    """A cached folder, such as a converted model, in the place of a damaged one."""
+
+    def fill(folder: Path) -> None:
+        for name in ("config.json", "weights"):
+            (folder / name).write_bytes(b"new" * 100)
+
+    def old(root: Path) -> None:
+        kept_folder(root / "m", "key", fill)
+
+    def write(root: Path) -> None:
+        kept_folder(root / "m", "other key", fill)
+
+    return old, write, bytes
+
+
+class _Model:
+    """The folder, corpus and options of a training of some seconds."""
+
+    def __init__(self, elsewhere: Path) -> None:
+        self.model = tiny.folder(elsewhere / "tiny")
+
+    def __call__(self, root: Path, *more: str) -> None:
+        always = (
+            "--model", str(self.model), "--corpus", "mini-nli", "--output", str(root), "--use_cpu",
+            "true", "--disable_tqdm", "true", "--eval_strategy", "no", "--train_items", "4",
+            "--per_device_train_batch_size", "2", "--learning_rate", "1e-3",
+        )  # fmt: skip
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            train(["sft", *always, *more])
+
+
+def _without_times(content: bytes) -> bytes:
+    # The times that it took, and whether it was resumed.
+    content = re.sub(rb'"?(train_runtime|\w+_per_second|total_flos)"?: [\d.e+]+', b"", content)
+    return re.sub(rb"--resume_from_checkpoint auto|\| resume_from_checkpoint \|.*", b"", content)
+
+
+def trained(elsewhere: Path) -> Scenario:
+    """The result of a training over that of another: weights, tokenizer, state, card."""
+    once = _Model(elsewhere)
+
+    def write(root: Path, n: int) -> None:
+        once(root, "--max_steps", "1", "--save_strategy", "no", "--seed", str(n))
+
+    return two(write, _without_times)
+
+
+def checkpoints(elsewhere: Path) -> Scenario:
+    """A training with checkpoints, resumed; old ones are removed. Only its result counts."""
+    once = _Model(elsewhere)
+
+    def write(root: Path) -> None:
+        resumed = ("--resume_from_checkpoint", "auto")
+        steps = ("--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "1")
+        once(root / ".run", *steps, "--max_steps", "3", *resumed)
+        shutil.copy(root / ".run" / "model.safetensors", root / "weights.partial")
+        (root / "weights.partial").replace(root / "weights")
+        shutil.rmtree(root / ".run")
+
+    return lambda root: None, write, bytes
+
+
+WRITERS: dict[str, Callable[[Path], Scenario]] = {
+    "boards": boards, "study": study, "report": report, "figures": figures, "submit": submission,
+    "controls": controls, "baseline": baseline, "compare": compared, "score": scores,
+    "data synthesize": synthesized, "data convert": converted, "data import": imported,
+    "validate-humans": sheets, "leaderboard init": new_board, "leaderboard export": exported,
+    "stages": stage, "cache of scores": kept_scores, "cache of models": kept_model,
+    "training, result": trained, "training, checkpoints": checkpoints,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Prints one row a writer."""
+    board.control_predictions, board.representatives = few_controls, lambda _: {}
+    chosen = sys.argv[1:] or list(WRITERS)
+    print("| writer | kills | old | new | taking places |", "|---|--:|--:|--:|--:|", sep="\n")
+    for name in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder).resolve()
+            os.environ["XDG_CACHE_HOME"] = str(base / "cache")
+            root, elsewhere = base / "root", base / "elsewhere"
+            root.mkdir()
+            elsewhere.mkdir()
+            old, write, read = WRITERS[name](elsewhere)
+            old(root)
+            shutil.copytree(root, base / "warm")
+            write(base / "warm")  # what it imports and remembers, its children have, too
+            found = campaign(root, write, read)
+        counts = [found[state] for state in ("old", "new", "taking places")]
+        print(f"| {name} | {found.total()} | {' | '.join(map(str, counts))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
