@@ -7,6 +7,7 @@ seen, or breaks a line where a line means something. All of that is shown as an 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, TextIO
 
@@ -25,17 +26,21 @@ _BLANK = frozenset(
     chr(code) for start, end in ((0xFE00, 0xFE10), (0xE0100, 0xE01F0)) for code in range(start, end)
 }
 
+# `::error file=f::text` after blanks, `##[error]text` anywhere (actions/runner, ActionCommand.cs).
+_COMMAND = re.compile(r"::(?=[A-Za-z-]+(?: [^\n]*?)?::)|##(?=\[)")
+
 
 def visible(text: object, *, lines: bool = False) -> str:
     """A text as it is, but with an escape for every character that cannot be seen or that steers.
 
-    Joiners and selectors stay where they belong: within emoji and within a script that joins.
+    Joiners and selectors stay where they belong: within emoji and within a script that joins. What
+    GitHub's runners take for a command, wherever it comes to stand in a line, is escaped, too.
 
     Args:
         text: The text.
         lines: Keep line breaks and tabs: for a text of several lines.
     """
-    plain = str(text)
+    plain = _COMMAND.sub(lambda found: f"\\x{ord(found[0][0]):x}{found[0][1:]}", str(text))
     if plain.isascii() and plain.isprintable():
         return plain
     return "".join(
@@ -57,9 +62,9 @@ def _joins(before: str) -> bool:
 
 
 def say(*lines: object, file: TextIO | None = None) -> None:
-    """Prints lines as `visible` shows them."""
+    """Prints lines as `visible` shows them, each of them one line, whatever is in it."""
     for line in lines:
-        print(visible(line, lines=True), file=file)
+        print(visible(line), file=file)
 
 
 def neutral(text: str) -> str:

@@ -19,7 +19,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -48,12 +48,14 @@ LOCK, STAGED, READY = ".capo-bench.lock", ".capo-bench.partial", ".capo-bench.re
 
 _NO_FILE = "no regular file but {}; put the file itself here"
 
-_NO_TEXT = (
+_ARCHIVES = (
     (b"\x1f\x8b", "is compressed by gzip; unpack it"),
     (b"PK\x03\x04", "is a zip archive or a spreadsheet; unpack it, or save it as plain text"),
     (b"BZh", "is compressed by bzip2; unpack it"),
     (b"\xfd7zXZ", "is compressed by xz; unpack it"),
     (b"\x28\xb5\x2f\xfd", "is compressed by zstd; unpack it"),
+)
+_UTF_16 = (
     (b"\xff\xfe", "is UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16 text; save it as UTF-8"),
 )
@@ -114,9 +116,7 @@ def read_text(path: Path, limit: int = FILE_BYTES) -> str:
         CapoBenchError: As `opened` does, or if it is not UTF-8; what else it seems to be is named.
     """
     found = read_bytes(path, limit)
-    for start, what in _NO_TEXT:
-        if found.startswith(start):
-            raise CapoBenchError(what, file=path)
+    _refuse(path, found, (*_ARCHIVES, *_UTF_16))
     if b"\0" in found:
         raise CapoBenchError("is no UTF-8 text (it holds null bytes); save it as UTF-8", file=path)
     try:
@@ -126,6 +126,21 @@ def read_text(path: Path, limit: int = FILE_BYTES) -> str:
         raise CapoBenchError(
             f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file=path, line=line
         ) from error
+
+
+def refuse_archive(path: Path, content: bytes) -> None:
+    """Calls what is compressed, or a spreadsheet, what it is.
+
+    Raises:
+        CapoBenchError: If it is.
+    """
+    _refuse(path, content, _ARCHIVES)
+
+
+def _refuse(path: Path, content: bytes, kinds: Sequence[tuple[bytes, str]]) -> None:
+    for start, what in kinds:
+        if content.startswith(start):
+            raise CapoBenchError(what, file=path)
 
 
 def read_json_lines(path: Path, limit: int = FILE_BYTES) -> Iterator[tuple[int, Any]]:

@@ -35,7 +35,7 @@ def analyse(
         locked(output) if output else nullcontext(),
     ):
         found = stability.analyse(asked.load(corpus), asked.split or "test")
-        text = json.dumps(found.as_json(), ensure_ascii=False, indent=2)
+        text = json.dumps(found.as_json(), indent=2)
         if output:
             from capo_bench.analysis.figures import draw
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Asked, Force, Json, Named, asking, may_write
+from capo_bench.display import say
 from capo_bench.errors import CapoBenchError, listed
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ def describe_command(corpus: Named, asked: Asked, as_json: Json = False) -> None
     loaded = asked.load(corpus)
     description = describe(loaded)
     if as_json:
-        typer.echo(json.dumps(asdict(description), ensure_ascii=False, indent=2))
+        print(json.dumps(asdict(description), indent=2))
         return
     terminal = console()
     for table in tables(description):
         terminal.print(table)
     for remark in language_remarks(loaded):
-        typer.echo(f"  note: {remark}")
+        say(f"  note: {remark}")
 
 
 @app.command()
@@ -57,7 +58,7 @@ def convert(
     _check_name(out, force)
     loaded = asked.load(corpus)
     jsonl.write(loaded, out)
-    typer.echo(f"{out}: wrote {_summary(describe(loaded))}")
+    say(f"{out}: wrote {_summary(describe(loaded))}")
 
 
 @app.command("import")
@@ -135,10 +136,10 @@ def import_command(
     jsonl.write(corpus, out)
     description = describe(used)
     for note in notes:
-        typer.echo(f"  {note}")
-    typer.echo(f"{out}: wrote {_summary(description)}")
+        say(f"  {note}")
+    say(f"{out}: wrote {_summary(description)}")
     for remark in [*_remarks(description), *language_remarks(used)]:
-        typer.echo(f"  note: {remark}")
+        say(f"  note: {remark}")
 
 
 @app.command()
@@ -160,7 +161,7 @@ def synthesize(
     _check_name(output, force)
     made = world.synthesize("places", distinctness, seed, items, annotators=annotators)
     jsonl.write(made.corpus, output)
-    typer.echo(f"{output}: wrote {_summary(describe(made.corpus))}")
+    say(f"{output}: wrote {_summary(describe(made.corpus))}")
 
 
 @app.command()
@@ -180,11 +181,11 @@ def validate(
     if corpus.items[0].split is None:
         remarks.insert(0, "the items have no split; they are split 60/20/20 % when they are loaded")
     if as_json:
-        typer.echo(json.dumps({"valid": True, "remarks": remarks, **asdict(description)}, indent=2))
+        print(json.dumps({"valid": True, "remarks": remarks, **asdict(description)}, indent=2))
         return
-    typer.echo(f"{file}: valid, {_summary(description)}")
+    say(f"{file}: valid, {_summary(description)}")
     for remark in remarks:
-        typer.echo(f"  note: {remark}")
+        say(f"  note: {remark}")
 
 
 @app.command()
@@ -192,7 +193,7 @@ def schema() -> None:
     """Print the JSON Schemas of the project's own format: the header line and the item lines."""
     from capo_bench.corpus.readers import jsonl
 
-    typer.echo(json.dumps(jsonl.json_schema(), indent=2))
+    print(json.dumps(jsonl.json_schema(), indent=2))
 
 
 def _check_name(file: Path, force: bool) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ import typer
 
 from capo_bench.display import console, say, visible
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import parse_json
 
 if TYPE_CHECKING:
     from capo_bench.corpus.model import Corpus
@@ -189,11 +189,11 @@ def read_metadata(text: str) -> dict[str, Any]:
         CapoBenchError: If it is no JSON object.
     """
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise CapoBenchError(f"--metadata is not valid JSON: {error}") from error
     if not isinstance(found, dict):
-        raise CapoBenchError(f"--metadata must be a JSON object, got {text}")
+        raise CapoBenchError(f"--metadata must be a JSON object, got {text[:60]}")
     return found
 
 

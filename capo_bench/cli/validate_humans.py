@@ -44,7 +44,7 @@ def export_command(
     *for_raters, secret = export(output, sheet, key)
     print(f"{len(sheet)} rows, {rows} asked for; for the raters:")
     say(*(f"  {path}" for path in for_raters))
-    say(f"not for the raters:\n  {secret}")
+    say("not for the raters:", f"  {secret}")
 
 
 @app.command("import")

@@ -30,7 +30,7 @@ from capo_bench.metrics.cells import Cells, join
 from capo_bench.prompts.prompter import earlier_responses
 from capo_bench.prompts.reading import strip_marks, strip_markup, strip_thoughts
 from capo_bench.prompts.responses import render_target
-from capo_bench.scoring.options import Options, read_options
+from capo_bench.scoring.options import Natural, Options, read_options
 from capo_bench.scoring.predictions import PredictionFile, human_predictions, read_predictions
 from capo_bench.stats.resampling import Array, Estimate, ItemSums, estimate, item_means
 
@@ -60,8 +60,8 @@ class JudgeOptions(Options):
 
     predictions: str | None = None
     group_size: int = 1
-    k: int = 8
-    example_tokens: int = 256
+    k: Natural = 8
+    example_tokens: Natural = 256
 
 
 class JudgeTask(BenchTask):

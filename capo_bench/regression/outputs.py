@@ -72,7 +72,7 @@ def as_json(result: Result) -> str:
         "gained": result.gained,
         "flips": [asdict(flip) for flip in result.flips],
     }
-    return json.dumps(_finite(data), ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(_finite(data), indent=2) + "\n"
 
 
 def as_text(result: Result, width: int = 100) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints, overload
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from capo_bench.corpus.load import Splits, load
 from capo_bench.corpus.model import Corpus
@@ -15,6 +17,8 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.bertscore import default_encoder
 from capo_bench.prompts.prompter import Setting
 from capo_bench.scoring.scorer import Scorer
+
+Natural = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,12 @@ class Options:
     valid_only: bool = False
     setting: Setting = "zero-shot"
     form: Literal["auto", "cue", "chat"] = "auto"
-    k: int = 10
-    example_tokens: int = 2048
+    k: Natural = 10
+    example_tokens: Natural = 2048
     tokenizer: str | None = None
     bertscore: str | None = None
-    min_responses: int = 0
-    min_annotators: int = 0
+    min_responses: Natural = 0
+    min_annotators: Natural = 0
 
     def load(self) -> Corpus:
         """The corpus that is meant."""
@@ -120,7 +124,7 @@ def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Opt
         kind: Which options there are.
 
     Raises:
-        CapoBenchError: On such a slip, or if no corpus is named.
+        CapoBenchError: On such a slip, a value of another type, or if no corpus is named.
     """
     known = [field.name for field in fields(kind)]
     for key in given:
@@ -130,4 +134,17 @@ def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Opt
             raise CapoBenchError(f"unknown metadata key {key!r}; did you mean {close[0]!r}?")
     if not given.get("corpus"):
         raise CapoBenchError('no corpus is named; set one with --metadata \'{"corpus": "nli"}\'')
-    return kind(**{key: given[key] for key in known if given.get(key) is not None})
+    found = {key: given[key] for key in known if given.get(key) is not None}
+    for key, value in found.items():
+        try:
+            _types(kind)[key].validate_python(value, strict=True)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise CapoBenchError(f"metadata key {key}: {problem} (got {value!r:.60})") from error
+    return kind(**found)
+
+
+@cache
+def _types(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: TypeAdapter(hint) for name, hint in hints.items()}

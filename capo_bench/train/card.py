@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from capo_bench import __version__
+from capo_bench.display import visible
 from capo_bench.prompts.prompter import Setting, task_name
+from capo_bench.render.html import escape_markdown
 
 CARD_FILE = "README.md"
 """What training writes beside the model, together with it."""
@@ -114,14 +116,14 @@ def render(card: Card) -> str:
         arguments = shlex.quote(json.dumps(given))
     return _TEXT.format(
         library="peft" if card.adapter else "transformers",
-        base=card.base,
+        base=json.dumps(card.base),  # a stranger's adapter may have named it
         method=card.method,
-        title=f"{card.method.upper()} from {card.base}",
-        who="annotator " + ", ".join(card.annotators),
-        facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-        command=card.command,
+        title=escape_markdown(f"{card.method.upper()} from {card.base}"),
+        who=escape_markdown("annotator " + ", ".join(card.annotators)),
+        facts="\n".join(f"| {name} | {escape_markdown(value)} |" for name, value in facts.items()),
+        command=visible(card.command),
         prompt=_PROMPTS[card.setting],
-        arguments=arguments,
+        arguments=visible(arguments),
         task=_task(card),
         chat=" --apply_chat_template" if card.chat else "",
         settings=json.dumps(card.settings, indent=1, default=str, sort_keys=True),

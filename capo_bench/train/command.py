@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
-import os
+import re
 import shlex
 import shutil
 import sys
@@ -81,7 +82,7 @@ def run(argv: Sequence[str]) -> None:
             _train(argv, start, args, corpus, start.target)
         return
     for annotator in start.target or corpus.annotator_ids:
-        folder = Path(args.output_dir) / annotator.replace(os.sep, "_")
+        folder = Path(args.output_dir) / folder_name(annotator)
         own = [*argv, "--output_dir", str(folder)]
         resumes = str(args.resume_from_checkpoint or "no").lower() not in _NO
         own_start, own_args = _parse([*own, *(["--resume_from_checkpoint", "auto"] * resumes)])
@@ -90,6 +91,17 @@ def run(argv: Sequence[str]) -> None:
                 _say(args, f"annotator {annotator} is done already")
             else:
                 _train(argv, own_start, own_args, corpus, [annotator])
+
+
+def folder_name(annotator: str) -> str:
+    """What an annotator's folder is called: like them, if that is a name that leads nowhere else.
+
+    Else by what is left of the id and a digest, so that no two annotators share a folder.
+    """
+    plain = re.sub(r"[^\w.-]", "_", annotator)[:60].lstrip(".-")
+    if plain == annotator:
+        return annotator
+    return f"{plain or '_'}-{hashlib.sha256(annotator.encode()).hexdigest()[:8]}"
 
 
 def keep_freed_memory() -> None:

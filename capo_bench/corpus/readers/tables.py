@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from capo_bench.errors import CapoBenchError, listed
-from capo_bench.files import FILE_BYTES, parse_json, read_bytes, read_json_lines
+from capo_bench.files import FILE_BYTES, read_bytes, read_json, read_json_lines, refuse_archive
 
 DELIMITERS = ",;\t|"
 _SPLITS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
@@ -145,6 +145,7 @@ def _counts(cells: Sequence[str | None]) -> bool:
 
 def _decoded(path: Path) -> tuple[str, str]:
     content = read_bytes(path)
+    refuse_archive(path, content)
     encoding = next((code for mark, code in _BOMS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -186,11 +187,7 @@ def _plain(text: str) -> str:
 
 
 def _of_json(path: Path) -> Table:
-    content = read_bytes(path).decode("utf-8-sig", errors="replace")
-    try:
-        value = parse_json(content)
-    except ValueError as error:
-        raise CapoBenchError(f"is not valid JSON: {error}", file=path) from error
+    value = read_json(path)
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         value = next(iter(value.values()))
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
@@ -257,9 +254,17 @@ def _of_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     try:
-        found = pyarrow.parquet.read_table(io.BytesIO(read_bytes(path))).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise CapoBenchError(f"is no Parquet file: {error}", file=path) from error
+        table = pyarrow.parquet.read_table(io.BytesIO(read_bytes(path)))
+        found = table.to_pylist()
+    # The last two: of moments that Python has no name for.
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = str(error).split("\n")[0]
+        raise CapoBenchError(f"cannot be read as Parquet: {reason}", file=path) from error
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise CapoBenchError(
+            f"two columns are {twice[0]!r}; give each column a name of its own", file=path
+        )
     return _of_objects(path, [(f"row {n}", row) for n, row in enumerate(found, start=1)])
 
 
