@@ -205,8 +205,8 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
         raise CapoBenchError(
             f"{error.problem}; expected plain YAML", file=path, line=mark.line + 1 if mark else None
         ) from error
-    # A date that does not exist, a number of 10,000 digits, 10,000 brackets in one another.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # A date that does not exist, a number of 10,000 digits or parts, 10,000 nested brackets.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         problem = str(error).split("\n")[0]
         raise CapoBenchError(f"not plain YAML: {problem}", file=path) from error
     return value, node
@@ -423,7 +423,12 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         CapoBenchError: If it cannot be written.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, _utf_8(text))
+
+
+def _utf_8(text: str) -> bytes:
+    # The name of a file that is no UTF-8 has halves of surrogate pairs, which no file can hold.
+    return text.encode(errors="backslashreplace")
 
 
 def write_all(folder: Path, files: Mapping[Path, str]) -> None:
@@ -440,7 +445,7 @@ def write_all(folder: Path, files: Mapping[Path, str]) -> None:
         for path, text in files.items():
             file = staged / path.relative_to(folder)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(_utf_8(text))
 
 
 def write_json_lines(path: Path, values: list[Any]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -28,6 +29,8 @@ from capo_bench.files import (
     writing,
 )
 from capo_bench.train.checkpoints import check_state
+
+ROOT = Path(__file__).parents[1]
 
 
 def refusal(call, *arguments, **named):
@@ -154,14 +157,14 @@ def test_a_full_or_read_only_disk_is_one_line_and_leaves_what_was_there(tmp_path
 def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch):
     names = [tmp_path / name for name in "abc"]
     write_all(tmp_path, dict.fromkeys(names, "old"))
-    write = files.Path.write_text
+    write = files.Path.write_bytes
 
-    def fills_up(path, text, **how):
+    def fills_up(path, content):
         if path.name == "c":
             raise OSError(errno.ENOSPC, "full")
-        return write(path, text, **how)
+        return write(path, content)
 
-    monkeypatch.setattr(files.Path, "write_text", fills_up)
+    monkeypatch.setattr(files.Path, "write_bytes", fills_up)
     assert "full" in refusal(write_all, tmp_path, dict.fromkeys(names, "new"))
     assert {name.read_text() for name in names} == {"old"}
     monkeypatch.undo()
@@ -195,14 +198,27 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["b", "c"]
 
 
+HOLDS = (
+    "import sys, time, pathlib\n"
+    "from capo_bench.files import locked\n"
+    "with locked(pathlib.Path(sys.argv[1])):\n"
+    "    print('ready', flush=True); time.sleep(60)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory):
+    """A folder that another process writes."""
+    folder = tmp_path_factory.mktemp("busy") / "out"
+    process = child(HOLDS, folder)
+    process.stdout.readline()
+    yield folder
+    process.kill()
+    process.communicate()
+
+
 def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path):
-    holds = (
-        "import sys, time, pathlib\n"
-        "from capo_bench.files import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])):\n"
-        "    print('ready', flush=True); time.sleep(60)\n"
-    )
-    process = child(holds, tmp_path / "out")
+    process = child(HOLDS, tmp_path / "out")
     process.stdout.readline()
     said = refusal(locked(tmp_path / "out").__enter__)
     assert "is being written by another process" in said
@@ -210,6 +226,37 @@ def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path):
     process.communicate()
     with locked(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("leaderboard", "build", "OUT"),
+        ("study", "build", "OUT"),
+        ("report", "none.jsonl", "--output", "OUT"),
+        ("analyse", "mini-nli", "--output", "OUT"),
+        ("controls", "--corpus", "mini-nli", "--bertscore", "off", "--output", "OUT"),
+        ("train", "sft", "--model", "none", "--corpus", "mini-nli", "--output", "OUT"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_command_is_told_that_another_writes_its_folder(tmp_path, call, busy, command):
+    status, _, err = call(*(busy if part == "OUT" else part for part in command))
+    assert status == 2
+    assert err.splitlines()[-1].startswith(f"capo-bench: {busy}: is being written by another")
+    assert [file.name for file in busy.iterdir()] == [files.LOCK]
+
+
+def test_whoever_is_killed_at_any_change_leaves_old_or_new_and_the_next_puts_it_right():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kills"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = dict(line.split(", ", 1) for line in done.stdout.splitlines())
+    assert list(found) == ["one", "together", "folder"], done.stderr
+    assert found["one"].startswith("old ")
+    assert "taking places 3" in found["together"]  # of four files, after the first three
+    assert all("taking places" not in found[name] for name in ("one", "folder"))
 
 
 def test_a_stage_ends_with_the_process_that_runs_it(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from capo_bench.display import neutral
+from capo_bench.display import neutral, visible
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.metrics.registry import HEADLINE, metric_named, shown_in
 from capo_bench.render.estimates import estimate_json, rounded
@@ -101,7 +101,7 @@ def as_json(board: Board, digits: int = 4) -> dict[str, Any]:
             for one in board.metrics
         ],
         "entries": [_entry(board, entry, digits) for entry in board.entries],
-        "refused": [{"id": one, "reason": why} for one, why in board.refused],
+        "refused": [{"id": visible(one), "reason": visible(why)} for one, why in board.refused],
     }
 
 

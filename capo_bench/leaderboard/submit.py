@@ -8,21 +8,40 @@ one submission.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
+from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json, read_yaml
+from capo_bench.files import naming, read_json, read_yaml, validated
 from capo_bench.leaderboard.submission import Card, Submission, write_submission
 from capo_bench.scoring.predictions import PredictionFile, read_predictions
 
 _log = logging.getLogger(__name__)
+
+_Results = TypedDict(
+    "_Results",
+    {
+        "config": Required[dict[str, Any]],
+        "configs": Required[dict[str, dict[str, Any]]],
+        "results": Required[dict[str, dict[str, Any]]],
+        "n-samples": dict[str, dict[str, Any]],
+        "higher_is_better": dict[str, dict[str, Any]],
+        "versions": dict[str, Any],
+    },
+    total=False,
+)
+"""The parts of lm-eval's results that are read here; there are others."""
+_Results.__pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[attr-defined]
+_results: TypeAdapter[dict[str, Any]] = TypeAdapter(_Results)
 
 _MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
 """Keys of a card that only the results may fill."""
@@ -112,14 +131,11 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
         CapoBenchError: If there is no such run, or it is of another kind, limited or not logged.
     """
     file = _results_file(path)
-    results = read_json(file)
-    for key in ("config", "configs", "results"):
-        if not isinstance(results, dict) or not isinstance(results.get(key), dict):
-            raise CapoBenchError(f"{file} is no results file of lm-eval; it has no `{key}`")
+    results = validated(_results, read_json(file), "expected results of lm-eval", file=file)
     task = _task(file, list(results["configs"]), task)
     config = results["configs"][task]
-    metadata = config.get("metadata") or {}
-    if "signature" not in metadata or "prompt_hash" not in metadata:
+    metadata = config.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("signature"), dict):
         raise CapoBenchError(
             f"{file}: task {task} does not answer as the annotators (a judge's task?); submit a run "
             "of capo_nli, capo_paraphrase or one of their variants"
@@ -130,26 +146,32 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
             f"{file}: the run was limited to {counts.get('effective')} of {counts.get('original')} "
             "items; a board takes whole splits, run the task without --limit"
         )
-    samples = file.with_name(f"samples_{task}_{file.stem.removeprefix('results_')}.jsonl")
-    if not samples.is_file():
+    samples = file.parent / f"samples_{task}_{file.stem.removeprefix('results_')}.jsonl"
+    if samples.parent != file.parent or not samples.is_file():
         raise CapoBenchError(f"{samples} is missing; run lm-eval with --log_samples")
     seed = results["config"].get("torch_seed")
     if not isinstance(seed, int):
         raise CapoBenchError(f"{file} names no torch_seed; run lm-eval with --seed")
     reported = results["results"].get(task, {})
+    with naming(file):
+        known = _known(results, config, metadata, str(results.get("versions", {}).get(task)))
     return LoggedRun(
         file=file,
         task=task,
         seed=seed,
-        known=_known(results, config, metadata, str(results.get("versions", {}).get(task))),
+        known=known,
         claimed={
-            name: float(reported[f"{name},none"])
+            name: reported[f"{name},none"]
             for name in results.get("higher_is_better", {}).get(task, {})
             if isinstance(reported.get(f"{name},none"), int | float)
         },
         answered=_once(read_predictions(samples), samples),
-        complaints=tuple(map(str, metadata.get("complaints") or ())),
+        complaints=_texts(metadata.get("complaints")),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(visible, value)) if isinstance(value, list) else ()
 
 
 def read_given(card: Path | None, settings: Sequence[str]) -> dict[str, Any]:
@@ -231,7 +253,7 @@ def _known(
             ("base_model", arguments.get("pretrained") if arguments.get("peft") else None),
         )
         # A folder on the submitter's machine names nothing to others.
-        if value and not Path(str(value)).expanduser().exists() and str(value)[0] not in "/.~"
+        if value and str(value)[0] not in "/.~" and not os.path.exists(str(value))
     }
     weights = results["config"].get("model_num_parameters")
     signature = metadata["signature"]
@@ -245,8 +267,11 @@ def _known(
         "transformers": results.get("transformers_version"),
         "torch": torch and torch[1],
     }
+    generation = config.get("generation_kwargs") or {}
+    if not isinstance(generation, dict):
+        raise CapoBenchError("generation_kwargs are no object; expected results of lm-eval")
     decoding = {
-        **(config.get("generation_kwargs") or {}),
+        **generation,
         "dtype": results["config"].get("model_dtype"),
         "chat_template": results.get("chat_template") is not None,
         "system_instruction": results.get("system_instruction"),
@@ -258,7 +283,7 @@ def _known(
         **named,
         **({"parameters": weights} if isinstance(weights, int) and weights > 0 else {}),
         "setting": metadata.get("setting"),
-        "prompt_hash": metadata["prompt_hash"],
+        "prompt_hash": metadata.get("prompt_hash"),
         "decoding": {key: value for key, value in decoding.items() if value is not None},
         "versions": {key: str(value) for key, value in versions.items() if value is not None},
     }

@@ -161,7 +161,7 @@ def _results(samples: Path) -> dict[str, str]:
     results = read_json(file)
     try:
         return run_facts(results, task)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CapoBenchError(
             f"{file} has not the form of lm_eval's results for {task} ({error!r} is missing)"
         ) from error
@@ -171,15 +171,15 @@ def run_facts(results: Mapping[str, Any], task: str) -> dict[str, str]:
     """The keys of `FACTS` in the results of an lm-eval run of a capo task."""
     metadata = results["configs"][task]["metadata"]
     facts = {
-        "fingerprint": metadata["signature"]["fingerprint"],
-        "split": metadata["split"],
+        "fingerprint": str(metadata["signature"]["fingerprint"]),
+        "split": str(metadata["split"]),
         "task": task,
         "task_version": str(results["versions"][task]),
-        "prompt_hash": metadata["prompt_hash"],
+        "prompt_hash": str(metadata["prompt_hash"]),
         "metrics": str(metadata["signature"]["metrics"]),
     }
     if metadata.get("form", "auto") != "auto":  # auto: not known before the model is
-        facts["form"] = metadata["form"]
+        facts["form"] = str(metadata["form"])
     if "chat_template" in results:
         facts["chat_template"] = "yes" if results["chat_template"] else "no"
     return facts

@@ -18,21 +18,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import lm_eval
 import yaml
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
+from matplotlib.figure import Figure
 
+from capo_bench.analysis import stability
 from capo_bench.caches import kept, kept_folder
 from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
 from capo_bench.errors import exit_status
 from capo_bench.experiments import stages
+from capo_bench.experiments import study as study_folder
 from capo_bench.harness.paths import tasks_path
-from capo_bench.leaderboard import board
+from capo_bench.leaderboard import board, contrasts
 from capo_bench.regression.baseline import Baseline, write_baseline
+from capo_bench.report import build as report_build
 from capo_bench.scoring import cache
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.predictions import write_predictions
@@ -56,6 +62,34 @@ def called(*arguments: object, status: int = 0) -> None:
         raise AssertionError(f"{arguments}: exit status {found}")
 
 
+def once(module: Any, name: str, key: Callable[..., object]) -> None:
+    """Has a function that changes no file run once for each key: its children know the result."""
+    function, known = getattr(module, name), {}
+
+    def remembering(*arguments: Any, **named: Any) -> Any:
+        found = key(*arguments)
+        if found not in known:
+            known[found] = function(*arguments, **named)
+        return known[found]
+
+    setattr(module, name, remembering)
+
+
+def draw_once() -> None:
+    """Has figures drawn once, and then written."""
+    draw, known = Figure.savefig, {}
+
+    def savefig(figure: Figure, file: Path, **how: Any) -> None:
+        key = file.name, *(axes.get_title() + axes.get_xlabel() for axes in figure.axes)
+        if key not in known:
+            drawn = BytesIO()
+            draw(figure, drawn, **how)
+            known[key] = drawn.getvalue()
+        file.write_bytes(known[key])
+
+    Figure.savefig = savefig
+
+
 def predictions(file: Path, seed: int) -> Path:
     """Answers of humans, some of them another one's."""
     write_predictions(file, load("mini-nli"), mixed(0.8, "other-annotator", seed))
@@ -64,6 +98,8 @@ def predictions(file: Path, seed: int) -> Path:
 
 def boards(elsewhere: Path) -> Scenario:
     """Tables, contrasts, maps and the page, before and after a submission."""
+    once(board, "build", lambda folder, *_: (folder, len(list(folder.glob("submissions/*")))))
+    once(contrasts, "contrasts", lambda one: (one.folder, len(one.systems)))
 
     def old(root: Path) -> None:
         folder = small(root)
@@ -77,6 +113,8 @@ def boards(elsewhere: Path) -> Scenario:
 
 def study(elsewhere: Path) -> Scenario:
     """Table and figure of a study, before and after its title was changed."""
+    once(study_folder, "score", lambda folder, spec, *_: (folder, spec.title))
+    draw_once()
 
     def old(root: Path) -> None:
         row = {"name": "one", "corpus": "mini-nli", "split": "test", "curve": "c", "x": 1.0}
@@ -99,19 +137,24 @@ def two(write: Callable[[Path, int], None], read: Read = bytes) -> Scenario:
 
 def report(elsewhere: Path) -> Scenario:
     """A report of one run in the place of another's."""
+    once(report_build, "build", lambda scorer, predictions, name, *_: name)
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
-    return two(lambda root, n: called("report", files[n], "--output", root, "--bertscore", "off"))
+    return two(
+        lambda root, n: called("report", files[n], "--output", root, "--bertscore", "minilm")
+    )
 
 
 def figures(elsewhere: Path) -> Scenario:
     """Figures and JSON of an analysis, of one split and of another."""
+    once(stability, "analyse", lambda corpus, split: split)
+    draw_once()
     split = {1: "test", 2: "train"}
     return two(lambda root, n: called("analyse", "mini-nli", "--split", split[n], "--output", root))
 
 
 def controls(elsewhere: Path) -> Scenario:
     """Files of the control rows, of one seed and of another."""
-    always = ("--corpus", "mini-nli", "--bertscore", "off")
+    always = ("--corpus", "mini-nli", "--bertscore", "minilm")
     return two(lambda root, n: called("controls", *always, "--seed", n, "--output", root))
 
 
@@ -120,7 +163,7 @@ def scores(elsewhere: Path) -> Scenario:
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
 
     def write(root: Path, n: int) -> None:
-        out = ("--responses", root / "r.jsonl", "--force", "--bertscore", "off")
+        out = ("--responses", root / "r.jsonl", "--force", "--bertscore", "minilm")
         called("score", files[n], *out)
 
     return two(write, lambda content: content.replace(b"1.jsonl", b"").replace(b"2.jsonl", b""))
@@ -131,7 +174,7 @@ def compared(elsewhere: Path) -> Scenario:
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2, 3)}
 
     def write(root: Path, n: int) -> None:
-        out = ("--output", root / "r.json", "--format", "json", "--bertscore", "off")
+        out = ("--output", root / "r.json", "--format", "json", "--bertscore", "minilm")
         called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1")
 
     return two(write)
@@ -248,7 +291,7 @@ def stage(elsewhere: Path) -> Scenario:
 
 def kept_scores(elsewhere: Path) -> Scenario:
     """The cache of scores."""
-    scorer = Options("mini-nli", bertscore="off").scorer()
+    scorer = Options("mini-nli", bertscore="minilm").scorer()
     runs = [mixed(0.8, "other-annotator", 1)]
 
     def write(root: Path) -> None:
@@ -348,9 +391,8 @@ def main() -> None:
             elsewhere.mkdir()
             old, write, read = WRITERS[name](elsewhere)
             old(root)
-            shutil.copytree(root, base / "warm")
-            write(base / "warm")  # what it imports and remembers, its children have, too
-            found = campaign(root, write, read)
+            every = 7 if name.endswith("checkpoints") else 1
+            found = campaign(root, write, read, every)
         counts = [found[state] for state in ("old", "new", "taking places")]
         print(f"| {name} | {found.total()} | {' | '.join(map(str, counts))} |", flush=True)
 

@@ -13,6 +13,7 @@ from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.submission import read_submission
 from capo_bench.scoring.scorer import METRICS_VERSION
 
+TASK = "capo_mini_nli_tag"
 ASKED = {
     "system": "Always lol",
     "model": "org/dummy",
@@ -143,6 +144,10 @@ def _unlogged(results):
     results["n-samples"] = {}
 
 
+def _climbing(results):
+    results["configs"] = {"../../x": results["configs"][TASK]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -150,8 +155,18 @@ def _unlogged(results):
         (_judge, "does not answer as the annotators (a judge's task?)"),
         (_unlogged, "is missing; run lm-eval with --log_samples"),
         (lambda results: results["configs"].update(another={}), "choose one with --task"),
-        (lambda results: results.clear(), "is no results file of lm-eval"),
+        (lambda results: results.clear(), "config, configs, results: Field required"),
         (lambda results: results["config"].update(torch_seed=None), "names no torch_seed"),
+        (lambda results: results.update(results=["x"]), "results: Input should be a valid dict"),
+        (lambda results: results["configs"].update(capo_mini_nli_tag="x"), "configs.capo_mini_nli"),
+        (lambda results: results.update({"n-samples": {TASK: 3}}), f"n-samples.{TASK}: Input"),
+        (lambda results: results["configs"][TASK].update(metadata=["x"]), "a judge's task?"),
+        (lambda results: results["configs"][TASK].update(generation_kwargs="x"), "are no object"),
+        (
+            lambda results: results["results"][TASK].update({"invalid_rate,none": 10**400}),
+            "claimed",
+        ),
+        (_climbing, "/samples_../../x_"),
     ],
 )
 def test_runs_that_cannot_be_submitted(call, edited, card, tmp_path, change, message):
