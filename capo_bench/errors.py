@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -55,6 +56,14 @@ def listed(names: Collection[str], most: int = 8) -> str:
 UNEXPECTED = 70
 """Exit status of a fault that is not the input's (EX_SOFTWARE of sysexits.h)."""
 
+_REFUSED = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC,
+        errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
+"""What a system refuses a file whatever the program does: no space, no permission, no such name."""
+
 DEBUG_VARIABLE = "CAPO_BENCH_DEBUG"
 """Environment variable: with any value, tracebacks are shown."""
 
@@ -63,7 +72,8 @@ def exit_status(command: Callable[[], object]) -> int:
     """Runs a command; whatever goes wrong is one line on stderr.
 
     Returns:
-        0; 2 if the input is at fault; `UNEXPECTED` if the program is. What the command itself exits
+        0; 2 if the input, or a file that the system refuses, is at fault; `UNEXPECTED` if the program
+        is. What the command itself exits
         with passes through, but for a pipe that nobody reads any more: 141, as a shell says it.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -80,9 +90,16 @@ def exit_status(command: Callable[[], object]) -> int:
             return 141
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
+            print(f"capo-bench: {visible(_short(error))}", file=sys.stderr)
+            return 2
         print(f"capo-bench: {unexpected(error)}", file=sys.stderr)
         return UNEXPECTED
     return 0
+
+
+def _short(error: OSError) -> str:
+    return f"{str(error.filename)[:200]}: {error.strerror}"
 
 
 @contextmanager

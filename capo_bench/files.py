@@ -468,9 +468,9 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         CapoBenchError: If another process has it and `wait` is not set, or the folder cannot be
             written.
     """
-    new = not folder.exists()
     lock = FileLock(folder.absolute() / LOCK, is_singleton=True)
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:

@@ -38,6 +38,21 @@ def test_whatever_steers_or_cannot_be_seen_is_shown_as_an_escape(hidden):
         assert hidden[0] not in sink
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x\n::error::y", "x\\n\\x3a:error::y"),
+        ("  ::add-mask::y", "  \\x3a:add-mask::y"),
+        ("::warning file=a,line=1::y", "\\x3a:warning file=a,line=1::y"),
+        ("x ##[error]y", "x \\x23#[error]y"),
+        ("std::vector, a::b, ## [x]", "std::vector, a::b, ## [x]"),
+    ],
+)
+def test_what_a_runner_of_github_takes_for_a_command_is_an_escape(text, shown, capsys):
+    display.say(text)
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
 def test_plain_text_of_any_script_stays_as_it_is():
     for text in ("a", "Zoë", "答案", "سؤال", "क्ष", "می‌خواهم", "👩‍🔬", "❤️", "a\\b"):
         assert visible(text) == text
@@ -90,10 +105,20 @@ def test_no_name_forges_an_annotation(tmp_path):
     assert "\x1b" not in line
 
 
-def test_a_corpus_name_with_markup_is_shown_as_written(tmp_path, call):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("describe", "FILE"),
+        ("describe", "FILE", "--json"),
+        ("validate", "FILE"),
+        ("convert", "FILE", "OUT"),
+    ],
+    ids=" ".join,
+)
+def test_a_corpus_name_with_markup_is_shown_as_written(tmp_path, call, command):
     header = {
         "format": "capo-bench-corpus/1",
-        "name": "a[/b]\u202e",
+        "name": "a[/b]\u202e\x9b ::error::x",
         "task": {
             "name": "n",
             "instruction": "i",
@@ -101,15 +126,18 @@ def test_a_corpus_name_with_markup_is_shown_as_written(tmp_path, call):
             "labels": {"kind": "nominal", "labels": ["a", "b"]},
             "group_by": [],
         },
-        "annotators": [{"id": "A"}, {"id": "B"}],
+        "annotators": [{"id": "A"}, {"id": "B"}, {"id": "silent\u202e"}],
     }
     cells = {"A": [{"label": "a", "explanation": "e"}], "B": [{"label": "b", "explanation": "f"}]}
     file = tmp_path / "c.jsonl"
     lines = [header, {"id": "1", "text": {"c": "x"}, "cells": cells}]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    status, out, err = call("data", "describe", file)
+    paths = {"FILE": file, "OUT": tmp_path / "out.jsonl"}
+    status, out, err = call("data", *(paths.get(part, part) for part in command))
     assert (status, "Traceback" in err) == (0, False)
     assert "a[/b]\\u202e" in out
+    assert all(character.isprintable() for character in out.replace("\n", ""))
+    assert "--json" in command or "::error::" not in out
 
 
 @pytest.mark.parametrize(
@@ -129,6 +157,13 @@ def test_a_fault_of_the_program_is_one_line_and_a_status_of_its_own(monkeypatch,
     status, _, err = call("compare")
     assert status == UNEXPECTED
     assert "Traceback" in err
+
+
+def test_what_the_system_refuses_a_file_is_no_fault_of_the_program(call, tmp_path):
+    status, _, err = call("data", "convert", "mini-nli", tmp_path / f"{'x' * 300}.jsonl")
+    assert status == 2
+    assert err.endswith(".jsonl: File name too long\n")
+    assert err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback_of_bad_input(call, monkeypatch):

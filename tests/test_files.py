@@ -127,6 +127,13 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(file.parent) == ["f"]
 
 
+def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path):
+    name = os.fsdecode(b"b\xff")
+    write_text(tmp_path / "f", name)
+    write_all(tmp_path, {tmp_path / "g": name})
+    assert (tmp_path / "f").read_text() == (tmp_path / "g").read_text() == "b\\udcff"
+
+
 def test_a_folder_appears_whole_or_not_at_all_and_replaces_none_that_is_in_use(tmp_path):
     with suppress(KeyError), writing(tmp_path / "d", folder=True) as partial:
         (partial / "a").write_text("1")

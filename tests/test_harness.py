@@ -122,7 +122,11 @@ def test_metadata_sets_split_setting_and_examples():
     [
         ({"seting": "icl"}, "did you mean 'setting'"),
         ({"split": "dev"}, "no items in split 'dev'"),
-        ({"setting": "shots"}, "unknown prompt setting"),
+        ({"setting": "shots"}, "metadata key setting: Input should be 'tag'"),
+        ({"k": "many"}, r"metadata key k: Input should be a valid integer \(got 'many'\)"),
+        ({"min_responses": -1}, "metadata key min_responses: Input should be greater than"),
+        ({"corpus": ["nli"]}, "metadata key corpus: Input should be a valid string"),
+        ({"valid_only": "yes"}, "metadata key valid_only: Input should be a valid boolean"),
         ({"corpus": "nil"}, "unknown corpus 'nil'"),
         ({"bertscore": "nobert"}, "unknown BERTScore encoder"),
     ],

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ def check_model(arguments: dict[str, Any]) -> None:
     for key in ("pretrained", "peft"):
         value = arguments.get(key)
         local = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
-        if local and not Path(str(value)).expanduser().exists():
+        if local and not os.path.exists(os.path.expanduser(value)):
             raise CapoBenchError(
                 f"--model_args {key}: {value} does not exist; name a model folder or a hub id"
             )
@@ -148,7 +149,7 @@ def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return arguments
     found = read_json(folder / ADAPTER)
     base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
-    if not base:
+    if not (base and isinstance(base, str)):
         raise CapoBenchError(
             f"{folder} holds an adapter that names no base model; give "
             f"--model_args pretrained=BASE,peft={folder}"

@@ -259,6 +259,30 @@ def test_what_cannot_be_seen_is_asked_for_by_name(tmp_path: Path, text, fault) -
         imported(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("t.csv", b"\x1f\x8b\x08\x00 text,worker", "is compressed by gzip"),
+        ("t.csv", b"PK\x03\x04 text,worker", "is a zip archive or a spreadsheet"),
+        ("t.json", b"\x1f\x8b\x08\x00", "is compressed by gzip"),
+        ("t.json", '[{"label": "é"}]'.encode("latin-1"), "is not UTF-8 text"),
+        ("t.json", "[]".encode("utf-16"), "is UTF-16 text"),
+        ("t.parquet", b"PAR1", "cannot be read as Parquet"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, name, content, fault) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CapoBenchError, match=fault):
+        read_table(tmp_path / name)
+
+
+def test_no_column_of_a_parquet_file_hides_another(tmp_path: Path) -> None:
+    columns = [pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["text", "text"]), tmp_path / "t.parquet")
+    with pytest.raises(CapoBenchError, match="two columns are 'text'"):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_a_named_column_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(
         CapoBenchError, match="there is no column 'who'; the table has text, annotator"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from io import StringIO
@@ -132,11 +133,15 @@ def test_faulty_submissions_are_refused_by_name_and_reason(copied, capsys):
     submit(copied, "forged", whole, runs=claimed)
     submit(copied, "elsewhere", whole, board="other")
     (copied / "submissions" / "broken").mkdir()
+    os.mkdir(os.fsencode(copied / "submissions") + b"/no text\xff")
     done = CliRunner().invoke(app, ["leaderboard", "build", str(copied.parent)])
     assert done.exit_code == 1, done.output
-    assert "mini-nli: 3 ranked, 4 refused" in done.stdout
+    assert "mini-nli: 3 ranked, 5 refused" in done.stdout
     refused = dict(build(copied).refused)
-    assert list(refused) == ["broken", "elsewhere", "forged", "missing"]
+    nameless = os.fsdecode(b"no text\xff")
+    assert list(refused) == ["broken", "elsewhere", "forged", "missing", nameless]
+    assert refused.pop(nameless).startswith("no text")
+    assert "no text\\\\udcff" in (copied / "table.json").read_text()
     assert "cells are missing" in refused["missing"]
     assert "claims faithful_rate 0.9" in refused["forged"]
     for name in refused:

@@ -111,6 +111,7 @@ BOMB = "\n".join(
         ("[" * 2000, "not plain YAML: maximum recursion depth"),
         ("a: " + "9" * 5000, "not plain YAML: Exceeds the limit"),
         ("parameters: 0x" + "f" * 5000, "and .. more"),
+        ("parameters: 1" + ":59" * 5000 + ".5", "not plain YAML: int too large"),
         ("a: 2026-02-31\n", "not plain YAML: day is out of range"),
         ("", "the whole: Input should be a valid dictionary"),
         ("- a\n", "the whole: Input should be a valid dictionary"),

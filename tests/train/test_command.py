@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -16,7 +17,8 @@ from capo_bench.corpus.model import Response
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import Prompter, prompt_hash
-from capo_bench.train.command import main, run
+from capo_bench.train.card import Card, render
+from capo_bench.train.command import folder_name, main, run
 from capo_bench.train.dataset import Encoder, Options, build
 from capo_bench.train.packed_trainer import PackedTrainer
 
@@ -205,6 +207,31 @@ def test_per_annotator_and_yaml(source, toy, tmp_path):
     )  # fmt: skip
     assert card.exists()
     assert (output / "A0" / "trainer_state.json").stat().st_mtime_ns == done
+
+
+def test_no_annotator_leads_out_of_the_folder_or_into_anothers():
+    assert [folder_name(name) for name in ("A0", "Zoë-1", "a.b")] == ["A0", "Zoë-1", "a.b"]
+    odd = ["..", ".", "a/b", "a_b", "../a", "/a", "a\0", "a\n", "-a", "", "x" * 99, "x" * 100]
+    made = [folder_name(name) for name in odd]
+    assert len({*made}) == len(odd)
+    for name in made:
+        assert re.fullmatch(r"\w[\w.-]{0,79}", name)
+
+
+def test_nothing_on_a_card_forges_a_line_of_it():
+    evil = "x\nlicense: mit\n| a | b |\n```\n<script>"
+    card = Card(
+        method="sft", base=evil, output="out", adapter=True, annotators=(evil,), facts={"c": evil},
+        settings={"c": evil}, command=evil, chat=False, template_arguments={}, setting="tag",
+        corpus=evil, reading={},
+    )  # fmt: skip
+    text = render(card)
+    _, head, body = text.split("---\n", 2)
+    assert yaml.safe_load(head) == {
+        "library_name": "peft", "base_model": evil, "tags": ["capo-bench", "sft"]
+    }  # fmt: skip
+    assert not re.search(r"^(license|\| a|<script)", body, re.MULTILINE)
+    assert len(re.findall("^```", body, re.MULTILINE)) == 6
 
 
 _KILLED = """
