@@ -7,6 +7,7 @@ seen, or breaks a line where a line means something. All of that is shown as an 
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import Any, TextIO
@@ -65,6 +66,11 @@ def say(*lines: object, file: TextIO | None = None) -> None:
     """Prints lines as `visible` shows them, each of them one line, whatever is in it."""
     for line in lines:
         print(visible(line), file=file)
+
+
+def json_text(value: Any) -> str:
+    """JSON to print: ASCII alone, and nothing in it that a runner of GitHub would obey."""
+    return json.dumps(value, indent=2).replace("##[", "\\u0023#[")
 
 
 def neutral(text: str) -> str:

@@ -7,6 +7,7 @@ colour deficiencies; lines also differ in their markers. The same analysis gives
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.analysis.stability import Analysis
+from capo_bench.display import visible
 from capo_bench.render.figures import GREY, LINES, STYLE, arms, bare, curve
 from capo_bench.stats.resampling import Array, Estimate, Undefined
 
@@ -39,6 +41,8 @@ def draw(analysis: Analysis, folder: Path) -> list[str]:
         "style": style_figure,
     }
     written = []
+    names = tuple(map(visible, analysis.annotators))
+    analysis = replace(analysis, corpus=visible(analysis.corpus), annotators=names)
     with rc_context(STYLE):
         for name, build in figures.items():
             figure = build(analysis)
@@ -108,7 +112,9 @@ def distances_figure(analysis: Analysis) -> Figure:
         figure.colorbar(image, ax=axes, shrink=0.85)
     axes.set_xlabel("training explanations of")
     axes.set_ylabel(f"{analysis.split} explanations of")
-    axes.set_title(f"{analysis.title}: mean Jensen-Shannon distance of style features", wrap=True)
+    # matplotlib's own wrapping takes dollars for mathematics, whatever it is told.
+    title = f"{analysis.title}: mean Jensen-Shannon distance of style features"
+    axes.set_title(fill(title, int(13 * side)))
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from capo_bench.cli.options import Asked, Force, Json, Named, asking, may_write
-from capo_bench.display import say
+from capo_bench.display import json_text, say
 
 
 @asking("data", "splits", "split", "valid_only", "min_responses", "min_annotators")
@@ -35,7 +34,7 @@ def analyse(
         locked(output) if output else nullcontext(),
     ):
         found = stability.analyse(asked.load(corpus), asked.split or "test")
-        text = json.dumps(found.as_json(), indent=2)
+        text = json_text(found.as_json())
         if output:
             from capo_bench.analysis.figures import draw
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +33,7 @@ def controls(
     force: Force = False,
 ) -> None:
     """Score the floor and the ceiling: impostors, and the humans themselves."""
-    from capo_bench.display import console
+    from capo_bench.display import console, json_text
     from capo_bench.report.tables import controls_tables
     from capo_bench.scoring.controls import control_predictions, score_controls
 
@@ -50,7 +49,7 @@ def controls(
     scored = score_controls(scorer, predictions)
     rows = list(shown(scored, "scoring controls", len(predictions)))
     if as_json:
-        print(json.dumps({control.name: control.as_json() for control in rows}, indent=2))
+        print(json_text({control.name: control.as_json() for control in rows}))
         return
     for table in controls_tables(rows):
         console().print(table)
@@ -59,7 +58,7 @@ def controls(
 def _red_team(
     scorer: Scorer, candidates: int, seed: int, output: Path | None, as_json: bool
 ) -> None:
-    from capo_bench.display import console
+    from capo_bench.display import console, json_text
     from capo_bench.render.estimates import estimate_json
     from capo_bench.report.tables import red_team_table
     from capo_bench.scoring.red_team import attacks_in_all, fooled, red_team
@@ -73,7 +72,7 @@ def _red_team(
             one.attack.name: {name: estimate_json(axis) for name, axis in one.axes.items()}
             for one in found
         }
-        print(json.dumps(rows, indent=2))
+        print(json_text(rows))
         return
     console().print(red_team_table(scorer, found))
 

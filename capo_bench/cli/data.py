@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Asked, Force, Json, Named, asking, may_write
-from capo_bench.display import say
+from capo_bench.display import json_text, say
 from capo_bench.errors import CapoBenchError, listed
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def describe_command(corpus: Named, asked: Asked, as_json: Json = False) -> None
     loaded = asked.load(corpus)
     description = describe(loaded)
     if as_json:
-        print(json.dumps(asdict(description), indent=2))
+        print(json_text(asdict(description)))
         return
     terminal = console()
     for table in tables(description):
@@ -146,7 +145,9 @@ def import_command(
 def synthesize(
     output: Annotated[Path, typer.Argument(help="The .jsonl file to write.")],
     items: Annotated[int, typer.Option(help="Items, in splits of 64, 12 and 24 per cent.")] = 500,
-    annotators: Annotated[int, typer.Option(help="Annotators; the first four never change.")] = 4,
+    annotators: Annotated[
+        int, typer.Option(max=10_000, help="Annotators; the first four never change.")
+    ] = 4,
     distinctness: Annotated[
         float, typer.Option(help="0 (annotators alike) to 1 (each has habits of their own).")
     ] = 1.0,
@@ -181,7 +182,7 @@ def validate(
     if corpus.items[0].split is None:
         remarks.insert(0, "the items have no split; they are split 60/20/20 % when they are loaded")
     if as_json:
-        print(json.dumps({"valid": True, "remarks": remarks, **asdict(description)}, indent=2))
+        print(json_text({"valid": True, "remarks": remarks, **asdict(description)}))
         return
     say(f"{file}: valid, {_summary(description)}")
     for remark in remarks:
@@ -193,7 +194,7 @@ def schema() -> None:
     """Print the JSON Schemas of the project's own format: the header line and the item lines."""
     from capo_bench.corpus.readers import jsonl
 
-    print(json.dumps(jsonl.json_schema(), indent=2))
+    print(json_text(jsonl.json_schema()))
 
 
 def _check_name(file: Path, force: bool) -> None:

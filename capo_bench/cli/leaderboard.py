@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from capo_bench.cli.options import Asked, Force, asking, may_write, shown
-from capo_bench.display import say
+from capo_bench.display import json_text, say
 from capo_bench.errors import UNEXPECTED, CapoBenchError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def verify(
 
         found = Parallel(n_jobs=jobs)(delayed(check)(*task) for task in listed)
     if form == "json":
-        print(json.dumps(as_json(found), indent=2))
+        print(json_text(as_json(found)))
     for one in found:
         if form == "rich":
             console().print(as_text(one), soft_wrap=True)
@@ -119,7 +119,7 @@ def schema() -> None:
     from capo_bench.leaderboard.board import BoardSpec
     from capo_bench.leaderboard.submission import schemas
 
-    print(json.dumps({"board": BoardSpec.model_json_schema(), **schemas()}, indent=2))
+    print(json_text({"board": BoardSpec.model_json_schema(), **schemas()}))
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ def power(
     """
     from capo_bench.analysis.power import power as power_of
     from capo_bench.analysis.power import power_table
-    from capo_bench.display import console
+    from capo_bench.display import console, json_text
 
     try:
         sizes = [int(number) for number in items.split(",")]
@@ -48,6 +47,6 @@ def power(
             }
             for one in found
         }
-        print(json.dumps({**scorer.signature, "people": people, "metrics": rows}, indent=2))
+        print(json_text({**scorer.signature, "people": people, "metrics": rows}))
         return
     console().print(power_table(found, scorer, sizes, people))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,7 @@ def score(
     force: Force = False,
 ) -> None:
     """Score predictions offline; the numbers are those of the run that made them."""
-    from capo_bench.display import console
+    from capo_bench.display import console, json_text
     from capo_bench.files import write_json_lines
     from capo_bench.metrics.registry import metrics_of
     from capo_bench.report.tables import scores_table
@@ -56,4 +55,4 @@ def score(
     if responses:
         write_json_lines(responses, rows)
     if as_json:
-        print(json.dumps(results, indent=2))
+        print(json_text(results))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from capo_bench.cli.options import Asked, Force, Json, asking, may_write
-from capo_bench.display import say
+from capo_bench.display import json_text, say
 
 app = typer.Typer(
     help="Have people judge whose response it is and whether it is sound.", no_args_is_help=True
@@ -63,7 +62,7 @@ def import_command(
 
     found = evaluate(key, sheets)
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        print(json_text(found.as_json()))
         return
     raters = ", ".join(f"{name} ({rated})" for name, rated in found.raters.items())
     table = Table(

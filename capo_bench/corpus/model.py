@@ -452,9 +452,17 @@ class Corpus:
         """16 hex digits that change with any text, label, explanation, annotator or split."""
         # What a corpus does not use of later formats is left out, so that a fingerprint stays what it
         # was when the corpus was first read.
+        task = _task_content(self.task)
+        if self.task.explanations == "optional" and any(
+            not response.explanation
+            for item in self.items
+            for responses in item.cells.values()
+            for response in responses
+        ):
+            del task["explanations"]  # the responses tell, as they alone did in version 1
         content: dict[str, object] = {
             "name": self.name,
-            "task": _task_content(self.task),
+            "task": task,
             "annotators": [{"id": a.id, "meta": dict(a.meta)} for a in self.annotators],
             "items": items_content(self.items),
             "synthetic": self.synthetic,

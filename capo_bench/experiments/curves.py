@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from capo_bench.display import visible
 from capo_bench.metrics.registry import Metric, shown_in
 from capo_bench.render.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -35,6 +36,7 @@ def draw(
         references: By name, rows that do not depend on `x`, at most two.
         file: Where to.
     """
+    points = [(visible(line), place, found) for line, place, found in points]
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
         metrics = shown_in("study")
@@ -44,8 +46,8 @@ def draw(
         for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, metric, points, references)
             axes.set_title(metric.title)
-            axes.set_xlabel(x)
-        figure.suptitle(title, x=0.01, ha="left")
+            axes.set_xlabel(visible(x))
+        figure.suptitle(visible(title), x=0.01, ha="left")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         figure.savefig(file, format=file.suffix[1:], metadata={"Date": None})

@@ -64,12 +64,12 @@ def launch(arguments: Sequence[str]) -> None:
     given = harness.parse_args()
     # Without tasks, everything else can still be read.
     config = _read(given, tasks=getattr(given, "tasks", None) or "none")
-    check_model(config.model_args)
     sampled = _samples(config.gen_kwargs)
     if not getattr(given, "tasks", None) and not getattr(given, "config", None):
         raise CapoBenchError(f"no task is named; choose with --tasks: {', '.join(task_names())}")
     given.include_path = _paths(config.include_path)
     given.model_args = with_adapter(config.model, config.model_args)
+    check_model(given.model_args)
     if config.model.endswith("chat-completions"):
         given.apply_chat_template = getattr(given, "apply_chat_template", None) or True
     tasks = prepare(_read(given))
@@ -95,6 +95,13 @@ def launch(arguments: Sequence[str]) -> None:
             )
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise CapoBenchError(f"the server failed for good ({why[:160]}); {kept}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # What transformers says of a model that neither a folder nor the hub has.
+        raise CapoBenchError(
+            f"the model cannot be loaded: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def answers_of(file: str, model: str, arguments: dict[str, Any]) -> str:
@@ -110,7 +117,7 @@ def answers_of(file: str, model: str, arguments: dict[str, Any]) -> str:
     """
     decisive: dict[str, Any] = {k: v for k, v in arguments.items() if k not in TRANSPORT}
     for name, value in arguments.items():
-        place = Path(str(value)).expanduser()
+        place = Path(os.path.expanduser(str(value)))
         if isinstance(value, str) and place.exists():
             found = sorted(place.iterdir()) if place.is_dir() else [place]
             stats = [(one.name, one.stat()) for one in found if one.is_file()]

@@ -5,7 +5,6 @@ Responses are a model's text: each form escapes them for where it is shown.
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from capo_bench.display import visible
+from capo_bench.display import json_text, visible
 from capo_bench.regression.result import EXIT_CODES, Flip, Judged, Limit, Result
 from capo_bench.render.html import escape_markdown
 
@@ -72,7 +71,7 @@ def as_json(result: Result) -> str:
         "gained": result.gained,
         "flips": [asdict(flip) for flip in result.flips],
     }
-    return json.dumps(_finite(data), indent=2) + "\n"
+    return json_text(_finite(data)) + "\n"
 
 
 def as_text(result: Result, width: int = 100) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import re
 import shlex
 import shutil
@@ -23,7 +22,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError, exit_status, listed
-from capo_bench.files import locked, read_yaml
+from capo_bench.files import locked, parse_json, read_yaml
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
@@ -136,7 +135,7 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
         raise CapoBenchError("no output folder; give one with --output DIR")
     try:
         start, args = parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # deepspeed or a tracker, asked for and not there
         raise CapoBenchError(str(error).splitlines()[0]) from error
     return start, args
 
@@ -291,7 +290,7 @@ def _check_output(output: Path, resume: bool | str | None) -> None:
 
 def _template_arguments(args: PackedConfig) -> dict[str, Any]:
     try:
-        arguments = json.loads(args.chat_template_args or "{}")
+        arguments = parse_json(args.chat_template_args or "{}")
     except ValueError as error:
         raise CapoBenchError(f"--chat_template_args is no JSON: {error}") from error
     if not isinstance(arguments, dict):

@@ -37,7 +37,7 @@ from capo_bench.experiments import stages
 from capo_bench.experiments import study as study_folder
 from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard import board, contrasts
-from capo_bench.regression.baseline import Baseline, write_baseline
+from capo_bench.regression.baseline import Baseline, BaselineRun, write_baseline
 from capo_bench.report import build as report_build
 from capo_bench.scoring import cache
 from capo_bench.scoring.options import Options
@@ -185,7 +185,7 @@ def baseline(elsewhere: Path) -> Scenario:
     lines = load("mini-nli").fingerprint
 
     def write(root: Path, n: int) -> None:
-        runs = [{"seed": 0, "scores": {}, "responses": {"i": {"A": f"said {n}"}}}]
+        runs = [BaselineRun(seed=0, responses={"i": {"A": f"said {n}"}})]
         made = {"task": "t", "fingerprint": lines, "max_drops": {}, "runs": runs}
         write_baseline(root / "b.json", Baseline.model_construct(**made))
 
@@ -305,19 +305,13 @@ def kept_scores(elsewhere: Path) -> Scenario:
 
 
 def kept_model(elsewhere: Path) -> Scenario:
-    """A cached folder, such as a converted model, in the place of a damaged one."""
+    """A cached folder, such as a converted model."""
 
     def fill(folder: Path) -> None:
         for name in ("config.json", "weights"):
             (folder / name).write_bytes(b"new" * 100)
 
-    def old(root: Path) -> None:
-        kept_folder(root / "m", "key", fill)
-
-    def write(root: Path) -> None:
-        kept_folder(root / "m", "other key", fill)
-
-    return old, write, bytes
+    return lambda root: None, lambda root: kept_folder(root / "m", "key", fill), bytes
 
 
 class _Model:

@@ -305,6 +305,8 @@ def _datasets(source: Path | str, what: str) -> Iterator[None]:
         ValueError,
         LookupError,
         RuntimeError,
+        TypeError,  # these two: what its files hold is not checked there before it is used
+        AttributeError,
         datasets.exceptions.DatasetsError,
     ) as error:
         reason = str(error).strip().split("\n")[0]
