@@ -254,13 +254,14 @@ def _of_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(read_bytes(path)))
-        found = table.to_pylist()
+        table = pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path)))
+        names = Counter(table.schema_arrow.names)
+        twice = [name for name, count in names.items() if count > 1]
+        found = [] if twice else table.read().to_pylist()
     # The last two: of moments that Python has no name for.
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0]
         raise CapoBenchError(f"cannot be read as Parquet: {reason}", file=path) from error
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise CapoBenchError(
             f"two columns are {twice[0]!r}; give each column a name of its own", file=path
