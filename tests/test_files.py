@@ -240,9 +240,9 @@ def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path):
     [
         ("leaderboard", "build", "OUT"),
         ("study", "build", "OUT"),
-        ("report", "none.jsonl", "--output", "OUT"),
-        ("analyse", "mini-nli", "--output", "OUT"),
-        ("controls", "--corpus", "mini-nli", "--bertscore", "off", "--output", "OUT"),
+        ("report", "none.jsonl", "--output", "OUT", "--force"),
+        ("analyse", "mini-nli", "--output", "OUT", "--force"),
+        ("controls", "--corpus", "mini-nli", "--force", "--output", "OUT"),
         ("train", "sft", "--model", "none", "--corpus", "mini-nli", "--output", "OUT"),
     ],
     ids=lambda command: " ".join(command[:2]),

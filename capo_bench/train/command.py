@@ -98,7 +98,7 @@ def folder_name(annotator: str) -> str:
     Else by what is left of the id and a digest, so that no two annotators share a folder.
     """
     plain = re.sub(r"[^\w.-]", "_", annotator)[:60].lstrip(".-")
-    if plain == annotator:
+    if plain and plain == annotator:
         return annotator
     return f"{plain or '_'}-{hashlib.sha256(annotator.encode()).hexdigest()[:8]}"
 

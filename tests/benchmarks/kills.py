@@ -140,7 +140,9 @@ def report(elsewhere: Path) -> Scenario:
     once(report_build, "build", lambda scorer, predictions, name, *_: name)
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
     return two(
-        lambda root, n: called("report", files[n], "--output", root, "--bertscore", "minilm")
+        lambda root, n: called(
+            "report", files[n], "--force", "--output", root, "--bertscore", "minilm"
+        )
     )
 
 
@@ -149,12 +151,16 @@ def figures(elsewhere: Path) -> Scenario:
     once(stability, "analyse", lambda corpus, split: split)
     draw_once()
     split = {1: "test", 2: "train"}
-    return two(lambda root, n: called("analyse", "mini-nli", "--split", split[n], "--output", root))
+    return two(
+        lambda root, n: called(
+            "analyse", "mini-nli", "--split", split[n], "--force", "--output", root
+        )
+    )
 
 
 def controls(elsewhere: Path) -> Scenario:
     """Files of the control rows, of one seed and of another."""
-    always = ("--corpus", "mini-nli", "--bertscore", "minilm")
+    always = ("--corpus", "mini-nli", "--bertscore", "minilm", "--force")
     return two(lambda root, n: called("controls", *always, "--seed", n, "--output", root))
 
 
@@ -174,7 +180,7 @@ def compared(elsewhere: Path) -> Scenario:
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2, 3)}
 
     def write(root: Path, n: int) -> None:
-        out = ("--output", root / "r.json", "--format", "json", "--bertscore", "minilm")
+        out = ("--force", "--output", root / "r.json", "--format", "json", "--bertscore", "minilm")
         called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1")
 
     return two(write)
@@ -223,7 +229,18 @@ def sheets(elsewhere: Path) -> Scenario:
     file = predictions(elsewhere / "p.jsonl", 1)
 
     def write(root: Path, n: int) -> None:
-        called("validate-humans", "export", file, "--output", root, "--rows", 20, "--seed", n)
+        called(
+            "validate-humans",
+            "export",
+            file,
+            "--output",
+            root,
+            "--rows",
+            20,
+            "--seed",
+            n,
+            "--force",
+        )
 
     return two(write)
 
@@ -272,7 +289,15 @@ def exported(elsewhere: Path) -> Scenario:
 
     def write(root: Path, n: int) -> None:
         where = folder / "submissions" / names[n]
-        called("leaderboard", "export", "every-eval-ever", where, "--output", root / "r.json")
+        called(
+            "leaderboard",
+            "export",
+            "every-eval-ever",
+            where,
+            "--output",
+            root / "r.json",
+            "--force",
+        )
 
     return two(write)
 
