@@ -135,7 +135,7 @@ def check_model(arguments: dict[str, Any]) -> None:
     for key in ("pretrained", "peft"):
         value = arguments.get(key)
         local = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
-        if local and not os.path.exists(os.path.expanduser(value)):
+        if local and not os.path.exists(os.path.expanduser(str(value))):
             raise CapoBenchError(
                 f"--model_args {key}: {value} does not exist; name a model folder or a hub id"
             )

@@ -41,7 +41,7 @@ _Results = TypedDict(
 )
 """The parts of lm-eval's results that are read here; there are others."""
 _Results.__pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[attr-defined]
-_results: TypeAdapter[dict[str, Any]] = TypeAdapter(_Results)
+_results: TypeAdapter[Any] = TypeAdapter(_Results)
 
 _MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
 """Keys of a card that only the results may fill."""

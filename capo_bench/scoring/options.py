@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints, overload
 
@@ -135,16 +135,11 @@ def read_options(given: Mapping[str, Any], kind: type[Options] = Options) -> Opt
     if not given.get("corpus"):
         raise CapoBenchError('no corpus is named; set one with --metadata \'{"corpus": "nli"}\'')
     found = {key: given[key] for key in known if given.get(key) is not None}
+    hints = get_type_hints(kind, include_extras=True)
     for key, value in found.items():
         try:
-            _types(kind)[key].validate_python(value, strict=True)
+            TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise CapoBenchError(f"metadata key {key}: {problem} (got {value!r:.60})") from error
     return kind(**found)
-
-
-@cache
-def _types(kind: Any) -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: TypeAdapter(hint) for name, hint in hints.items()}
