@@ -7,10 +7,13 @@ counted, by everything that asks for or scores responses; nothing refuses a corp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from capo_bench.corpus.model import Corpus
+
+T = TypeVar("T")
 
 MIN_TRAIN = 1
 """Fewest training responses of an annotator who is evaluated."""
@@ -21,6 +24,12 @@ MIN_EXPLANATIONS = 15
 MAX_NAMED = 50
 """Most annotators who are told from each other by their writing: of a crowd the busiest. Telling so
 many apart is hard enough, and what it takes grows with annotators times words."""
+
+CROWD = 100
+"""Most annotators of a corpus of which everything is read; with more it is a crowd."""
+
+MAX_READ = 200
+"""Most training explanations of an annotator of a crowd that classifiers are fitted to."""
 
 
 def history_sizes(corpus: Corpus) -> Counter[str]:
@@ -58,6 +67,18 @@ def named(corpus: Corpus, minimum: int = MIN_EXPLANATIONS) -> tuple[str, ...]:
     known = [one for one in corpus.annotator_ids if sizes[one] >= minimum]
     chosen = set(sorted(known, key=lambda one: -sizes[one])[:MAX_NAMED])
     return tuple(one for one in known if one in chosen)
+
+
+def is_crowd(corpus: Corpus) -> bool:
+    """Whether more annotators answered than of whom everything can be read."""
+    return len(corpus.annotator_ids) > CROWD
+
+
+def spread(rows: Sequence[T], most: int) -> Sequence[T]:
+    """So many of the rows at most, evenly spread over all of them, in their order."""
+    if len(rows) <= most:
+        return rows
+    return [rows[index * len(rows) // most] for index in range(most)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ explanation shares with its item are masked, so that it tells who writes and not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
+from capo_bench.corpus.evaluable import MAX_READ, MIN_EXPLANATIONS, is_crowd, named, spread
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
@@ -105,12 +105,31 @@ def fit_attributor(
     weights, 4 and 0.2, were chosen on VariErr-NLI and LeWiDi Par; on both it names the annotator of
     a human test explanation better than embeddings do.
 
+    Of a crowd (`is_crowd`), for which the fit takes minutes, at most `MAX_READ` training explanations
+    of each annotator are read, evenly spread, and it ends a little before the optimum. What was
+    fitted to a corpus lately is not fitted again.
+
     Args:
         corpus: The corpus; only its train split is read.
         normalised: Whether to drop case and punctuation first (the primary variant: otherwise one
             annotator's missing full stop decides).
         words: Whether to read the masked text at all, or only the features of style.
     """
+    return _fitted(_Read(corpus.fingerprint, corpus), normalised, words)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A corpus that is known by its fingerprint."""
+
+    fingerprint: str
+    corpus: Corpus = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _fitted(read: _Read, normalised: bool, words: bool) -> Attributor | Undefined:
+    corpus = read.corpus
+    crowd = is_crowd(corpus)
     place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     train = {
         place[annotator]: [
@@ -120,6 +139,8 @@ def fit_attributor(
         ]
         for annotator in named(corpus)
     }
+    if crowd:
+        train = {index: list(spread(own, MAX_READ)) for index, own in train.items()}
     known = list(train)
     if len(known) < 2:
         return Undefined(f"fewer than two annotators have {MIN_EXPLANATIONS} training explanations")
@@ -128,7 +149,7 @@ def fit_attributor(
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     lexicon = lexicon_of(corpus)
     masked, style = _read(texts, inputs, normalised, lexicon)
-    spread = style.std(axis=0)
+    deviation = style.std(axis=0)
     attributor = Attributor(
         annotators=np.array(known, dtype=np.int64),
         normalised=normalised,
@@ -137,9 +158,9 @@ def fit_attributor(
         _vectorisers=tuple(grams.fit(masked) for grams in ngram_vectorisers()) if words else (),
         _mean=style.mean(axis=0),
         # A constant feature tells nothing; an infinite scale makes it zero everywhere.
-        _scale=np.where(spread > 0, spread, np.inf),
+        _scale=np.where(deviation > 0, deviation, np.inf),
         # So near the optimum that another solver gives the same verdicts.
-        _classifier=LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000),
+        _classifier=LogisticRegression(C=1.0, tol=1e-4 if crowd else 1e-10, max_iter=10_000),
         _log_prior=np.log(counts / counts.sum()),
     )
     attributor._classifier.fit(attributor.matrix(texts, inputs), np.repeat(known, counts))

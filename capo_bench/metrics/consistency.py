@@ -190,9 +190,9 @@ class _Contrasts:
 
 
 def _contrasts(cells: Cells, bins: StyleBins) -> _Contrasts | Undefined:
-    human = _human(cells, bins)
     trained: NDArray[np.bool_] = np.asarray(np.isfinite(bins.train).all(axis=(1, 2)))
-    counted = trained[cells.annotator] & (human.sum(axis=(1, 2)) > 0)
+    explained = [any(response.explanation for response in own) for own in cells.references]
+    counted = trained[cells.annotator] & explained
     present = np.bincount(cells.annotator[counted], minlength=len(trained))
     counted &= present[cells.annotator] >= MIN_RESPONSES
     known = np.unique(cells.annotator[counted])
@@ -203,7 +203,9 @@ def _contrasts(cells: Cells, bins: StyleBins) -> _Contrasts | Undefined:
         )
     cell = np.flatnonzero(counted)
     annotator = cells.annotator[cell]
-    placed = bins.place(cells.explanations, cells.inputs)
+    human = _human(cells, bins, cell)
+    texts, inputs = cells.explanations, cells.inputs
+    placed = bins.place([texts[row] for row in cell], [inputs[row] for row in cell])
     shape = len(trained), len(bins.names)
     model_all, human_all, noise = np.zeros((3, *shape))
     model_change, human_change = np.zeros((2, len(cell), shape[1]))
@@ -214,14 +216,14 @@ def _contrasts(cells: Cells, bins: StyleBins) -> _Contrasts | Undefined:
             others = np.sort(rng.choice(others, PEERS, replace=False))
         rows = np.flatnonzero(annotator == one)
         for whole, change, given in (
-            (model_all, model_change, placed[cell[rows]]),
-            (human_all, human_change, human[cell[rows]]),
+            (model_all, model_change, placed[rows]),
+            (human_all, human_change, human[rows]),
         ):
             total = given.sum(axis=0)
             whole[one] = _contrast(total, bins.train[one], bins.train[others])
             without = _contrast(total - given, bins.train[one], bins.train[others])
             change[rows] = without - whole[one]
-        total = human[cell[rows]].sum(axis=0)
+        total = human[rows].sum(axis=0)
         parts = np.array([_contrast(total, part[one], part[others]) for part in bins.without])
         noise[one] = (PARTS - 1) / PARTS * ((parts - parts.mean(axis=0)) ** 2).sum(axis=0)
     return _Contrasts(cell, annotator, model_all, human_all, model_change, human_change, noise)
@@ -283,20 +285,19 @@ def _entropy(p: Array) -> Array:
     return np.asarray((p * np.log2(np.where(p > 0, p, 1))) @ -np.ones(p.shape[-1]))
 
 
-def _human(cells: Cells, bins: StyleBins) -> Array:
+def _human(cells: Cells, bins: StyleBins, chosen: NDArray[np.int64]) -> Array:
+    """Histograms of the annotators' own explanations of some cells, shape (chosen, F, bins)."""
     # A cell counts once, however many explanations it holds.
     rows = [
-        (index, response.explanation, source)
-        for index, (references, source) in enumerate(
-            zip(cells.references, cells.inputs, strict=True)
-        )
-        for response in references
+        (index, response.explanation, cells.inputs[row])
+        for index, row in enumerate(chosen)
+        for response in cells.references[row]
         if response.explanation
     ]
     cell = np.array([index for index, _, _ in rows], dtype=np.int64)
     placed = bins.place([text for _, text, _ in rows], [source for _, _, source in rows])
     placed /= np.bincount(cell)[cell][:, None, None]
-    out = np.zeros((len(cells), *placed.shape[1:]))
+    out = np.zeros((len(chosen), *placed.shape[1:]))
     np.add.at(out, cell, placed)
     return out
 

@@ -13,9 +13,6 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from capo_bench.corpus.model import Corpus, Item, LabelSpace, Response, TaskSpec, cell_labels
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
@@ -228,9 +225,11 @@ class _Impostor:
             for annotator in corpus.annotator_ids
         }
         self.place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
+        self.writers = [annotator for annotator, history in self.train.items() if history]
         self.answered: dict[str, list[Item]] = {}
         for item, annotator in cells:
             self.answered.setdefault(annotator, []).append(item)
+        self._answered_by: dict[str, list[str]] = {}
         self.busiest = max(self.train, key=lambda annotator: len(self.train[annotator]))
         if not self.train[self.busiest]:
             raise CapoBenchError(
@@ -247,8 +246,10 @@ class _Impostor:
 
     def _answering(self, item: Item, annotator: str) -> list[str]:
         """Who else answered the item, in the corpus's order."""
-        others = (one for one, given in item.cells.items() if given and one != annotator)
-        return sorted(others, key=self.place.__getitem__)
+        if item.id not in self._answered_by:
+            given = (one for one, responses in item.cells.items() if responses)
+            self._answered_by[item.id] = sorted(given, key=self.place.__getitem__)
+        return [one for one in self._answered_by[item.id] if one != annotator]
 
     def other(self, item: Item, annotator: str, rng: Random) -> Response:
         """A response of a random other annotator, to this item if there is one."""
@@ -266,13 +267,17 @@ class _Impostor:
 
     def _substitute(self, annotator: str, rng: Random) -> Response:
         # Nobody else answered: someone else's training response stands in.
-        writers = [a for a, history in self.train.items() if a != annotator and history]
-        if not writers:
+        known = bool(self.train[annotator])
+        others = len(self.writers) - known
+        if not others:
             raise CapoBenchError(
                 f"corpus {self.corpus.name}: nobody but {annotator} has training responses; "
                 "controls need two annotators or more"
             )
-        return rng.choice(self.train[rng.choice(writers)])[1]
+        drawn = rng.randrange(others)
+        if known and drawn >= self.writers.index(annotator):
+            drawn += 1
+        return rng.choice(self.train[self.writers[drawn]])[1]
 
     def majority(self, item: Item, annotator: str) -> str:
         """The others' most frequent label, or median; where there are none, the target's usual."""
@@ -345,19 +350,25 @@ class _Impostor:
 
     def nearest(self, item: Item, annotator: str) -> tuple[Item, Response]:
         """The target's training response to the item that is most like this one."""
-        vectors, column, similarity = self._similarity
-        row = similarity[vectors[item.id]]
-        history = self.train[self.shown(annotator)]
-        return max(history, key=lambda pair: row[column[pair[0].id]])
+        return self._nearest[item.id, annotator]
 
     @cached_property
-    def _similarity(self) -> tuple[dict[str, int], dict[str, int], NDArray[np.float64]]:
-        vectors = fit_item_vectors(self.corpus)
-        items = list({item.id: item for item, _ in self.cells}.values())
+    def _nearest(self) -> dict[tuple[str, str], tuple[Item, Response]]:
+        # Annotator by annotator: held against their own history alone, as few have all items in it.
         train = self.corpus.split("train")
-        similarity = (vectors.items(items) @ vectors.items(train).T).toarray()
-        at = {item.id: index for index, item in enumerate(items)}
-        return at, {item.id: index for index, item in enumerate(train)}, similarity
+        items = {item.id: item for item, _ in self.cells}
+        column = {item.id: at for at, item in enumerate(train)}
+        row = {identifier: at for at, identifier in enumerate(items)}
+        vectors = fit_item_vectors(self.corpus)
+        known, asked = vectors.items(train), vectors.items(list(items.values()))
+        found = {}
+        for annotator, answered in self.answered.items():
+            history = self.train[self.shown(annotator)]
+            own = known[[column[item.id] for item, _ in history]]
+            similarity = (asked[[row[item.id] for item in answered]] @ own.T).toarray()
+            for item, best in zip(answered, similarity.argmax(axis=1), strict=True):
+                found[item.id, annotator] = history[best]
+        return found
 
     def agreeing(self, item: Item, annotator: str, rng: Random) -> Response:
         """A random response of another annotator that has the majority label, else any of theirs."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes, named
+from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes, named, spread
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
@@ -28,6 +28,11 @@ def crowd(*items: tuple[str | None, dict[str, tuple[Response, ...]]], **fields) 
         ),
         **fields,
     )
+
+
+def test_rows_are_spread_evenly_over_all():
+    assert spread("abcdefghij", 4) == ["a", "c", "f", "h"]
+    assert spread("abc", 3) == "abc"
 
 
 FOUR = crowd(

@@ -6,7 +6,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from capo_bench.corpus.evaluable import CROWD, is_crowd
+from capo_bench.corpus.model import Annotator
 from capo_bench.corpus.synthetic.world import synthesize
+from capo_bench.metrics import attribution as attribution_module
 from capo_bench.metrics.attribution import MIN_EXPLANATIONS, attribution, fit_attributor
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.stats.resampling import Undefined
@@ -81,6 +84,31 @@ def test_an_empty_explanation_says_nothing(mini):
     attributor = fit_attributor(mini, normalised=True)
     scores = attributor.log_probabilities([" "], [mini.items[0].text])
     np.testing.assert_allclose(scores, np.log(0.25))
+
+
+def test_of_a_crowd_so_many_explanations_of_each_are_read(mini, monkeypatch):
+    """The crowd is the mini corpus with a hundred annotators more, who answered nothing."""
+    idle = tuple(Annotator(f"idle{n}") for n in range(CROWD - len(mini.annotators)))
+    at_most = replace(mini, annotators=(*mini.annotators, *idle))
+    crowd = replace(mini, annotators=(*mini.annotators, *idle, Annotator("one more")))
+    assert (is_crowd(at_most), is_crowd(crowd)) == (False, True)
+    cells = [(item, who) for item, who in evaluated_cells(mini, "test")]
+    texts = [item.cells[who][0].explanation for item, who in cells]
+    inputs = [item.text for item, _ in cells]
+    whole, near = (
+        fit_attributor(one, normalised=True).log_probabilities(texts, inputs)
+        for one in (at_most, crowd)
+    )
+    assert np.abs(np.exp(whole) - np.exp(near)).max() < 0.01  # it ends a little before the optimum
+    monkeypatch.setattr(attribution_module, "MAX_READ", 16)
+    fewer = fit_attributor(replace(crowd, name="fewer"), normalised=True)
+    assert fewer._log_prior == pytest.approx(np.log([1 / 4] * 4))  # 16 of each
+
+
+def test_what_was_fitted_to_a_corpus_lately_is_not_fitted_again(mini):
+    again = replace(mini)
+    assert fit_attributor(mini, normalised=True) is fit_attributor(again, normalised=True)
+    assert fit_attributor(mini, normalised=True) is not fit_attributor(mini, normalised=False)
 
 
 def test_unequal_counts_leave_no_prior():
