@@ -217,7 +217,7 @@ def test_a_checkpoint_that_answers_by_sampling_is_a_system_of_its_own(tmp_path):
     assert "train capo-sampled-0" not in commands
     assert flag(greedy, "model_args") == flag(sampled, "model_args")
     assert flag(greedy, "gen_kwargs") == "max_gen_toks=16"
-    assert flag(sampled, "gen_kwargs") == "max_gen_toks=16,do_sample=true,temperature=1.0"
+    assert flag(sampled, "gen_kwargs") == "max_gen_toks=16,do_sample=true,temperature=0.7"
 
 
 def test_a_board_of_a_file_has_the_file_and_what_is_kept_of_it(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ ABLATIONS: Mapping[str, tuple[str | None, Options]] = {
 """What CAPO starts from and what differs from the preset's `capo`."""
 
 EQUAL_COMPUTE = "sft-equal-compute"
-SAMPLED = "do_sample=true,temperature=1.0"
+SAMPLED = "do_sample=true,temperature=0.7"
 """What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
 
