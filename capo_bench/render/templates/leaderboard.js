@@ -163,7 +163,7 @@
   function scores(board, entry) {
     const human = board.entries.find((e) => e.kind === "human");
     const seeds = entry.card && entry.card.runs.length > 1 ? entry.card.runs : null;
-    const head = element("tr", "", element("th", "left", "metric"), element("th", "", ""),
+    const head = element("tr", "", element("th", "left", "metric"), element("td"),
       element("th", "", entry.kind === "system" ? "this system" : "this row"));
     if (seeds) head.append(element("th", "", "seeds, sd"));
     head.append(element("th", "", "floor", element("br"), "best control"),
