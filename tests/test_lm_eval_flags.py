@@ -377,13 +377,34 @@ def test_without_log_samples_nothing_is_logged(tmp_path):
     assert not list(tmp_path.rglob("samples_*"))
 
 
-def test_hub_log_arguments_write_here_and_push_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    results, _, samples = run(
-        tmp_path, "--hf_hub_log_args", "push_results_to_hub=False,push_samples_to_hub=False"
-    )
-    assert samples.is_file()
-    assert results["results"]["capo_mini_nli"]["responses,none"] == len(prompts())
+def test_hub_log_arguments_write_here_first_and_lose_nothing_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    pushed = "push_results_to_hub=True,push_samples_to_hub=True,hub_results_org=us,token=t"
+    with pytest.raises(CapoBenchError, match=f"offline mode .* nothing is lost: .* {tmp_path}"):
+        run(tmp_path, "--hf_hub_log_args", pushed)
+    (results,) = tmp_path.rglob("results_*.json")
+    found = json.loads(results.read_text())["results"]["capo_mini_nli"]
+    assert found["responses,none"] == len(prompts())
+    (samples,) = tmp_path.rglob("samples_*.jsonl")
+    assert len(read_predictions(samples).predictions) == len(prompts())
+
+
+def test_wandb_offline_holds_results_and_samples(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    logged, log = {}, wandb.Run.log
+
+    def noted(self, data, **kwargs):
+        logged.update(data)
+        log(self, data, **kwargs)
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(wandb.Run, "log", noted)
+    results, rows, _ = run(tmp_path / "out", "--wandb_args", f"project=tried,dir={tmp_path}")
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    found = results["results"]["capo_mini_nli"]
+    assert logged["capo_mini_nli/label_accuracy"] == found["label_accuracy,none"]
+    shown = logged["capo_mini_nli_eval_results"].loc[0, "responses"]
+    assert shown["by_annotator"] == rows[0]["responses"]["by_annotator"]
 
 
 def test_unreadable_responses_are_explained(tmp_path, caplog):
@@ -421,6 +442,10 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
         (["--tasks", "capo_mini_nli", "--log_samples"], "Specify --output_path"),
         (["--tasks", "capo_mini_nli", "--metadata", '{"form": "cues"}'], "unknown form 'cues'"),
         (["--tasks", "capo_mini_nli", "--num_fewshot", "2"], "use the icl variant"),
+        (
+            ["--tasks", "capo_mini_nli", "--hf_hub_log_args", "push_results_to_hub=True"],
+            "hf_hub_log_args: Hugging Face token is not defined",
+        ),
         (
             ["--tasks", "capo_mini_nli", "--gen_kwargs", "temperature=0.7"],
             "samples only with do_sample=True",

@@ -67,6 +67,8 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
+        # Which columns of samples loggers such as W&B's show.
+        self.config.metric_list = [{"metric": RESPONSES}]
         # Until requests are built: what would be asked of the whole split.
         prompts = (prompt for doc in self.eval_docs for prompt in self._prompts(doc))
         self.config.metadata["prompt_hash"] = prompt_hash(prompts)
@@ -197,6 +199,7 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
     def override_metric(self, metric_name: str) -> None:
         """What the harness does on `--predict_only`: no metric is computed then."""
         super().override_metric(metric_name)
+        self.config.metric_list = [{"metric": RESPONSES}]
         self.predicts_only = True
 
     def apply_filters(self) -> None:

@@ -17,9 +17,11 @@ from typing import Any
 import aiohttp
 import lm_eval.models  # noqa: F401
 import requests
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from lm_eval._cli import HarnessCLI
 from lm_eval.api.registry import model_registry
 from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.loggers import EvaluationTracker
 from lm_eval.models import api_models
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
@@ -64,6 +66,7 @@ def launch(arguments: Sequence[str]) -> None:
     given = harness.parse_args()
     # Without tasks, everything else can still be read.
     config = _read(given, tasks=getattr(given, "tasks", None) or "none")
+    check_hub(config.hf_hub_log_args)
     sampled = _samples(config.gen_kwargs)
     if not getattr(given, "tasks", None) and not getattr(given, "config", None):
         raise CapoBenchError(f"no task is named; choose with --tasks: {', '.join(task_names())}")
@@ -98,10 +101,14 @@ def launch(arguments: Sequence[str]) -> None:
     except OSError as error:
         if error.errno is not None:
             raise
+        told = " ".join(str(error).split())[:300]
+        if isinstance(error, OfflineModeIsEnabled | HfHubHTTPError) and _pushes(config):
+            raise CapoBenchError(
+                f"the hub cannot be reached ({told}); nothing is lost: results and samples lie in "
+                f"{config.output_path}"
+            ) from error
         # What transformers says of a model that neither a folder nor the hub has.
-        raise CapoBenchError(
-            f"the model cannot be loaded: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise CapoBenchError(f"the model cannot be loaded: {told}") from error
 
 
 def answers_of(file: str, model: str, arguments: dict[str, Any]) -> str:
@@ -139,6 +146,19 @@ def check_model(arguments: dict[str, Any]) -> None:
             raise CapoBenchError(
                 f"--model_args {key}: {value} does not exist; name a model folder or a hub id"
             )
+
+
+def check_hub(arguments: dict[str, Any]) -> None:
+    """Refuses what lm_eval could not push to, before there is anything to push.
+
+    Raises:
+        CapoBenchError: If a token lacks, an argument is unknown, or the hub does not know the token.
+    """
+    token = os.environ.get("HF_TOKEN") or arguments.get("token", "")
+    try:
+        EvaluationTracker(**{**arguments, "token": token})
+    except (ValueError, TypeError, OSError) as error:
+        raise CapoBenchError(f"--hf_hub_log_args: {' '.join(str(error).split())}") from error
 
 
 def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -189,6 +209,10 @@ def prepare(config: EvaluatorConfig) -> list[Any]:
         if isinstance(task, BenchTask) and not config.predict_only:
             task.prepare()
     return loaded
+
+
+def _pushes(config: EvaluatorConfig) -> bool:
+    return any(config.hf_hub_log_args.get(f"push_{what}_to_hub") for what in ("results", "samples"))
 
 
 def _samples(generation: dict[str, Any] | None) -> bool:
