@@ -30,8 +30,8 @@ Runs = Sequence[Sequence[Prediction]]
 Row = TypeVar("Row")
 Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
-_FORMAT = 4  # of the files; raised whenever they mean something else
-_NUMBERS = ("value", "noise", "unseen", "slack")
+_FORMAT = 5  # of the files; raised whenever they mean something else
+_NUMBERS = ("value", "noise", "unseen", "span", "slack")
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def _load(scorer: Scorer, runs: Runs) -> Measurements | None:
                 draws=tensors[f"{name}.draws"],
                 without=tensors[f"{name}.without"],
                 bounds=bounds(name, scorer.corpus),
+                span=tuple(one.pop("span")),
                 slack=tuple(one.pop("slack")),
                 **one,
             ),

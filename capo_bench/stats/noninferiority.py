@@ -28,6 +28,7 @@ from capo_bench.stats.resampling import (
     bias_and_skew,
     interval,
     jackknife_error,
+    prior_reach,
     widening,
 )
 
@@ -57,9 +58,10 @@ def tail_p(found: Resampled, threshold: float, runs: Runs = ()) -> float:
     slack = 1e-9 * abs(threshold) + 1e-12  # equal but for rounding is equal
     far = value - threshold
     errors = _errors_away(found, threshold)  # so many standard errors over items
-    if far > slack and found.slack[0] > 0:
-        # The threshold's distance in arms of an interval that has at least this slack.
-        errors = min(errors, far / found.slack[0] * float(stdtrit(n - 1, (1 + LEVEL) / 2)))
+    least = max(found.slack[0], prior_reach(found)[0])
+    if far > slack and least > 0:
+        # The threshold's distance in arms of an interval that reaches at least so far.
+        errors = min(errors, far / least * float(stdtrit(n - 1, (1 + LEVEL) / 2)))
     between = [(runs_variance(side), len(side) - 1.0) for side in runs if len(side) > 1]
     if found.noise:
         between.append((found.noise**2, inf))

@@ -106,6 +106,8 @@ class Resampled:
         draws: As from `bootstrap`, shape (draws,); empty with fewer than two items.
         without: Its value without each item in turn, shape (items,).
         bounds: As in `ItemSums`.
+        span: From where nothing was achieved (`ItemSums.floor`, or else the lower bound) to the upper
+            bound: between which items that were not seen are taken to lie.
         noise: As in `ItemSums`.
         unseen: The largest share of all items there are of which none need be among those drawn,
             1 - (.025)^(1/n) for n items (the exact binomial bound; about 3.7 / n); see `interval`.
@@ -117,6 +119,7 @@ class Resampled:
     draws: Array
     without: Array
     bounds: Bounds = (-inf, inf)
+    span: Bounds = (-inf, inf)
     noise: float = 0.0
     unseen: float = 0.0
     slack: tuple[float, float] = (0.0, 0.0)
@@ -133,6 +136,7 @@ class Resampled:
             self.draws - other.draws,
             self.without - other.without,
             (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0]),
+            (self.span[0] - other.span[1], self.span[1] - other.span[0]),
             float(np.hypot(self.noise, other.noise)),
             max(self.unseen, other.unseen),
         )
@@ -153,6 +157,7 @@ class Resampled:
             -self.draws,
             -self.without,
             (-self.bounds[1], -self.bounds[0]),
+            (-self.span[1], -self.span[0]),
             self.noise,
             self.unseen,
             (self.slack[1], self.slack[0]),
@@ -188,8 +193,12 @@ def linearised(value: float, change: Array) -> ItemSums:
         value: The metric over all items.
         change: By how much it changes when each item is left out, shape (items,).
     """
-    own = value - (len(change) - 1) * (change - change.mean())
+    own = _pseudo_values(value, change)
     return ItemSums(np.column_stack([own, np.ones(len(own))]), ratio)
+
+
+def _pseudo_values(value: float, change: Array) -> Array:
+    return np.asarray(value - (len(change) - 1) * (change - change.mean()))
 
 
 def sum_by_item(values: Array, items: NDArray[np.int64], n_items: int) -> Array:
@@ -227,10 +236,11 @@ def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resample
         drawn,
         _without_each(metric),
         metric.bounds,
+        (metric.bounds[0] if metric.floor is None else metric.floor, metric.bounds[1]),
         metric.noise,
         float(1 - ((1 - LEVEL) / 2) ** (1 / seen)),
     )
-    return replace(found, slack=_slack(found, metric.floor))
+    return replace(found, slack=_slack(found))
 
 
 def interval(found: Resampled) -> Estimate:
@@ -252,6 +262,9 @@ def interval(found: Resampled) -> Estimate:
     either bound. A metric without bounds then has no interval (`nan`). A difference is given what
     its parts have by the square root of the sum of squares (`Resampled.minus`).
 
+    *What was seldom seen.* Where few items of a kind carry much of the value, most draws of n items
+    tell of fewer than there are. So the interval reaches at least what `prior_reach` says.
+
     *Noise* (`ItemSums.noise`) is added to both arms in the same way.
 
     Returns:
@@ -264,7 +277,8 @@ def interval(found: Resampled) -> Estimate:
     if _constant(found) and not (isfinite(found.bounds[0]) and isfinite(found.bounds[1])):
         return Estimate(value, nan, nan, nan)
     stderr, below, above = _reach(found)
-    below, above = max(below, found.slack[0]), max(above, found.slack[1])
+    prior = prior_reach(found)
+    below, above = max(below, found.slack[0], prior[0]), max(above, found.slack[1], prior[1])
     stderr = max(stderr, max(found.slack) / float(stdtrit(n - 1, (1 + LEVEL) / 2)))
     if found.noise:
         reach = found.noise * float(ndtri((1 + LEVEL) / 2))
@@ -355,6 +369,36 @@ def jackknife_error(found: Resampled) -> float:
     return float(drawn.std(ddof=1) * np.sqrt(n / (n - 1)))
 
 
+def prior_reach(found: Resampled) -> tuple[float, float]:
+    """How far an interval reaches below and above the value if half an item more is at each bound.
+
+    Half a success and half a failure more are Jeffreys' prior of a share, whose interval covers about
+    as often as it says near 0 and 1 as well (Brown, Cai and DasGupta 2001,
+    https://doi.org/10.1214/ss/1009213286); of a difference, half an item of either direction more is
+    what Agresti and Min advise (2005, https://doi.org/10.1002/sim.1781). Of any metric, here, items
+    weigh as in the Bayesian bootstrap (Rubin 1981, https://doi.org/10.1214/aos/1176345338) with their
+    jackknife pseudo-values, and half an item at each end of `Resampled.span` that there is. The first
+    three moments of such a mean are known (Dirichlet weights), and its quantiles follow by Cornish
+    and Fisher (1938, https://doi.org/10.2307/1400905). Where the ends are as near as the items
+    themselves this changes next to nothing; it does where one item more, like none that was seen,
+    could move the value far. Where all items say the same, `Resampled.slack` has the exact bound.
+    """
+    bounds = [bound for bound in found.span if isfinite(bound)]
+    if not bounds or not np.isfinite(found.without).all() or _constant(found):
+        return 0.0, 0.0
+    items = _pseudo_values(found.value, found.without - found.value)
+    values = np.append(items, bounds)
+    weights = np.append(np.ones(len(items)), np.full(len(bounds), 0.5))
+    total = weights.sum()
+    mean = float(weights @ values / total)
+    apart = values - mean
+    spread = float(np.sqrt(weights @ apart**2 / (total * (total + 1))))
+    skew = 2 * float(weights @ apart**3) / (total * (total + 1) * (total + 2) * spread**3)
+    normal = ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = mean + spread * (normal + (normal**2 - 1) * skew / 6)
+    return max(found.value - float(low), 0.0), max(float(high) - found.value, 0.0)
+
+
 def widening(found: Resampled) -> float:
     """The jackknife's standard error over the bootstrap's, where it is the larger one; else 1.
 
@@ -400,10 +444,9 @@ def _constant(found: Resampled) -> bool:
     return not len(drawn) or bool(np.ptp(drawn) <= _ROUNDING * max(1.0, abs(found.value)))
 
 
-def _slack(found: Resampled, floor: float | None = None) -> tuple[float, float]:
+def _slack(found: Resampled) -> tuple[float, float]:
     """`Resampled.slack` of a metric by itself."""
-    (low, high), value = found.bounds, found.value
-    low = low if floor is None else floor
+    (low, high), value = found.span, found.value
     if not (isfinite(low) and isfinite(high) and isfinite(value)):
         return 0.0, 0.0
     if _constant(found):

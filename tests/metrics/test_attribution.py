@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from capo_bench.corpus.evaluable import CROWD, is_crowd
 from capo_bench.corpus.model import Annotator
@@ -69,6 +70,29 @@ def test_it_tells_the_personas_of_the_mini_corpus(mini, normalised):
     # Chance is .25; the Bayes limit of this corpus is .94.
     assert np.mean(named == [a for _, a in cells]) > 0.7
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_another_solver_gives_the_same_verdicts(mini, normalised):
+    attributor = fit_attributor(mini, normalised=normalised)
+    place = {annotator: index for index, annotator in enumerate(mini.annotator_ids)}
+    train = [
+        (r.explanation, item.text, place[a])
+        for a in mini.annotator_ids
+        for item, r in mini.responses("train", a)
+    ]
+    newton = LogisticRegression(C=1.0, solver="newton-cg", tol=1e-10, max_iter=1000)
+    rows = attributor.matrix([t for t, *_ in train], [source for _, source, _ in train])
+    newton.fit(rows, [who for *_, who in train])
+
+    test = [(item, a) for item, a in evaluated_cells(mini, "test")]
+    texts, inputs = [i.cells[a][0].explanation for i, a in test], [i.text for i, _ in test]
+    ours = attributor.log_probabilities(texts, inputs)
+    theirs = newton.predict_log_proba(attributor.matrix(texts, inputs))
+    theirs -= np.log(np.bincount([who for *_, who in train]) / len(train))
+    theirs -= np.logaddexp.reduce(theirs, axis=1, keepdims=True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_array_equal(ours.argmax(axis=1), theirs.argmax(axis=1))
 
 
 def test_normalised_attribution_does_not_see_case_and_punctuation(mini):
