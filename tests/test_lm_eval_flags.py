@@ -2,6 +2,9 @@
 
 import json
 import logging
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -10,11 +13,11 @@ import lm_eval.tasks
 import pytest
 import yaml
 from lm_eval.api.model import LM
-from lm_eval.api.registry import model_registry, register_model
+from lm_eval.api.registry import get_model, model_registry, register_model
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
-from capo_bench.harness.launch import launch, with_adapter
+from capo_bench.harness.launch import LEAN, launch, with_adapter
 from capo_bench.metrics import bertscore
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.scoring.predictions import read_predictions
@@ -366,6 +369,16 @@ def test_our_model_stands_beside_those_of_lm_eval():
     assert {"capo-hf", "hf", "vllm", "local-chat-completions"} <= set(model_registry.keys())
 
 
+def test_our_model_is_the_one_that_we_declare_to_lm_eval():
+    told = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    group = "lm_eval.models"
+    ((name, value),) = told["project"]["entry-points"][group].items()
+    declared = EntryPoint(name, value, group).load()
+    assert issubclass(declared, LM)
+    assert get_model(LEAN) is declared
+    assert name == LEAN
+
+
 def test_without_log_samples_nothing_is_logged(tmp_path):
     launch(
         [
@@ -425,6 +438,8 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
         "dtype": "float32",
     }
     assert with_adapter("vllm", given)["lora_local_path"] == str(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "BASE", "r": 64}')
+    assert with_adapter("vllm", given)["max_lora_rank"] == 64
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(CapoBenchError, match="names no base model"):
         with_adapter("hf", given)
@@ -438,9 +453,15 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
             "unknown task 'capo_mini_nlii'; did you mean 'capo_mini_nli'",
         ),
         ([], "no task is named; choose with --tasks: capo_"),
-        (["--model_args", "pretrained=/no/such/folder"], "/no/such/folder does not exist"),
+        (
+            ["--tasks", "capo_mini_nli", "--model_args", "pretrained=/no/such/folder"],
+            "/no/such/folder does not exist",
+        ),
         (["--tasks", "capo_mini_nli", "--log_samples"], "Specify --output_path"),
-        (["--tasks", "capo_mini_nli", "--metadata", '{"form": "cues"}'], "unknown form 'cues'"),
+        (
+            ["--tasks", "capo_mini_nli", "--metadata", '{"form": "cues"}'],
+            "metadata key form: .* 'auto', 'cue' or 'chat'",
+        ),
         (["--tasks", "capo_mini_nli", "--num_fewshot", "2"], "use the icl variant"),
         (
             ["--tasks", "capo_mini_nli", "--hf_hub_log_args", "push_results_to_hub=True"],

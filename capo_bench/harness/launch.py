@@ -181,8 +181,11 @@ def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
             f"{folder} holds an adapter that names no base model; give "
             f"--model_args pretrained=BASE,peft={folder}"
         )
-    key = "lora_local_path" if model.startswith("vllm") else "peft"
-    return {**arguments, "pretrained": base, key: str(folder)}
+    if not model.startswith("vllm"):
+        return {**arguments, "pretrained": base, "peft": str(folder)}
+    # vLLM makes room for adapters of rank 16 unless it is told.
+    rank = {"max_lora_rank": found["r"]} if int(found.get("r") or 0) > 16 else {}
+    return {**rank, **arguments, "pretrained": base, "lora_local_path": str(folder)}
 
 
 def prepare(config: EvaluatorConfig) -> list[Any]:
