@@ -1,9 +1,11 @@
 """Values of single responses: by hand, and as the metrics' means."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, history_sizes
 from capo_bench.corpus.load import load
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.per_response import per_response
@@ -27,6 +29,26 @@ def test_people_pass_for_themselves_in_every_response(scorer):
         assert row["passes"] == 1  # each text beside itself: as often below as above
         assert row["rouge_l"] == 1
         assert row["error"] is None
+
+
+def test_labels_alone_have_no_voice():
+    """Everybody has forty labels in train, which are no explanations to be known by."""
+    items = tuple(
+        replace(
+            item,
+            cells={
+                who: (replace(own[0], explanation=""),) for who, own in item.cells.items() if own
+            },
+        )
+        for item in CORPUS.items
+    )
+    task = replace(CORPUS.task, explanations="none")
+    silent = replace(CORPUS, name="silent", task=task, items=items)
+    assert min(history_sizes(silent).values()) > MIN_EXPLANATIONS
+    for row in per_response(Scorer(silent, "test", "minilm"), human_predictions(silent, "test")):
+        assert (row["label_agrees"], row["error"]) == (True, None)
+        assert (row["p_target"], row["attributed_to"], row["passes"]) == (None, None, None)
+        assert (row["relevant"], row["copied"], row["rouge_l"]) == (None, None, None)
 
 
 def test_unreadable_responses_are_nobodys_never_pass_and_say_why(scorer):

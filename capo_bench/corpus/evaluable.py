@@ -61,8 +61,11 @@ def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
 def named(corpus: Corpus, minimum: int = MIN_EXPLANATIONS) -> tuple[str, ...]:
     """The annotators whose writing can be known, in the corpus's order.
 
-    Those with at least so many training explanations, of more than `MAX_NAMED` the busiest.
+    Those with at least so many training explanations, of more than `MAX_NAMED` the busiest; nobody in
+    a corpus of labels alone.
     """
+    if corpus.task.explanations == "none":
+        return ()
     sizes = history_sizes(corpus)
     known = [one for one in corpus.annotator_ids if sizes[one] >= minimum]
     chosen = set(sorted(known, key=lambda one: -sizes[one])[:MAX_NAMED])

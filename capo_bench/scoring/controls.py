@@ -86,7 +86,10 @@ def control_predictions(
     if split == "train":
         raise CapoBenchError("control rows know the train split; choose another split to answer")
     if not cells:
-        raise CapoBenchError(f"split {split} of corpus {corpus.name} has no labelled cells")
+        raise CapoBenchError(
+            f"split {split} of corpus {corpus.name} has no labelled cells of annotators whom "
+            "training responses show, so there is nothing to answer"
+        )
     if len(corpus.annotator_ids) < 2:
         raise CapoBenchError(f"corpus {corpus.name} has one annotator; controls need two or more")
     impostor = _Impostor(corpus, cells)

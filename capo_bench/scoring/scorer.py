@@ -252,7 +252,7 @@ class Scorer:
         """What share of the split the numbers speak for, and what of its languages is not read."""
         known = named(self.corpus)
         found = {"evaluated": coverage(self.corpus, self.split, evaluable(self.corpus))}
-        if known and self.corpus.task.explanations != "none":
+        if known:
             found["headline and identity"] = coverage(self.corpus, self.split, known)
         left_out = {what: str(share) for what, share in found.items() if not share.whole}
         if self.corpus.task.explanations == "optional":
