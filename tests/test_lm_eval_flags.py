@@ -452,6 +452,10 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
             ["--tasks", "capo_mini_nlii"],
             "unknown task 'capo_mini_nlii'; did you mean 'capo_mini_nli'",
         ),
+        (
+            ["--model", "hff", "--tasks", "capo_mini_nli"],
+            "unknown --model 'hff'; did you mean 'hf'",
+        ),
         ([], "no task is named; choose with --tasks: capo_"),
         (
             ["--tasks", "capo_mini_nli", "--model_args", "pretrained=/no/such/folder"],

@@ -66,6 +66,10 @@ def launch(arguments: Sequence[str]) -> None:
     given = harness.parse_args()
     # Without tasks, everything else can still be read.
     config = _read(given, tasks=getattr(given, "tasks", None) or "none")
+    if config.model not in model_registry.keys():  # noqa: SIM118
+        close = difflib.get_close_matches(config.model, model_registry.keys(), n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else "lm_eval's help names them"
+        raise CapoBenchError(f"unknown --model {config.model!r}; {hint}")
     check_hub(config.hf_hub_log_args)
     sampled = _samples(config.gen_kwargs)
     if not getattr(given, "tasks", None) and not getattr(given, "config", None):
@@ -201,11 +205,16 @@ def prepare(config: EvaluatorConfig) -> list[Any]:
         include_path=config.include_path, include_defaults=False, metadata=config.metadata
     )
     chosen: list[Any] = manager.match_tasks(named)
-    if any(not manager.match_tasks([name]) for name in named):
+    unknown = [name for name in named if not manager.match_tasks([name])]
+    if ours := [name for name in unknown if name.startswith("capo") and not Path(name).exists()]:
+        raise CapoBenchError(_nearest(ours, manager.all_tasks))
+    if unknown:
         try:
             manager = config.process_tasks(config.metadata)
         except ValueError as error:
-            raise CapoBenchError(_nearest(named, config.include_path, str(error))) from error
+            known = TaskManager(include_path=config.include_path).all_tasks
+            told = _nearest([name for name in unknown if name not in known], known)
+            raise CapoBenchError(told or str(error)) from error
         chosen = config.tasks
     loaded = list(manager.load(chosen)["tasks"].values())
     for task in loaded:
@@ -246,18 +255,16 @@ def _paths(theirs: Any) -> list[str]:
     return [str(tasks_path()), *map(str, others)]
 
 
-def _nearest(named: Sequence[str], paths: list[str], message: str) -> str:
-    known = TaskManager(include_path=paths).all_tasks
+def _nearest(unknown: Sequence[str], known: Sequence[str]) -> str:
     hints = []
-    for name in named:
+    for name in unknown:
         close = difflib.get_close_matches(name, task_names(), n=1, cutoff=0.6)
         close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        if name not in known:
-            hints.append(
-                f"unknown task {name!r}; "
-                + (f"did you mean {close[0]!r}?" if close else f"there are {listed(task_names())}")
-            )
-    return "; ".join(hints) or message
+        hints.append(
+            f"unknown task {name!r}; "
+            + (f"did you mean {close[0]!r}?" if close else f"there are {listed(task_names())}")
+        )
+    return "; ".join(hints)
 
 
 def _patience(**exponential: Any) -> Callable[[Any], float]:
