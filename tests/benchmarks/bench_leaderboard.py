@@ -4,11 +4,12 @@ Run with one thread:
 
     OMP_NUM_THREADS=1 python tests/benchmarks/bench_leaderboard.py [10 30 100] [--jobs 2]
 
-Two tasks, NLI and paraphrase, of about 400 responses each; submissions are fresh draws of the bundled
-synthetic annotators, and one submission of each board is damaged. The control rows are scored first,
-then submissions up to each size, then one more. With one job processor seconds, so that other work on
-the machine counts little; with several the wall clock's. Memory: the most that the process has had
-so far, and what the largest of those that score for it has.
+Two tasks, NLI and paraphrase, of about 400 responses each; submissions are fresh draws of the
+bundled synthetic annotators, and one submission of each board is damaged. The references are scored
+first, the humans and one control row; then submissions up to each size, then one more. With one job
+processor seconds, so that other work on the machine counts little; with several the wall clock's.
+Memory: the most that the process has had so far, and what the largest of those that score for it
+has.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from rich.console import Console
 from rich.table import Table
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.splits import with_splits
 from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.files import write_all
-from capo_bench.leaderboard import board_tables, page
+from capo_bench.leaderboard import board, board_tables, page
 from capo_bench.leaderboard.board import build, find_boards
 from capo_bench.leaderboard.submission import Card, write_submission
 from capo_bench.metrics.bertscore import load_encoder
 from capo_bench.metrics.cells import Prediction, evaluated_cells
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring import options
+from capo_bench.scoring.controls import control_predictions
 
 CARD = {
     "format": 1,
@@ -89,15 +92,22 @@ def built(root: Path, jobs: int = 1) -> float:
     clock = time.process_time if jobs == 1 else time.perf_counter
     start = clock()
     boards = [build(folder, jobs=jobs) for folder in find_boards(root)]
-    assert [len(board.refused) for board in boards] == [1, 1]
-    for board in boards:
-        write_all(root, board_tables.files(board))
+    assert [len(one.refused) for one in boards] == [1, 1]
+    for one in boards:
+        write_all(root, board_tables.files(one))
     page.write(boards, root / "index.html")
     return clock() - start
 
 
+def few_controls(corpus: Corpus, split: str, seed: int = 0) -> dict[str, list[Prediction]]:
+    """The humans and one control row."""
+    found = control_predictions(corpus, split, seed)
+    return {name: found[name] for name in ("human", "other-annotator")}
+
+
 def main() -> None:
-    """Prints one row a size; the first is that of the control rows alone."""
+    """Prints one row a size; the first is that of the references alone."""
+    board.control_predictions, board.representatives = few_controls, lambda scorer: {}
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[10, 30, 100])
     parser.add_argument("--jobs", type=int, default=1)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,19 @@ Scenario = tuple[Write, Write, Read]
 """What makes the old files, what writes the new ones, and what of a file counts."""
 
 
+SCORED = ("--corpus", "mini-nli", "--bertscore", "minilm")
+
+
 def called(*arguments: object, status: int = 0) -> None:
     """Runs a command of the command line, in silence unless it fails."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    said = StringIO()
+    with redirect_stdout(StringIO()), redirect_stderr(said):
         try:
             found = exit_status(lambda: app(list(map(str, arguments)), prog_name="capo-bench"))
         except SystemExit as end:
             found = int(end.code or 0)
     if found != status:
-        raise AssertionError(f"{arguments}: exit status {found}")
+        raise AssertionError(f"{arguments}: exit status {found}: {said.getvalue()}")
 
 
 def once(module: Any, name: str, key: Callable[..., object]) -> None:
@@ -139,11 +143,7 @@ def report(elsewhere: Path) -> Scenario:
     """A report of one run in the place of another's."""
     once(report_build, "build", lambda scorer, predictions, name, *_: name)
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
-    return two(
-        lambda root, n: called(
-            "report", files[n], "--force", "--output", root, "--bertscore", "minilm"
-        )
-    )
+    return two(lambda root, n: called("report", files[n], *SCORED, "--force", "--output", root))
 
 
 def figures(elsewhere: Path) -> Scenario:
@@ -160,8 +160,9 @@ def figures(elsewhere: Path) -> Scenario:
 
 def controls(elsewhere: Path) -> Scenario:
     """Files of the control rows, of one seed and of another."""
-    always = ("--corpus", "mini-nli", "--bertscore", "minilm", "--force")
-    return two(lambda root, n: called("controls", *always, "--seed", n, "--output", root))
+    return two(
+        lambda root, n: called("controls", *SCORED, "--force", "--seed", n, "--output", root)
+    )
 
 
 def scores(elsewhere: Path) -> Scenario:
@@ -169,7 +170,7 @@ def scores(elsewhere: Path) -> Scenario:
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
 
     def write(root: Path, n: int) -> None:
-        out = ("--responses", root / "r.jsonl", "--force", "--bertscore", "minilm")
+        out = ("--responses", root / "r.jsonl", "--force", *SCORED)
         called("score", files[n], *out)
 
     return two(write, lambda content: content.replace(b"1.jsonl", b"").replace(b"2.jsonl", b""))
@@ -180,7 +181,7 @@ def compared(elsewhere: Path) -> Scenario:
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2, 3)}
 
     def write(root: Path, n: int) -> None:
-        out = ("--force", "--output", root / "r.json", "--format", "json", "--bertscore", "minilm")
+        out = ("--force", "--output", root / "r.json", "--format", "json", *SCORED)
         called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1")
 
     return two(write)
@@ -240,6 +241,8 @@ def sheets(elsewhere: Path) -> Scenario:
             "--seed",
             n,
             "--force",
+            "--corpus",
+            "mini-nli",
         )
 
     return two(write)
