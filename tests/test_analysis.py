@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,6 +217,12 @@ def test_figures_have_the_same_bytes_each_time(mini, tmp_path):
         "style.svg",
     ]  # fmt: skip
     assert [(once / n).read_bytes() for n in names] == [(again / n).read_bytes() for n in names]
+
+
+def test_names_in_figures_are_no_mathematics(mini, tmp_path, recwarn):
+    evil = "a$\\frac{$\x1b"
+    draw(replace(mini, corpus=evil * 3, annotators=(evil, *mini.annotators[1:])), tmp_path)
+    assert not [found for found in recwarn if "Glyph" in str(found.message)]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, call):

@@ -17,6 +17,7 @@ from lm_eval.api.registry import get_model, model_registry, register_model
 
 from capo_bench.corpus.load import load
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness import launch as launch_module
 from capo_bench.harness.launch import LEAN, launch, with_adapter
 from capo_bench.metrics import bertscore
 from capo_bench.prompts.prompter import Prompter, prompt_hash
@@ -440,9 +441,22 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
     assert with_adapter("vllm", given)["lora_local_path"] == str(tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "BASE", "r": 64}')
     assert with_adapter("vllm", given)["max_lora_rank"] == 64
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(CapoBenchError, match="names no base model"):
-        with_adapter("hf", given)
+    for nothing in ("{}", '{"base_model_name_or_path": ["BASE"]}'):
+        (tmp_path / "adapter_config.json").write_text(nothing)
+        with pytest.raises(CapoBenchError, match="names no base model"):
+            with_adapter("hf", given)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "~nobody/x"}')
+    with pytest.raises(CapoBenchError, match="pretrained: ~nobody/x does not exist"):
+        launch(["--model", "hf", "--model_args", f"pretrained={tmp_path}", "--tasks", "capo_mini"])
+
+
+def test_a_model_that_neither_a_folder_nor_the_hub_has_is_bad_input(monkeypatch):
+    def execute(*_):
+        raise OSError("no/such is not a local folder\nand is not listed")
+
+    monkeypatch.setattr(launch_module.HarnessCLI, "execute", execute)
+    with pytest.raises(CapoBenchError, match="cannot be loaded: no/such is not a local folder and"):
+        launch(["--model", "repeats", "--tasks", "capo_mini_nli"])
 
 
 @pytest.mark.parametrize(

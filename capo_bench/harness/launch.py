@@ -71,12 +71,12 @@ def launch(arguments: Sequence[str]) -> None:
         hint = f"did you mean {close[0]!r}?" if close else "lm_eval's help names them"
         raise CapoBenchError(f"unknown --model {config.model!r}; {hint}")
     check_hub(config.hf_hub_log_args)
+    given.model_args = with_adapter(config.model, config.model_args)
+    check_model(given.model_args)
     sampled = _samples(config.gen_kwargs)
     if not getattr(given, "tasks", None) and not getattr(given, "config", None):
         raise CapoBenchError(f"no task is named; choose with --tasks: {', '.join(task_names())}")
     given.include_path = _paths(config.include_path)
-    given.model_args = with_adapter(config.model, config.model_args)
-    check_model(given.model_args)
     if config.model.endswith("chat-completions"):
         given.apply_chat_template = getattr(given, "apply_chat_template", None) or True
     tasks = prepare(_read(given))

@@ -122,6 +122,22 @@ def test_format_as_documented(tmp_path: Path) -> None:
     )
 
 
+def test_an_explanation_left_out_does_not_change_a_fingerprint_of_version_1(tmp_path) -> None:
+    header = (
+        '{"format": "capo-bench-corpus/1", "name": "tea", "task": {"name": "tea", '
+        '"instruction": "Good?", "fields": {"note": "Note"}, "labels": {"kind": "nominal", '
+        '"labels": ["a", "b"]}, "group_by": []}, "annotators": [{"id": "Ida"}, {"id": "Tom"}]}'
+    )
+    cells = '{"Ida": [{"label": "a", "explanation": "x"}], "Tom": [{"label": "b"}]}'
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(f'{header}\n{{"id": "1", "text": {{"note": "n"}}, "cells": {cells}}}\n')
+    found = jsonl.read(path)
+    assert found.task.explanations == "optional"
+    assert found.fingerprint == "fda8d90fa7a989ea"  # as before there was version 2
+    jsonl.write(found, path)
+    assert jsonl.read(path).fingerprint == "fda8d90fa7a989ea"
+
+
 @pytest.fixture
 def lines(tmp_path: Path) -> list[str]:
     """A good file of a header and two items, line by line."""
