@@ -231,8 +231,6 @@ class BenchTask(ConfigurableTask):  # type: ignore[misc]
                 f"{self.config.task}: this model takes messages and cannot go on from the start of "
                 'an answer; leave out "form": "cue"'
             )
-        if wanted not in ("auto", "cue", "chat"):
-            raise CapoBenchError(f"unknown form {wanted!r}; expected auto, cue or chat")
         if wanted != "auto":
             return wanted
         return "cue" if continues and not thinks(self.config.metadata) else "chat"

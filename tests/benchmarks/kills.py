@@ -150,7 +150,7 @@ def figures(elsewhere: Path) -> Scenario:
     """Figures and JSON of an analysis, of one split and of another."""
     once(stability, "analyse", lambda corpus, split: split)
     draw_once()
-    split = {1: "test", 2: "train"}
+    split = {1: "test", 2: "validation"}
     return two(
         lambda root, n: called(
             "analyse", "mini-nli", "--split", split[n], "--force", "--output", root
