@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from capo_bench.train import attention, flex, kernel
 from capo_bench.train.packing import Packed, visible
 
-_ROWS = 64  # logits are worked on in parts that a processor's cache holds
+_PART = 2**24  # bytes of logits that are worked on at once, so that a copy of them is small
 
 
 def response_logprobs(
@@ -94,7 +94,8 @@ class _Scored(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, row: Tensor, token: Tensor) -> Tensor:
         z = logits if logits.dtype == torch.float64 else logits.float()
-        normalizer = torch.cat([torch.logsumexp(part, dim=1) for part in torch.split(z, _ROWS)])
+        rows = _rows(z)
+        normalizer = torch.cat([torch.logsumexp(part, dim=1) for part in torch.split(z, rows)])
         # Kept on the context, not by save_for_backward, because backward overwrites it.
         ctx.z, ctx.dtype = z, logits.dtype
         ctx.save_for_backward(normalizer, row, token)
@@ -105,11 +106,16 @@ class _Scored(torch.autograd.Function):
         normalizer, row, token = ctx.saved_tensors
         z, ctx.z = ctx.z, None
         total = torch.zeros_like(normalizer).index_add(0, row, gradient)
-        parts = (torch.split(x, _ROWS) for x in (z, normalizer[:, None], total[:, None]))
+        parts = (torch.split(x, _rows(z)) for x in (z, normalizer[:, None], total[:, None]))
         for logits, norm, share in zip(*parts, strict=True):
             logits.sub_(norm).exp_().mul_(-share)
         z.index_put_((row, token), gradient, accumulate=True)
         return z.to(ctx.dtype), None, None
+
+
+def _rows(logits: Tensor) -> int:
+    """Rows of logits, [K, V], that are worked on at once."""
+    return max(1, _PART // (logits.shape[1] * logits.itemsize))
 
 
 def scores_in_chunks(model: nn.Module) -> bool:
@@ -194,7 +200,7 @@ class _ChunkedScores(torch.autograd.Function):
         kept = None
         for part in torch.split(hidden, rows):
             z = product(part, weight, bias).to(wide)
-            normalizer += [torch.logsumexp(few, dim=1) for few in torch.split(z, _ROWS)]
+            normalizer += [torch.logsumexp(few, dim=1) for few in torch.split(z, _rows(z))]
             kept = z if len(part) == len(hidden) else None
             del z  # before the next chunk's are made
         norm = torch.cat(normalizer)
@@ -220,8 +226,8 @@ class _ChunkedScores(torch.autograd.Function):
         for part in torch.split(hidden, ctx.rows):
             z = kept if kept is not None else product(part, weight, bias).to(norm.dtype)
             end = start + len(part)
-            pieces = (torch.split(x[start:end, None], _ROWS) for x in (norm, total))
-            for logits, normal, share in zip(torch.split(z, _ROWS), *pieces, strict=True):
+            pieces = (torch.split(x[start:end, None], _rows(z)) for x in (norm, total))
+            for logits, normal, share in zip(torch.split(z, _rows(z)), *pieces, strict=True):
                 logits.sub_(normal).exp_().mul_(-share)
             z = z.to(weight.dtype)
             if d_hidden is not None:
