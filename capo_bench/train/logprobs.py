@@ -172,6 +172,14 @@ def _scoring(head: nn.Linear, packed: Packed, most: int) -> Iterator[None]:
         del head.forward  # the class's own again
 
 
+def _logits(part: Tensor, weight: Tensor, bias: Tensor | None, room: Tensor | None) -> Tensor:
+    """H W^T + b, written into `room`; by oneDNN if there is none."""
+    if room is None:
+        return kernel.product(part, weight, bias)
+    z = torch.mm(part, weight.t(), out=room[: len(part)])
+    return z if bias is None else z.add_(bias)
+
+
 class _ChunkedScores(torch.autograd.Function):
     """log softmax(H W^T + b)[row, token] for each (row, token), a chunk of rows at a time.
 
@@ -195,11 +203,12 @@ class _ChunkedScores(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         rows = max(1, most // (weight.shape[0] * wide.itemsize))
         rows = max(multiple, rows // multiple * multiple)
-        product = kernel.product if fast else nn.functional.linear
+        # One buffer for all: glibc gives memory that was aligned and freed to no equal request.
+        room = None if fast else hidden.new_empty(min(rows, len(hidden)), weight.shape[0])
         normalizer = []
         kept = None
         for part in torch.split(hidden, rows):
-            z = product(part, weight, bias).to(wide)
+            z = _logits(part, weight, bias, room).to(wide)
             normalizer += [torch.logsumexp(few, dim=1) for few in torch.split(z, _rows(z))]
             kept = z if len(part) == len(hidden) else None
             del z  # before the next chunk's are made
@@ -222,9 +231,12 @@ class _ChunkedScores(torch.autograd.Function):
         d_bias = torch.zeros_like(bias) if of_bias else None
         kept, ctx.kept = ctx.kept, None
         product = kernel.product if ctx.fast else nn.functional.linear
+        room = None
+        if kept is None and not ctx.fast:
+            room = hidden.new_empty(min(ctx.rows, len(hidden)), weight.shape[0])
         start = 0
         for part in torch.split(hidden, ctx.rows):
-            z = kept if kept is not None else product(part, weight, bias).to(norm.dtype)
+            z = kept if kept is not None else _logits(part, weight, bias, room).to(norm.dtype)
             end = start + len(part)
             pieces = (torch.split(x[start:end, None], _rows(z)) for x in (norm, total))
             for logits, normal, share in zip(torch.split(z, _rows(z)), *pieces, strict=True):
@@ -240,7 +252,7 @@ class _ChunkedScores(torch.autograd.Function):
             if d_bias is not None:
                 d_bias += z.sum(0)
             start = end
-            del z
+            del z, logits  # before the next chunk's are made
         share = gradient[:, None].to(weight.dtype)
         if d_hidden is not None:
             d_hidden.index_add_(0, row, share * weight[token])

@@ -10,6 +10,7 @@ included, and its CPU time; each way in a process of its own, after a pass that 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import multiprocessing
 import os
 import random
@@ -46,6 +47,7 @@ def measure(words: int, most: int | None) -> tuple[float, float]:
     shared = tuple(rng.randrange(words) for _ in range(318))
     paths = [Path(shared, tuple(rng.randrange(words) for _ in range(100))) for _ in range(8)]
     packed = pack([paths], "trie")
+    ctypes.CDLL(None).malloc_trim(0)  # what the model's start left free would hide a part
     start = memory("VmRSS")
     for _ in range(2):
         model.zero_grad()
