@@ -145,7 +145,7 @@ _WHY_NAME = (
 _DECORATION = r"(?:_|[^\w\n❌✖✗✘🚫⛔👎❎¬≠~?!'’<])*+"
 _NUMBER = r"(?:\(?(?:\d{1,2}|[a-zA-Z])[.)\ufe0f\u20e3]+[ \t]*|[①-⑳❶-❿])?+"
 _SO = (
-    r"(?:(?:so|thus|therefore|hence|finally|overall|well|ok(?:ay)?"
+    r"(?:(?:so|thus|therefore|hence|finally|overall|well|ok(?:ay)?|however|but|still|that[ \t]+said"
     r"|in[ \t]+(?:conclusion|summary|short)),?[ \t]+)?+"
 )
 _BULLETS = rf"{_DECORATION}{_NUMBER}{_DECORATION}{_SO}"
@@ -206,8 +206,9 @@ _SECOND_THOUGHT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SAID_AGAIN = re.compile(
-    r"^(?:[*_>#•$ \t]|=+>|->|→|-[ \t])*+(?:(?:\w+[ \t]+){0,3}(?:final|updated?|revised|corrected|new"
-    r"|answer|label|rating|score|result|verdict|conclusion|decision|choice|prediction)"
+    r"^(?:[*_>#•$ \t]|=+>|->|→|-[ \t])*+(?:(?:\w+[ \t]+){0,3}(?:final|updated?|revised|corrected"
+    r"|changed[ \t]+to|new|answer|label|rating|score|result|verdict|conclusion|decision|choice"
+    r"|prediction)"
     r"[*_]*[ \t]*[:：=])?(?P<value>[^\n]{1,80})$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -271,6 +272,12 @@ _DENIAL = re.compile(
     r"|ruled out|discarded|doubtful)\s*(?:$|[.,;\n])",
     re.IGNORECASE,
 )
+_REFUSES = re.compile(
+    r"\b(?:wrong|incorrect|never|rejected|not (?:my|the|an?) (?:answer|label|choice)"
+    r"|would (?:say|choose|answer))\b",
+    re.IGNORECASE,
+)
+_EXAMPLE = re.compile(r"(?:^|\n)\W*(?:for |an )?example\W*$", re.IGNORECASE)
 _EDGES = " \t\n*_`\"'“”‘’„«»‹›$|#"
 _SYMBOLS = regex.compile(r"(?V1)^[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+|[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+$")
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
@@ -478,14 +485,15 @@ def _without_gloss(task: TaskSpec, text: str) -> str | None:
     ends = {task.labels.labels[0], task.labels.labels[-1]}
     on_scale = (
         re.match(r"\s*(?:out of|on an?|on the|scale)\b", gloss, flags=re.IGNORECASE)
-        and set(re.findall(r"-?\d+", gloss)) <= ends
+        and set() < set(re.findall(r"-?\d+", gloss)) <= ends
     )
     if on_scale or _label(task, gloss) == own:
         return said
     suffix = text[len(said)] == "(" and re.fullmatch(r"\w{1,4}", gloss)  # neutral(ish)
-    denied = _DENIAL.match(gloss) and not _instructed(task, gloss, own)
+    denied = _REFUSES.search(gloss) or (_DENIAL.match(gloss) and not _instructed(task, gloss, own))
     another = _named(task, gloss) - {own}
-    unclear = match[3] is not None or (_numeric(task) and re.search(r"\d", gloss))
+    counts = rf"\d|\b(?:{'|'.join(_WORDS)})\b"
+    unclear = match[3] is not None or (_numeric(task) and re.search(counts, gloss.casefold()))
     return None if suffix or denied or another or unclear else said
 
 
@@ -540,6 +548,8 @@ def _keyed(task: TaskSpec, text: str) -> Answer:
             before = _explains(task, text[: inner.start()])
             return answered(task, told.labels, before) if told.error == NO_EXPLANATION else told
         return _claimed(task, text) or _unkeyed(task, text)
+    if _EXAMPLE.search(text[: keys[0].start()]):
+        return Answer((), "", NO_LABEL)
     ends = [key.start() for key in keys[1:]] + [len(text)]
     opening = _leading(task, text[: keys[0].start()].strip().split("\n", maxsplit=1)[0])
     stated: list[tuple[tuple[str, ...], str]] = [opening[:2]] if opening else []
@@ -635,6 +645,7 @@ def _introduces(text: str) -> bool:
     denied = re.search(
         r"\b(?:not|never|neither|nor|wrong|incorrect|instead)\b|n['’]t\b", text, re.I
     )
+    denied = denied or _EXAMPLE.search(text)
     return denied is None and text.rstrip(" *_")[-1:] in {".", ":", "!", "\n", ",", ""}
 
 
@@ -727,6 +738,8 @@ def _tagged(text: str) -> str:
 
     def keyed(match: re.Match[str]) -> str:
         own = re.fullmatch(_TAG_NAME, match["tag"], re.IGNORECASE)
+        if re.search(r"\"(?:false|no|0|wrong|rejected)\"", match["pairs"], re.IGNORECASE):
+            return match.group()
         pairs = [
             (match["tag"] if own and name == "value" else name, value)
             for name, value in _ATTRIBUTE.findall(match["pairs"])
