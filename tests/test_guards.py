@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.guards import (
@@ -198,6 +200,23 @@ def test_empty_responses_are_irrelevant_and_nothing_else(guards):
         "copy_excess": 0,
         "ngram_excess": 0,
     }
+
+
+def test_a_text_is_compared_with_a_pool_that_its_item_is_not_in():
+    """Whether the own item competes makes it neither closer nor farther."""
+    corpus = synthesize("mini-nli").corpus
+    items, vectors = corpus.split("test"), fit_item_vectors(corpus)
+    own, others = items[0], items[1:]
+    texts = [
+        item.cells[who][0].explanation for item in items for who in item.cells if item.cells[who]
+    ]
+    within = vectors.among(items).nearness(texts, [own] * len(texts))
+    without = vectors.among(others).nearness(texts, [own] * len(texts))
+    for one, other in zip(within, without, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    relevant = [vectors.among(pool).relevant(texts, [own] * len(texts)) for pool in (items, others)]
+    assert (relevant[0] == relevant[1]).all()
+    assert 0 < relevant[0].sum() < len(texts)
 
 
 def test_relevance_means_among_the_nearest_tenth():

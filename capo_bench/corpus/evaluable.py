@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.model import Corpus, Item
 
 T = TypeVar("T")
 
@@ -30,6 +30,12 @@ CROWD = 100
 
 MAX_READ = 200
 """Most training explanations of an annotator of a crowd that classifiers are fitted to."""
+
+MAX_HELD = 40
+"""Most evaluated responses of an annotator of a crowd that are held against their own."""
+
+MAX_COMPETING = 1000
+"""Most items of a crowd's split that a text is compared with, beside its own."""
 
 
 def history_sizes(corpus: Corpus) -> Counter[str]:
@@ -77,11 +83,17 @@ def is_crowd(corpus: Corpus) -> bool:
     return len(corpus.annotator_ids) > CROWD
 
 
-def spread(rows: Sequence[T], most: int) -> Sequence[T]:
+def spread(rows: Sequence[T], most: int) -> list[T]:
     """So many of the rows at most, evenly spread over all of them, in their order."""
     if len(rows) <= most:
-        return rows
+        return list(rows)
     return [rows[index * len(rows) // most] for index in range(most)]
+
+
+def competing(corpus: Corpus, split: str) -> Sequence[Item]:
+    """The items of a split that a text about one of them is compared with."""
+    items = corpus.split(split)
+    return spread(items, MAX_COMPETING) if is_crowd(corpus) else items
 
 
 @dataclass(frozen=True)

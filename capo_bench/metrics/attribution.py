@@ -141,7 +141,7 @@ def _fitted(read: _Read, normalised: bool, words: bool) -> Attributor | Undefine
         for annotator in named(corpus)
     }
     if crowd:
-        train = {index: list(spread(own, MAX_READ)) for index, own in train.items()}
+        train = {index: spread(own, MAX_READ) for index, own in train.items()}
     known = list(train)
     if len(known) < 2:
         return Undefined(f"fewer than two annotators have {MIN_EXPLANATIONS} training explanations")

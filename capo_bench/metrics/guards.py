@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, named
+from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, competing, named
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
@@ -81,22 +81,27 @@ class Pool:
 
         Args:
             texts: n explanations.
-            own: Their items, members of the pool.
+            own: Their items; they need not be in the pool.
 
         Returns:
             Similarity to the own item, 0..1; number of items that are closer; number of others that
             are as close. Each of shape (n,).
         """
-        at = np.array([self._place[item.id] for item in own], dtype=np.int64)
+        at = np.array([self._place.get(item.id, -1) for item in own], dtype=np.int64)
+        outside = at < 0
         vectors = self._vectors.texts(texts)
         found = np.empty((3, len(texts)))
         for start in range(0, len(texts), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             similarity = (vectors[part] @ self._items).toarray()
             to_own = similarity[np.arange(len(similarity)), at[part]]
+            if (apart := np.flatnonzero(outside[part])).size:
+                items = self._vectors.items([own[start + row] for row in apart.tolist()])
+                shared = vectors[part][apart].multiply(items).sum(axis=1)
+                to_own[apart] = np.asarray(shared).ravel()
             found[0, part] = to_own
             found[1, part] = (similarity > to_own[:, None]).sum(axis=1)
-            found[2, part] = (similarity == to_own[:, None]).sum(axis=1) - 1
+            found[2, part] = (similarity == to_own[:, None]).sum(axis=1) - ~outside[part]
         return found[0], found[1], found[2]
 
     def relevant(self, texts: Sequence[str], own: Sequence[Item]) -> Flags:
@@ -104,10 +109,11 @@ class Pool:
 
         Args:
             texts: n explanations.
-            own: Their items, members of the pool. Ties count half.
+            own: Their items. Ties count half.
         """
         _, closer, level = self.nearness(texts, own)
-        return np.asarray((closer + level / 2) / (len(self._place) - 1) < RELEVANT_WITHIN)
+        others = len(self._place) - np.array([item.id in self._place for item in own])
+        return np.asarray((closer + level / 2) / others < RELEVANT_WITHIN)
 
 
 def fit_item_vectors(corpus: Corpus) -> ItemVectors:
@@ -236,7 +242,7 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
     pool = corpus.split("train")
     lexicon = lexicon_of(corpus)
     vectors = fit_item_vectors(corpus)
-    competing = vectors.among(pool)
+    competitors = vectors.among(competing(corpus, "train"))
     own: dict[int, Habitual] = {}
     place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     for annotator in named(corpus) if len(pool) > 1 else ():
@@ -249,7 +255,7 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
         plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs, lexicon))
         copied = plain.copied_among_themselves() | masked.copied_among_themselves()
         own[index] = Habitual(
-            irrelevant=float(1 - competing.relevant(texts, items).mean()),
+            irrelevant=float(1 - competitors.relevant(texts, items).mean()),
             copied=float(copied.mean()),
             plain=plain,
             masked=masked,
@@ -338,10 +344,9 @@ def excesses(cells: Cells, guards: Guards) -> tuple[Flags, Array]:
         and phrase, 1 or 0 minus the rate that is the annotator's own. Their sum over an annotator's
         responses is the number of responses in excess. Rows of annotators outside `guards.own` are 0.
     """
-    pool = cells.corpus.split(str(cells.items[0].split))
     texts, inputs = cells.explanations, cells.inputs
-    competing = guards.vectors.among(pool)
-    relevant = competing.relevant(texts, [cells.items[index] for index in cells.item])
+    competitors = guards.vectors.among(competing(cells.corpus, str(cells.items[0].split)))
+    relevant = competitors.relevant(texts, [cells.items[index] for index in cells.item])
     lexicon = lexicon_of(cells.corpus)
     excess = np.zeros((len(cells), 3))
     for annotator, own in guards.own.items():

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import named
+from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, is_crowd, named, spread
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
@@ -79,13 +79,16 @@ class Discriminator:
         pool: The items of the evaluated split. Without their cells, for who does not know them,
             nothing is held against what the others answered.
         lexicon: Of the corpus's languages.
+        rivals: Most of these items that a text is compared with, beside its own; `None`: all.
     """
 
     histories: Histories
     vectors: ItemVectors
     pool: Sequence[Item]
     lexicon: Lexicon
+    rivals: int | None = None
     _known: dict[tuple[str, str, str], tuple[float, ...]] = field(default_factory=dict, repr=False)
+    _told: dict[str, Sequence[Grams]] = field(default_factory=dict, repr=False)
 
     def shape(self, text: str, item: Item, annotator: str) -> tuple[float, ...]:
         """Shape and novelty of one text; novelty leaves the annotator's responses to the item out."""
@@ -107,28 +110,34 @@ class Discriminator:
         yield _repeated(["#" if "#" in token else "" for token in masked])
         for view, histories in ((tokens, self.histories.plain), (masked, self.histories.masked)):
             yield from _novelty(view, item.id, histories[annotator])
-        yield from _novelty(tokens, annotator, self._answers[item.id])
+        yield from _novelty(tokens, annotator, self._answers(item.id))
 
     def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
         """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
         own, closer, _ = self._competing.nearness(texts, items)
-        return np.column_stack([own, np.sqrt(closer / len(self.pool))])
+        return np.column_stack([own, np.sqrt(closer / len(self._rivals))])
 
-    @cached_property
-    def _answers(self) -> dict[str, Sequence[Grams]]:
-        """By item of the pool, for n = 1 to 5, which annotators' explanations hold an n-gram."""
-        return {
-            item.id: _holders(
+    def _answers(self, item: str) -> Sequence[Grams]:
+        """For n = 1 to 5, which annotators' explanations of an item of the pool hold an n-gram."""
+        if item not in self._told:
+            self._told[item] = _holders(
                 (normalise(response.explanation).split(), annotator)
-                for annotator, own in item.cells.items()
+                for annotator, own in self._by_id[item].cells.items()
                 for response in own
             )
-            for item in self.pool
-        }
+        return self._told[item]
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Item]:
+        return {item.id: item for item in self.pool}
+
+    @cached_property
+    def _rivals(self) -> Sequence[Item]:
+        return self.pool if self.rivals is None else spread(self.pool, self.rivals)
 
     @cached_property
     def _competing(self) -> Pool:
-        return self.vectors.among(self.pool)
+        return self.vectors.among(self._rivals)
 
 
 def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
@@ -163,8 +172,9 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
             for annotator, own in told.items()
         },
     )
+    rivals = MAX_COMPETING if is_crowd(corpus) else None
     pool = list(corpus.split(split))
-    return Discriminator(histories, fit_item_vectors(corpus), pool, lexicon)
+    return Discriminator(histories, fit_item_vectors(corpus), pool, lexicon, rivals)
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,7 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     Args:
         cells: The evaluated cells. Those whose annotator gave no explanation, or has fewer than
             `MIN_RESPONSES` of them evaluated, are left out, and of a large crowd all but the busiest
-            (`capo_bench.corpus.evaluable.named`).
+            (`capo_bench.corpus.evaluable.named`); of each of them `MAX_HELD` are compared at most.
         discriminator: As from `fit_discriminator` for the evaluated split.
     """
     human = [
@@ -251,6 +261,10 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     )
     present = np.bincount(cells.annotator[counted], minlength=n_annotators)
     counted &= present[cells.annotator] >= MIN_RESPONSES
+    if is_crowd(cells.corpus):
+        of_each = (counted & (cells.annotator == one) for one in np.flatnonzero(present))
+        held = [row for own in of_each for row in spread(np.flatnonzero(own).tolist(), MAX_HELD)]
+        counted = np.isin(np.arange(len(cells)), held)
     if not counted.any() or len(np.unique(cells.item[counted])) < MIN_RESPONSES:
         return Undefined(f"no annotator has {MIN_RESPONSES} evaluated explanations of their own")
     passes = np.zeros(len(cells))

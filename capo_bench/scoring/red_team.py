@@ -202,6 +202,7 @@ def searched(material: Material, generator: str, candidates: int, seed: int) -> 
                 for item in corpus.split(split)
             ],
             material.lexicon,
+            fitted.rivals,
         )
         for split in (material.split, before(material.split))
     )

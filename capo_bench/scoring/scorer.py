@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capo_bench import __version__
-from capo_bench.corpus.evaluable import coverage, evaluable, named
+from capo_bench.corpus.evaluable import (
+    MAX_COMPETING,
+    MAX_HELD,
+    MAX_READ,
+    coverage,
+    evaluable,
+    is_crowd,
+    named,
+)
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.bertscore import default_encoder, encoder_signature, load_encoder
 from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
@@ -260,6 +268,11 @@ class Scorer:
             given = sum(any(r.explanation for r in item.cells[a]) for item, a in cells)
             left_out["explained"] = f"{given} of {len(cells)} responses"
         if self.corpus.task.explanations != "none":
+            if is_crowd(self.corpus):
+                left_out["crowd"] = (
+                    f"at most {MAX_READ} training explanations of each annotator are read, "
+                    f"{MAX_HELD} responses held against their own, {MAX_COMPETING} items compared"
+                )
             words = lexicon_of(self.corpus)
             if words.unread:
                 left_out["function words"] = ", ".join(words.languages)

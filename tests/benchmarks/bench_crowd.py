@@ -25,7 +25,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus
 from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.synthetic.world import synthesize
-from capo_bench.metrics.cells import join
+from capo_bench.metrics.cells import evaluated_cells, join
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.scoring.controls import control_predictions
 from capo_bench.scoring.scorer import Scorer
@@ -96,9 +96,8 @@ def main() -> None:
     print(f"{len(corpus.annotators)} annotators, {found.responses} responses")
     with step("profiles of all"):
         prompter = Prompter(corpus, "profile")
-        for item in corpus.split("test"):
-            for annotator in item.cells:
-                prompter(item, annotator)
+        for item, annotator in evaluated_cells(corpus, "test"):
+            prompter(item, annotator)
     with step("control rows"):
         rows = control_predictions(corpus)
     scorer = Scorer(corpus)

@@ -32,7 +32,7 @@ def crowd(*items: tuple[str | None, dict[str, tuple[Response, ...]]], **fields) 
 
 def test_rows_are_spread_evenly_over_all():
     assert spread("abcdefghij", 4) == ["a", "c", "f", "h"]
-    assert spread("abc", 3) == "abc"
+    assert spread("abc", 3) == ["a", "b", "c"]
 
 
 FOUR = crowd(

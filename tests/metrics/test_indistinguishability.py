@@ -8,6 +8,7 @@ import pytest
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import roc_auc_score
 
+from capo_bench.corpus.model import Annotator
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics import indistinguishability
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
@@ -174,6 +175,17 @@ def test_a_classifier_of_many_is_shared_in_pools(discriminator, monkeypatch):
     assert len(whole._pools) == 1 < len(parts._pools)
     assert parts.counted.all()
     assert parts.shares == pytest.approx(whole.shares, abs=0.25)
+
+
+def test_of_an_annotator_of_a_crowd_so_many_are_compared(discriminator, monkeypatch):
+    """The crowd is the same people with a hundred more, who answered nothing."""
+    monkeypatch.setattr(indistinguishability, "MAX_HELD", 7)
+    assert discriminate(cells_of(own), discriminator).counted.all()
+    idle = tuple(Annotator(f"idle{n}") for n in range(97))
+    crowd = replace(WORLD, annotators=(*WORLD.annotators, *idle))
+    cells = cells_of(own, crowd)
+    counted = discriminate(cells, fit_discriminator(crowd, "test")).counted
+    assert np.bincount(cells.annotator[counted]).tolist() == [7, 7, 7, 7]
 
 
 def test_few_responses_leave_it_undefined(discriminator):
