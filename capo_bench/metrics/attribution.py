@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
@@ -177,11 +178,13 @@ def _fit(classifier: LogisticRegression, rows: csr_matrix, who: NDArray[np.int64
     """
     columns = rows.tocsc()
     columns.sort_indices()
-    place: dict[tuple[bytes, bytes], int] = {}
+    place: dict[bytes, int] = {}
     of_column = np.array(
         [
             place.setdefault(
-                (columns.indices[start:end].tobytes(), columns.data[start:end].tobytes()),
+                blake2b(
+                    columns.indices[start:end].tobytes() + columns.data[start:end].tobytes()
+                ).digest(),
                 len(place),
             )
             for start, end in pairwise(columns.indptr)
