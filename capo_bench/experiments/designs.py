@@ -110,6 +110,7 @@ _ONE_CORE = Size(
     annotators=(4, 50),
     crowd_items=250,
     crowd_capo={"max_steps": 15},
+    distinctness=(),
 )
 
 SIZES: Mapping[str, Size] = {
@@ -316,7 +317,8 @@ def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
     return Design(
         "Is a faithful model told from one that cannot be?",
         "Shuffled: in training, who gave which of an item's answers, or which of an annotator's "
-        "labels goes with which item. At distinctness 0 the annotators of the world are alike.",
+        "labels goes with which item."
+        + (" At distinctness 0 the annotators of the world are alike." if worlds else ""),
         tuple(rows),
         "distinctness" if worlds else "",
         before=(first,),
