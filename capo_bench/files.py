@@ -19,7 +19,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +45,9 @@ DEPTH = 64
 
 LOCK, STAGED, READY = ".capo-bench.lock", ".capo-bench.partial", ".capo-bench.ready"
 """In a folder that is written: its lock, and what is not complete, or not in its place, yet."""
+
+GONE = ".capo-bench.gone"
+"""Beside what is not in its place yet: the names of files that go."""
 
 _NO_FILE = "no regular file but {}; put the file itself here"
 
@@ -335,7 +338,7 @@ def writing(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_all(folder: Path) -> Iterator[Path]:
+def writing_all(folder: Path, *, whole: Iterable[Path] = ()) -> Iterator[Path]:
     """Where to write files that shall appear below `folder` together: all of them, or none.
 
     The block writes into another folder, laid out as `folder` is to be. When it ends well, one
@@ -346,6 +349,8 @@ def writing_all(folder: Path) -> Iterator[Path]:
     Args:
         folder: The folder, which nobody else may have `locked`; it is made. What is in it and is not
             written anew stays.
+        whole: Folders in it, relative to it, of which nothing else stays once something is written
+            into them.
 
     Raises:
         CapoBenchError: If another process writes the folder, or it cannot be written; all is as it
@@ -358,6 +363,7 @@ def writing_all(folder: Path) -> Iterator[Path]:
             yield staged
             _to_disk(staged)
             _check_places(folder)
+            _note_gone(folder, whole)
             staged.replace(folder / READY)
             _settle(folder)
         except OSError as error:
@@ -365,6 +371,19 @@ def writing_all(folder: Path) -> Iterator[Path]:
             raise CapoBenchError(f"cannot be written: {problem}", file=folder) from error
         finally:
             _remove(staged)
+
+
+def _note_gone(folder: Path, whole: Iterable[Path]) -> None:
+    """Puts a name beside what is to take its place for each file that then goes."""
+    staged = folder / STAGED
+    for one in whole:
+        if not (staged / one).is_dir() or not (folder / one).is_dir():
+            continue
+        for file in _files(folder / one):
+            name = file.relative_to(folder)
+            if name.parts[0] not in (LOCK, STAGED) and not (staged / name).exists():
+                (staged / GONE / name).parent.mkdir(parents=True, exist_ok=True)
+                (staged / GONE / name).touch()
 
 
 def _check_places(folder: Path) -> None:
@@ -383,6 +402,9 @@ def _settle(folder: Path) -> None:
     ready = folder / READY
     if not ready.is_dir() or ready.is_symlink():
         return
+    for file in _files(ready / GONE):
+        (folder / file.relative_to(ready / GONE)).unlink(missing_ok=True)
+    _remove(ready / GONE)
     for file in _files(ready):
         place = folder / file.relative_to(ready)
         try:

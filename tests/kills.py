@@ -144,6 +144,12 @@ def _together(root: Path) -> None:
     files.write_all(root, {root / name: "new" * 50 for name in ("a", "b", "below/c", "d")})
 
 
+def _whole(root: Path) -> None:
+    with files.writing_all(root, whole=[Path("below")]) as staged:
+        for name in ("below/c", "below/e", "a"):
+            files.write_text(staged / name, "new" * 50)
+
+
 def _one(root: Path) -> None:
     files.write_text(root / "a", "new" * 50)
 
@@ -158,12 +164,12 @@ def _folder(root: Path) -> None:
 
 def main() -> None:
     """Prints the kills of each writer."""
-    for write in (_one, _together, _folder):
+    for write in (_one, _together, _whole, _folder):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder).resolve() / "root"
             root.mkdir()
             (root / "below").mkdir()
-            for name in ("a", "b", "below/c", "other"):
+            for name in ("a", "b", "below/c", "below/gone", "other"):
                 (root / name).write_text("old" * 50)
             found = campaign(root, write)
         print(write.__name__[1:], *(f"{state} {times}" for state, times in found.items()), sep=", ")

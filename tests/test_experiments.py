@@ -166,9 +166,12 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
         pass
     given = {"submitted_by": "A tester", "licence": "CC0-1.0", "hardware": "one CPU"}
     board = tmp_path / "boards" / "mini-nli"
-    for _ in range(2):  # made anew, not refused, when more has run meanwhile
-        made = publish(few, board, given, "capo-bench ladder ...")
-        assert [folder.name for folder in made] == ["base-1b-zero-shot", "base-1b-sft"]
+    made = publish(few, board, given, "capo-bench ladder ...")
+    (made[1] / "predictions-9.jsonl").touch()  # as if of a seed that is no more
+    # Made anew, not refused, when more has run meanwhile.
+    assert publish(few, board, given, "capo-bench ladder ...") == made
+    assert [folder.name for folder in made] == ["base-1b-zero-shot", "base-1b-sft"]
+    assert {file.name for file in made[1].iterdir()} == {"card.yaml", "predictions-0.jsonl"}
     card = read_card(made[1] / "card.yaml")
     assert (card.system, card.method, card.setting) == ("SFT, Base_1B", "sft", "tag")
     assert (card.base_model, card.board) == ("Base_1B", "mini-nli")

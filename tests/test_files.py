@@ -27,6 +27,7 @@ from capo_bench.files import (
     write_all,
     write_text,
     writing,
+    writing_all,
 )
 from capo_bench.train.checkpoints import check_state
 
@@ -180,6 +181,16 @@ def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch)
     assert len(os.listdir(tmp_path)) == 3
 
 
+def test_of_a_folder_that_is_written_whole_nothing_else_stays(tmp_path):
+    for name in ("a", "whole/b", "whole/c", "whole/below/d", "untouched/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    with writing_all(tmp_path, whole=[Path("whole"), Path("untouched")]) as staged:
+        write_text(staged / "whole" / "c", "new")
+    left = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"a": "old", "c": "new", "e": "old"}
+
+
 def child(code, *arguments):
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
@@ -260,7 +271,7 @@ def test_whoever_is_killed_at_any_change_leaves_old_or_new_and_the_next_puts_it_
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     found = dict(line.split(", ", 1) for line in done.stdout.splitlines())
-    assert list(found) == ["one", "together", "folder"], done.stderr
+    assert list(found) == ["one", "together", "whole", "folder"], done.stderr
     assert found["one"].startswith("old ")
     assert "taking places 3" in found["together"]  # of four files, after the first three
     assert all("taking places" not in found[name] for name in ("one", "folder"))

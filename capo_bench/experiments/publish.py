@@ -63,7 +63,9 @@ def publish(
     is_new = _is_new(experiment, board)
     found: dict[str, Path] = {}
     systems = dict.fromkeys(run.system for run in experiment.runs)
-    with writing_all(board) as staged:
+    below = {system: Path(SUBMISSIONS, f"{prefix}-{system}") for system in systems}
+    # An earlier call may have made a file of more seeds.
+    with writing_all(board, whole=below.values()) as staged:
         for system in systems:
             runs = [
                 run
@@ -72,7 +74,7 @@ def publish(
             ]
             if not runs:
                 continue
-            folder = staged / SUBMISSIONS / f"{prefix}-{system}"
+            folder = staged / below[system]
             results = [experiment.results(run) for run in runs]
             card = {**_card(experiment, runs[0], model, command), "board": board.name, **given}
             submit([path for path in results if path is not None], folder, card)
@@ -81,13 +83,7 @@ def publish(
             raise CapoBenchError(f"{experiment.output} holds no finished system yet")
         if is_new:
             _write_board(experiment, staged, found)
-        kept = {one.name: {file.name for file in one.iterdir()} for one in found.values()}
-    made = [board / SUBMISSIONS / name for name in kept]
-    for folder in made:  # of fewer seeds than an earlier call's
-        for file in folder.iterdir():
-            if file.name not in kept[folder.name]:
-                file.unlink()
-    return made
+    return [board / below[system] for system in found]
 
 
 def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[str, Any]:

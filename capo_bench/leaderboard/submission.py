@@ -8,7 +8,6 @@ takes nothing on trust but plain data that fit the schema; what the data claim i
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json_lines, read_yaml, write_text, writing
+from capo_bench.files import read_json_lines, read_yaml, write_text, writing, writing_all
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.predictions import (
     PREDICTIONS_BYTES,
@@ -256,7 +255,8 @@ def write_submission(
         card: The card.
         predictions: Those of each of `card.runs`.
         fingerprint: Fingerprint of the corpus that they answer.
-        replace: Whether a submission that is there goes when the new one is complete.
+        replace: Whether a submission that is there goes, with all that is in its folder, when the
+            new one is complete.
 
     Raises:
         CapoBenchError: If the folder is in use or cannot be written, or what was written is beyond
@@ -269,15 +269,14 @@ def write_submission(
     if used and not (replace and (folder / CARD).is_file() and not folder.is_symlink()):
         raise CapoBenchError(f"{folder} is in use already; choose a new folder, or remove it")
     data = card.model_dump(mode="json", exclude_none=True)
-    with writing(folder, folder=True) as partial:
+    place = writing_all(folder, whole=[Path()]) if used else writing(folder, folder=True)
+    with place as partial:
         for run, lines in zip(card.runs, predictions, strict=True):
             for line in lines:
                 _line(folder / run.file, None, {"fingerprint": fingerprint, **asdict(line)})
             write_fingerprinted(partial / run.file, fingerprint, lines)
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
         write_text(partial / CARD, text)
-        if replace and folder.is_dir():
-            shutil.rmtree(folder)
     return read_submission(folder)
 
 

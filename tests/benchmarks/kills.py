@@ -37,9 +37,13 @@ from capo_bench.experiments import stages
 from capo_bench.experiments import study as study_folder
 from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard import board, contrasts
+from capo_bench.leaderboard import verify as verification
+from capo_bench.regression import compare as comparing
 from capo_bench.regression.baseline import Baseline, BaselineRun, write_baseline
 from capo_bench.report import build as report_build
 from capo_bench.scoring import cache
+from capo_bench.scoring import controls as control_rows
+from capo_bench.scoring import per_response as responses
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.predictions import write_predictions
 from capo_bench.train.command import run as train
@@ -159,7 +163,9 @@ def figures(elsewhere: Path) -> Scenario:
 
 
 def controls(elsewhere: Path) -> Scenario:
-    """Files of the control rows, of one seed and of another."""
+    """Files of some control rows, of one seed and of another."""
+    control_rows.control_predictions = few_controls
+    once(control_rows, "control_predictions", lambda corpus, split, seed: seed)
     return two(
         lambda root, n: called("controls", *SCORED, "--force", "--seed", n, "--output", root)
     )
@@ -167,6 +173,8 @@ def controls(elsewhere: Path) -> Scenario:
 
 def scores(elsewhere: Path) -> Scenario:
     """What the metrics say of each response."""
+    once(cache, "score_repeats", lambda scorer, runs: str(runs))
+    once(responses, "per_response", lambda scorer, run: str(run))
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2)}
 
     def write(root: Path, n: int) -> None:
@@ -178,6 +186,7 @@ def scores(elsewhere: Path) -> Scenario:
 
 def compared(elsewhere: Path) -> Scenario:
     """The result of a comparison."""
+    once(comparing, "compare", lambda base, candidate, *_: str(candidate.runs))
     files = {n: predictions(elsewhere / f"{n}.jsonl", n) for n in (1, 2, 3)}
 
     def write(root: Path, n: int) -> None:
@@ -248,8 +257,8 @@ def sheets(elsewhere: Path) -> Scenario:
     return two(write)
 
 
-def submission(elsewhere: Path) -> Scenario:
-    """A submission made of lm-eval's output; once it is there, it is not made again."""
+def _results(elsewhere: Path) -> list[str]:
+    """A run of lm-eval, and what else its submission needs."""
     tracker = EvaluationTracker(output_path=str(elsewhere))
     manager = TaskManager(include_path=str(tasks_path()), include_defaults=False)
     task = "capo_mini_nli_tag"
@@ -265,12 +274,33 @@ def submission(elsewhere: Path) -> Scenario:
         "submitted_by": "t", "licence": "CC0-1.0",
     }  # fmt: skip
     given = [part for key, value in said.items() for part in ("--set", f"{key}={value}")]
+    return [str(elsewhere), *given]
+
+
+def submission(elsewhere: Path) -> Scenario:
+    """A submission made of lm-eval's output; once it is there, it is not made again."""
+    results = _results(elsewhere)
 
     def write(root: Path) -> None:
         if not (root / "s").exists():
-            called("submit", elsewhere, "--output", root / "s", *given)
+            called("submit", *results, "--output", root / "s")
 
     return lambda root: None, write, bytes
+
+
+def resubmission(elsewhere: Path) -> Scenario:
+    """A submission in the place of another, of which a file is over."""
+    results = _results(elsewhere)
+
+    def write(root: Path, n: int) -> None:
+        more = ("--set", f"notes={n}", "--force")
+        called("submit", *results, "--output", root / "s", *more)
+
+    def old(root: Path) -> None:
+        write(root, 1)
+        (root / "s" / "left.txt").write_text("over")
+
+    return old, lambda root: write(root, 2), bytes
 
 
 def new_board(elsewhere: Path) -> Scenario:
@@ -285,6 +315,7 @@ def new_board(elsewhere: Path) -> Scenario:
 
 def exported(elsewhere: Path) -> Scenario:
     """Records of Every Eval Ever of two submissions."""
+    once(verification, "verify", lambda folder, *_: folder)
     folder = small(elsewhere)
     (folder / "submissions" / "good" / "card.yaml").touch()
     names = {1: "good", 2: "half"}
@@ -391,6 +422,7 @@ def checkpoints(elsewhere: Path) -> Scenario:
 
 WRITERS: dict[str, Callable[[Path], Scenario]] = {
     "boards": boards, "study": study, "report": report, "figures": figures, "submit": submission,
+    "submit --force": resubmission,
     "controls": controls, "baseline": baseline, "compare": compared, "score": scores,
     "data synthesize": synthesized, "data convert": converted, "data import": imported,
     "validate-humans": sheets, "leaderboard init": new_board, "leaderboard export": exported,
