@@ -6,10 +6,10 @@ Run with one thread:
 
 Two tasks, NLI and paraphrase, of about 400 responses each; submissions are fresh draws of the
 bundled synthetic annotators, and one submission of each board is damaged. The references are scored
-first, the humans and one control row; then submissions up to each size, then one more. With one job
-processor seconds, so that other work on the machine counts little; with several the wall clock's.
-Memory: the most that the process has had so far, and what the largest of those that score for it
-has.
+first, the humans and one control row; then submissions up to each size, then one more. Processor
+seconds are those of this process and of those that score for it; other work on the machine lengthens
+the wall clock's alone. Memory: the most that this process has had so far, and what the largest of
+those that score for it has.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
@@ -85,18 +84,36 @@ def submit(root: Path, name: str, world: World, number: int) -> None:
     write_submission(where, card, [drawn], corpus.fingerprint)
 
 
-def built(root: Path, jobs: int = 1) -> float:
-    """Seconds of a build of all boards, tables and page."""
+class Took(NamedTuple):
+    """Seconds of something."""
+
+    processor: float
+    wall: float
+
+    @classmethod
+    def so_far(cls) -> Took:
+        """Since this process, and those that score for it, began."""
+        me = psutil.Process()
+        times = [one.cpu_times() for one in (me, *me.children(recursive=True))]
+        return cls(sum(one.user + one.system for one in times), time.perf_counter())
+
+    def minus(self, other: Took) -> Took:
+        """What lies between."""
+        return Took(self.processor - other.processor, self.wall - other.wall)
+
+
+def built(root: Path, jobs: int = 1) -> Took:
+    """A build of all boards, tables and page; the damaged submissions are refused, no other is."""
     options._scorer.cache_clear()
     load_encoder.cache_clear()
-    clock = time.process_time if jobs == 1 else time.perf_counter
-    start = clock()
+    start = Took.so_far()
     boards = [build(folder, jobs=jobs) for folder in find_boards(root)]
-    assert [len(one.refused) for one in boards] == [1, 1]
     for one in boards:
+        assert [name for name, _ in one.refused] == ["system-999"]
+        assert len(one.systems) == len(os.listdir(one.folder / "submissions")) - 1
         write_all(root, board_tables.files(one))
     page.write(boards, root / "index.html")
-    return clock() - start
+    return Took.so_far().minus(start)
 
 
 def few_controls(corpus: Corpus, split: str, seed: int = 0) -> dict[str, list[Prediction]]:
@@ -117,9 +134,9 @@ def main() -> None:
         "nli": synthesize("mini-nli", items=440),
         "paraphrase": synthesize("mini-paraphrase", items=440),
     }
-    table = Table(title="Seconds of leaderboard build, two tasks", title_justify="left")
-    for head in ("submissions a task", "all so far", "each of the new", "again", "one more", "MB"):
-        table.add_column(head, justify="right")
+    print(f"Seconds of leaderboard build, two tasks, --jobs {jobs}", end="\n\n")
+    _row("submissions a task", "wall", "processor", "each of the new", "again", "one more", "MB")
+    _row(*["--:"] * 7)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "boards"
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
@@ -127,31 +144,30 @@ def main() -> None:
             make_board(root, name, world)
             submit(root, name, world, 999)
             (root / name / "submissions" / "system-999" / "card.yaml").write_text("damaged: [")
-        total, there = built(root, jobs), 0
-        _row(table, 0, total, None, None, None)
+        first, there = built(root, jobs), 0
+        _row(0, first.wall, first.processor, "", "", "", _memory())
         for size in sizes:
             for name, world in worlds.items():
                 for number in range(there, size):
                     submit(root, name, world, number)
-            rest = built(root, jobs)
-            again = built(root, jobs)
+            rest, again = built(root, jobs), built(root, jobs).processor
             submit(root, "nli", worlds["nli"], size)
-            more = built(root, jobs)
-            total += rest
-            _row(table, size, total, (rest - again) / (size - there) / 2, again, more)
+            more = built(root, jobs).processor
+            each = (rest.processor - again) / (size - there) / 2
+            _row(size, rest.wall, rest.processor, each, again, more, _memory())
             shutil.rmtree(root / "nli" / "submissions" / f"system-{size:03}")
             there = size
-    Console().print(table)
 
 
-def _row(table: Table, size: int, *seconds: float | None) -> None:
+def _memory() -> str:
     memory = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]
     scoring = [one.memory_info().rss // 2**20 for one in psutil.Process().children(recursive=True)]
-    memory += [max(scoring)] if scoring else []
-    shown = [str(size), *("" if one is None else f"{one:.1f}" for one in seconds)]
-    shown.append(" + ".join(map(str, memory)))
-    table.add_row(*shown)
-    Console(stderr=True).print(*shown)
+    return " + ".join(map(str, [*memory, *([max(scoring)] if scoring else [])]))
+
+
+def _row(*cells: object) -> None:
+    shown = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
+    print(f"| {' | '.join(shown)} |", flush=True)
 
 
 if __name__ == "__main__":
