@@ -39,7 +39,9 @@ _TEXT = rf"^[^\u0000-\u0008\u000b-\u001f{_UNSEEN}]*$"
 def _nothing_hidden(text: str) -> str:
     shown = visible(text, lines=True)
     if shown != text:
-        raise ValueError(f"holds characters that cannot be seen: {shown[:60]}")
+        raise ValueError(
+            f"holds characters that cannot be seen, or commands of runners: {shown[:60]}"
+        )
     return text
 
 

@@ -331,6 +331,19 @@ def _save(
     facts: dict[str, str],
     annotators: list[str],
 ) -> None:
+    trainer.save_all(lambda: render(_card(trainer, argv, start, args, facts, annotators)))
+    _say(args, f"saved in {args.output_dir}")
+
+
+def _card(
+    trainer: PackedTrainer,
+    argv: Sequence[str],
+    start: RunConfig,
+    args: PackedConfig,
+    facts: dict[str, str],
+    annotators: list[str],
+) -> Card:
+    """The result's card; made last, as asking transformers for its defaults forgets the processes."""
     adapter = hasattr(trainer.model, "peft_config")
     base = start.model
     if adapter:
@@ -341,7 +354,7 @@ def _save(
     read = {name: getattr(start, name) for name in names}
     unread = RunConfig(model="", corpus="")
     reading = {name: value for name, value in read.items() if value != getattr(unread, name)}
-    card = Card(
+    return Card(
         method=argv[0],
         base=base,
         output=args.output_dir,
@@ -356,8 +369,6 @@ def _save(
         corpus=start.corpus,
         reading=reading,
     )
-    trainer.save_all(render(card))
-    _say(args, f"saved in {args.output_dir}")
 
 
 def _say(args: PackedConfig, text: str) -> None:

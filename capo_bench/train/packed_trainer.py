@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -388,11 +388,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 self._name_run(folder)
             super()._save_checkpoint(model, trial)
 
-    def save_all(self, card: str) -> None:
+    def save_all(self, card: Callable[[], str]) -> None:
         """Saves the result, the trainer's state and a card in the output folder: all, or nothing.
 
         Args:
-            card: The card's text.
+            card: Makes the card's text, in the process that saves, when all else is there.
 
         Raises:
             CapoBenchError: If it cannot be written.
@@ -406,7 +406,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             self.save_model(str(staged))
             if saves:
                 self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
-                write_text(staged / CARD_FILE, card)
+                write_text(staged / CARD_FILE, card())
 
     @contextmanager
     def _written_whole(self, folder: Path) -> Iterator[None]:

@@ -313,13 +313,12 @@ def test_exports_from_the_command_line(call, scorer, tmp_path):
     for one in record["evaluation_results"]:
         low, high = (float(one["metric_config"][f"{end}_score"]) for end in ("min", "max"))
         assert low - 1e-6 <= one["score_details"]["score"] <= high + 1e-6
-    status, _, err = call("leaderboard", "export", "lewidi", sound.folder, "--output", tmp_path)
+    where = ("--output", tmp_path, "--force")
+    status, _, err = call("leaderboard", "export", "lewidi", sound.folder, *where)
     assert status == 2
     assert "LeWiDi takes answers to its own items" in err
     for kind in ("lewidi", "every-eval-ever"):
-        status, _, err = call(
-            *("leaderboard", "export", kind, board / "submissions" / "t", "--output", tmp_path)
-        )
+        status, _, err = call(*("leaderboard", "export", kind, board / "submissions" / "t", *where))
         assert status == 2
         assert "1 of 91 cells are missing" in err
     status, out, _ = call("verify", board)

@@ -195,7 +195,7 @@ def test_files_that_the_card_does_not_list(make, scorer):
 HOSTILE = {
     "system": '=HYPERLINK("http://x","y")|[x](javascript:alert(1))',
     "model": "<script>alert(1)</script>",
-    "notes": "@SUM(1)\n::error::pwned\n<img src=x onerror=alert(1)>",
+    "notes": "@SUM(1)\n<img src=x onerror=alert(1)>",
 }
 
 
