@@ -42,6 +42,8 @@ MAX_LEVELS = 1001
 
 _strict = ConfigDict(extra="forbid", str_strip_whitespace=False)
 _EDGES = " \t\n*\"'`“”‘’„«»"
+# What `float` takes besides is no way to write a label: `1e0`, `1_0`, `inf`.
+_PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d+)?|\.\d+)")
 
 
 def label_key(text: str) -> str:
@@ -122,10 +124,8 @@ class LabelSpace:
         key = label_key(text)
         if key in self._by_key:
             return self._by_key[key]
-        try:
-            return self._by_number.get(round(float(key), 9))
-        except (ValueError, OverflowError):
-            return None
+        plain = _PLAIN_NUMBER.fullmatch(key)
+        return self._by_number.get(round(float(key), 9)) if plain else None
 
     @cached_property
     def _by_key(self) -> Mapping[str, str]:

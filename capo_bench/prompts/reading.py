@@ -12,8 +12,9 @@ Without a key, the explanation is the paragraph that the label stands in or next
 greeting or repeats the item.
 
 A label is read only as a whole: `not entailment`, `entailment or neutral`, `2.5` and `3-4` are no
-no labels, and where a text states different labels in different places, or takes one back
-(`Actually, it is contradiction`), none of them is taken.
+labels, and where a text states different labels in different places, takes one back (`Actually, it
+is contradiction`, `That is wrong`) or only shows one (`The format would be`, `Others would say`),
+none of them is taken.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ NO_LABEL = "no label is stated"
 UNKNOWN = "unknown label"
 SEVERAL = "more than one label"
 CONFLICT = "different labels in different places"
+DISOWNED = "a label that the text does not stand by"
 NO_EXPLANATION = "no explanation"
 UNFINISHED = "the thought never ends"
 NOTHING = "nothing but a thought"
@@ -91,7 +93,8 @@ _ECHO = re.compile(
 _TURN_END = re.compile(
     r"</s>|<eos>|<eot>|<EOD>|<pad>|<unk>|\[EOS\]|\[PAD\]|\[/?INST\]|<end_of_turn>|<start_of_turn>"
     r"|<turn\|>|<[|｜](?:im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|return|endofturn"
-    r"|end▁of▁sentence|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|end_of_role|start_of_role|eos|pad|user"
+    r"|end▁of▁sentence|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|END_TEXT"
+    r"|end_of_role|start_of_role|eos|pad|user"
     r"|User|assistant|Assistant|system|observation|start_header_id|finetune_right_pad_id"
     r"|endofprompt|fim_pad|call|start)[|｜]>"
 )
@@ -199,7 +202,7 @@ _CLAIM = re.compile(
 # Where an answer is taken back: `Actually, it is contradiction.`
 _SECOND_THOUGHT = re.compile(
     r"(?:^|(?<=[.!?…)\"”]\s))[\W_]*(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update|oops"
-    r"|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)"
+    r"|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
     r"|(?:up)?on (?:second thoughts?|(?:further )?reflection|reconsideration)"
     r"|(?:but )?i(?:['’]d| would)? (?:take that back|changed? my|stand corrected|must correct"
     r"|correct my|withdraw|reconsider))\b(?P<rest>[^\n]*)",
@@ -278,6 +281,119 @@ _REFUSES = re.compile(
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"(?:^|\n)\W*(?:for |an )?example\W*$", re.IGNORECASE)
+# What begins a sentence of the text's own: `But that`, `No, it`.
+_SENTENCE_START = (
+    r"(?:^|(?<=[.!?…)\"”:,;]\s))[*_> \t]*(?:(?:and|but|yet|so|no|oh|well|wait|actually|however|sorry"
+    r"|though|although|still|on second thoughts?|of course|please|or|hm+),?\s+)*"
+)
+_IS = r"(?:['’]s|\s+(?:is|was|are|were|seems|(?:would|could|might|may|must|can)(?:\s+\w+ly)?\s+be))"
+_WRONG = (
+    r"(?:\s+\w+ly|\s+(?:just|also|quite|all|the|an?|far|much|too))*\s+"
+    r"(?:wrong|incorrect|false|mistaken|invalid|a mistake|an error|example|placeholder|low|high)\b"
+    r"(?!\s+to\s+(?:say|assume|call|conclude|infer|label)\b)"
+)
+_NOT = (
+    r"(?:(?:\s+(?:is|was|would|can|could|does|do|should)(?:\s+not|n['’]t)|\s+cannot|['’]s\s+not)\b)"
+)
+_OWN = (
+    r"(?:(?:the|this|that|my)\s+(?:label|rating|score|verdict|judge?ment)|my\s+(?:answer|response)"
+    r"|(?:the|this|that)\s+(?:answer|response)\s+above|the above(?:\s+\w+)?)(?:\s+above)?"
+)
+_RIGHT = (
+    r"(?:\s+be)?(?:\s+(?:really|quite))?"
+    r"\s+(?:right|correct|true|valid|my\b|an answer|what i\b|the\b)"
+)
+# A text that takes its answer back, wherever it says so: `I take that back`, `My label is wrong`.
+_TAKEN_BACK = re.compile(
+    rf"{_SENTENCE_START}(?:scratch (?:that|this)|never\s?mind\b|just (?:kidding|joking)\b"
+    r"|(?:i(?: would|['’]d)? )?(?:take|took) (?:that|this|it) back"
+    r"|i(?:['’]d| would| must| have to)? (?:retract|withdraw|revoke|was wrong\W*(?:$|\n))"
+    r"|(?:ignore|disregard|forget|discard) (?:the above|this|that|it\b|everything|what|my"
+    rf"|the (?:label|answer|previous|response))|{_OWN}(?:{_IS}{_WRONG}|{_NOT}{_RIGHT}))",
+    re.IGNORECASE | re.MULTILINE,
+)
+# The same said of `this` or `it`: after the explanation only, which may speak of the item so.
+_FOUND_WRONG = re.compile(
+    rf"{_SENTENCE_START}(?:(?:this|that|it|which|the answer|the response)"
+    rf"(?:{_IS}{_WRONG}|{_NOT}{_RIGHT})|or not\b|not (?:really|at all)\b|i doubt (?:it|that|so)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# What goes on after a label has the label for its subject: `<label>neutral</label> is wrong`.
+_SPOKEN_OF = re.compile(
+    r"[\s*_\"'”’)–—-]*(?:\?|(?:is|was|would|could|might|may|can|should|does|do|will)"
+    r"(?:n['’]t\b|\s+not\b|\b(?!(?:\s+be)?(?:\s+\w+ly)?\s+(?:correct|right|(?:the|my"
+    r"|what)\b(?![^.\n]*(?:\bnot\b|n['’]t\b|never"
+    r"|wrong|incorrect)))))|cannot\b|can['’]t\b|won['’]t\b|fails\b)"
+)
+_WRONG_REST = re.compile(
+    r"[\s(*_–—-]*(?:(?:that|this|it)(?:['’]s|\s+is)\s+(?:wrong|incorrect|not (?:right|correct|true))"
+    r"|(?:that|this|it)\s+(?:would|can(?:not|['’]t)|could(?:n['’]t| not))\s+be\s+(?:wrong"
+    r"|incorrect|right"
+    r"|correct)|wrong|i doubt (?:it|that|so))\s*(?:$|[.!])",
+    re.IGNORECASE,
+)
+_OR = re.compile(r"(?:^|(?<=[.!?]\s))[\W_]*or\b(?P<rest>[^.\n]*)", re.IGNORECASE | re.MULTILINE)
+_VAGUE = re.compile(
+    r"\W*(?:(?:or |at (?:the )?)(?:more|less|least|most|so|higher|lower|above|below"
+    r"|very (?:least|most))"
+    r"|give or take[^.]*|plus or minus[^.]*|approx(?:imately)?|roughly|about|minimum|maximum"
+    r"|percent)\W*",
+    re.IGNORECASE,
+)
+_CANNOT = (
+    r"\bi(?:['’]m|\s+am)?(?:\s+(?:really|just|simply|honestly|also|still))?\s+(?:can(?:not"
+    r"|['’]t|\s+not)"
+    r"|could(?:n['’]t|\s+not)|won['’]t|will\s+not|(?:am\s+)?(?:unable|not\s+able)\s+to|refuse\s+to"
+    r"|decline\s+to|(?:would|['’]d)\s+rather\s+not)"
+)
+_OBJECT = (
+    r"(?:\s+(?:this|that|it|here|you|the\s+question|an?\s+(?:label|answer)|a\s+request"
+    r"|(?:for|as|with)\s+(?:this|that|the|it|annotator)?\s*\S*))?"
+)
+# Who says so gives no answer; an explanation may say `I can't tell`.
+_DECLINES = re.compile(
+    rf"{_CANNOT}\s+(?:answer|comply|help|assist|respond|provide|give|label|rate|annotate)"
+    rf"{_OBJECT}\s*(?:[.!]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_DECLINES_AFTER = re.compile(
+    rf"{_CANNOT}(?:\s+(?:decide|say|tell|choose|judge|do|know){_OBJECT})?\s*(?:[.!]|$)"
+    r"|\bi\s+(?:refuse|decline)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ANSWERS = r"(?:answer|response|label|reply|output|explanation|rating|annotation)"
+# What brings in an answer that is not the text's own: a form, a case, somebody else's, a wrong one.
+_NOT_OWN = re.compile(
+    r"\b(?:an|for) example\b|\bexample (?:of|answer|response|output|format)\b|\be\.\s?g\."
+    r"|for instance"
+    r"|\btemplate\b|\b(?:sample|dummy|placeholder|mock)\b|\bsomething like\b|\blooks? like\b"
+    r"|\bhypothetical|^\W*(?!in\b|using\b|following\b)(?:\w+\s+){0,2}format\b(?:\s+(?:would|should|is"
+    r"|was|to)\b.*)?\W*$"
+    r"|^\W*(?:suppos(?:e|ing)|imagine|in case|had)\b|^\W*if\s+(?!i\s+(?:were|was|am|understand|had to"
+    r"|must|have|recall)|you|we\b|possible)|\bif i (?:could|knew)\b|^\W*(?:would|could|should"
+    r"|might|is)"
+    r" (?:the|it|that|this|my)\b"
+    r"|\b(?:others?|another|most|some|many|few|every(?:one|body)|some(?:one|body)|any(?:one"
+    r"|body)|people)"
+    r"\b[^.]{0,40}\b(?:say|answer|choose|write|pick|label|respond|give)s?\b\W*$"
+    r"|\b(?:wrong|incorrect|bad|false|invalid)\b"
+    r"|(?:\b(?:never|not|cannot|refuse to)|n['’]t)\s+(?:\w+\s+){0,2}(?:answer|say|choose"
+    r"|write|pick|label"
+    r"|give|be)\b"
+    rf"|\b(?:earlier|previous|prior|former|original|old|initial)\s+{_ANSWERS}(?:\s+(?:was|is"
+    rf"|read))?\W*$"
+    r"|\b(?:says?|asks?|asked|tells?|told|wants?|requires?"
+    r"|supposed)\b[^.]{0,20}\bto\s+(?:answer|write|say"
+    r"|use|reply|respond)\b",
+    re.IGNORECASE,
+)
+_LEAD_CLAUSE = re.compile(
+    r"(?<=[.!?])\s+(?!then\b)|\b(?:but|however|still|yet|nevertheless|anyway|here(?:['’]s| is"
+    r"| are))\b",
+    re.IGNORECASE,
+)
+# No sign of a number: `--3`.
+_BULLET = re.compile(r"^[ \t*•]*(?:-[ \t]*)?(?=[^\d\s+−–-])", re.MULTILINE)
 _EDGES = " \t\n*_`\"'“”‘’„«»‹›$|#"
 _SYMBOLS = regex.compile(r"(?V1)^[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+|[\p{So}\ufe0f--❌✖✗✘🚫⛔👎❎]+$")
 _PAIRS = {"(": ")", "[": "]", "<": ">", "{": "}"}
@@ -287,8 +403,11 @@ _LAYERS = 8  # of quotes, emphasis and brackets around a label
 _SENTENCE = 4  # words
 _OBJECTS = 20  # braces that may begin an object of JSON
 _ABROAD = re.compile(r"\s*/\s*(?P<word>(?=[^\x00-\x7f])[^\W\d_]{1,20})$")
-_MINUS = re.compile(r"^(?:[−–—‐‑﹣－]\s*|minus\s+|negative\s+)(?=\S)", re.IGNORECASE)
 _WORDS = "zero one two three four five six seven eight nine ten".split()
+_SIGNED = re.compile(
+    r"(?P<sign>[+＋]|[-−–—‐‑﹣－]\s*|(?:minus|negative)\s+)?"
+    rf"(?P<number>\d+(?:\.\d+)?|{'|'.join(_WORDS)}|[①-⑩])"
+)
 
 
 def strip_thoughts(text: str) -> str | None:
@@ -389,6 +508,72 @@ def takes_back(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
     return any(isinstance(one, tuple) and not set(one) <= set(labels) for one in again)
 
 
+def disowns(task: TaskSpec, text: str, found: Answer) -> bool:
+    """Whether a text that gives an answer does not stand by it.
+
+    It refuses, brings the answer in as a form, a case or somebody else's, or says after it that it
+    is wrong.
+
+    Args:
+        task: The task.
+        text: Without thoughts, marks and markup.
+        found: The answer that was read.
+    """
+    lead, after, beyond = _around(task, text, found)
+    if _brings_in(task, lead) or _TAKEN_BACK.search(after) or _DECLINES.search(after):
+        return True
+    if _FOUND_WRONG.search(beyond) or _DECLINES_AFTER.search(beyond):
+        return True
+    if any(_named(task, other["rest"]) - set(found.labels) for other in _OR.finditer(beyond)):
+        return True
+    if any(re.search(_denies(name), beyond, re.IGNORECASE | re.MULTILINE) for name in found.labels):
+        return True
+    lines = [line for line in after.split("\n") if line.strip()]
+    opening = _leading(task, _split_why(lines[0])[0].strip()) if lines else None
+    rests = [*([opening[1]] if opening else []), *lines[1:2]] if opening else lines[:1]
+    return any(_SPOKEN_OF.match(rest) or _WRONG_REST.match(rest) for rest in rests)
+
+
+def _denies(label: str) -> str:
+    """A pattern of sentences that say of a label that it is not the one."""
+    name = re.escape(label)
+    return (
+        rf"{_SENTENCE_START}(?:(?:it|this|that)(?:['’]s\s+not|{_NOT})(?:\s+be)?(?:\s+an?)?\s+{name}\b"
+        rf"|it{_IS} wrong to \w+ (?:(?:this|it|that) )?(?:as |is )?(?:an? )?{name}\b"
+        rf"|[\"'“‘*]*{name}[\"'”’*]*(?:{_IS}{_WRONG}|{_NOT}{_RIGHT}))"
+    )
+
+
+def _around(task: TaskSpec, text: str, found: Answer) -> tuple[str, str, str]:
+    """What a text says before its answer, after its label's key and after its explanation."""
+    if _json_answer(task, text)[0] is not None:
+        after = text[text.rfind("}") + 1 :]
+        return text[: text.find("{")], after, after
+    text = _with_keys(task, _tabled(_tagged(text)))
+    keys = list(_KEY.finditer(text))
+    label = next((key for key in keys if key["label"]), None) or _INNER_LABEL.search(text)
+    keys = keys if label is None or label in keys else sorted((label, *keys), key=re.Match.start)
+    lead = text[: keys[0].start()] if keys else ""
+    after = text[0 if label is None else label.end() :].lstrip()
+    last = text[keys[-1].end() if keys else 0 :].lstrip()
+    first, *others = _BLANK_LINE.split(last)
+    # Without a key of its own, the explanation may be the paragraph after the label's.
+    explained = tidy(first).endswith(found.explanation[-_MARK:])
+    return lead, after, "\n\n".join(others if explained else others[1:])
+
+
+def _brings_in(task: TaskSpec, lead: str) -> bool:
+    """Whether what stands before an answer refuses one, or says that it is not the text's own."""
+    lines = [line for line in lead.split("\n") if line.strip(" \t*_#>`-")]
+    titles = tuple(f"{title}:" for title in task.fields.values())
+    if not lines or lines[-1].strip(" *_#>").startswith(titles):
+        return False
+    clause = _LEAD_CLAUSE.split(lines[-1].strip())[-1].strip()
+    if clause.endswith((".", "!", "?")) and not re.search(r"e\.\s?g\.$", clause):
+        return _DECLINES.search(clause) is not None
+    return _NOT_OWN.search(clause) is not None
+
+
 def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
     """The labels that a short text consists of, in the label space's order, or why there are none."""
     if len(text) > _HEAD:
@@ -462,11 +647,14 @@ def _number(text: str, highest: str) -> str:
     """A number as digits: `+3`, `3/5`, `3 out of 5`, `–3`, `minus three`."""
     text = re.sub(rf"\s*(?:/|out\s+of)\s*\+?{re.escape(highest)}$", "", text.casefold().strip())
     text = re.sub(r"\s+points?$", "", text).removesuffix("\u20e3").removesuffix("\ufe0f")
-    text = unicodedata.normalize("NFKC", text) if len(text) == 1 else text
-    sign = "-" if _MINUS.match(text) or text.startswith("-") else ""
-    text = _MINUS.sub("", text).removeprefix("-").removeprefix("+").strip()
-    text = str(_WORDS.index(text)) if text in _WORDS else text
-    return f"{sign}{text}" if re.fullmatch(r"\d+(?:\.\d+)?", text) else ""
+    match = _SIGNED.fullmatch(text)
+    if match is None:
+        return ""
+    number = match["number"]
+    digits = (
+        str(_WORDS.index(number)) if number in _WORDS else unicodedata.normalize("NFKC", number)
+    )
+    return digits if (match["sign"] or "+") in "+＋" else f"-{digits}"
 
 
 def _without_gloss(task: TaskSpec, text: str) -> str | None:
@@ -493,7 +681,9 @@ def _without_gloss(task: TaskSpec, text: str) -> str | None:
     denied = _REFUSES.search(gloss) or (_DENIAL.match(gloss) and not _instructed(task, gloss, own))
     another = _named(task, gloss) - {own}
     counts = rf"\d|\b(?:{'|'.join(_WORDS)})\b"
-    unclear = match[3] is not None or (_numeric(task) and re.search(counts, gloss.casefold()))
+    unclear = match[3] is not None or (
+        _numeric(task) and (re.search(counts, gloss.casefold()) or _VAGUE.fullmatch(gloss))
+    )
     return None if suffix or denied or another or unclear else said
 
 
@@ -532,6 +722,7 @@ def _leading(task: TaskSpec, text: str) -> tuple[tuple[str, ...], str, bool] | N
             if (
                 _HEDGE.match(rest)
                 or _DENIAL.match(rest)
+                or (_numeric(task) and _VAGUE.fullmatch(rest))
                 or (not gives_reason and _named(task, rest) - set(found))
             ):
                 return None
@@ -662,12 +853,12 @@ def _value(task: TaskSpec, value: str) -> tuple[tuple[str, ...], str] | str:
     found = _leading(task, lines[0].strip()) if lines else None
     if found is None:
         # One label a line, as in a list, or a set over several lines.
-        whole = read_labels(task, re.sub(r"^[ \t*•-]+(?=[^\d\s])", "", value.strip(), flags=re.M))
+        whole = read_labels(task, _BULLET.sub("", value.strip()))
         return whole if isinstance(whole, str) else (whole, "")
     labels, rest, _ = found
     listed = list(labels)
     for place, line in enumerate(lines[1:], start=1):
-        more = read_labels(task, re.sub(r"^[ \t*•-]+(?=[^\d\s])", "", line))
+        more = read_labels(task, _BULLET.sub("", line))
         if rest or isinstance(more, str):
             return _in_order(task, listed), "\n".join((rest, *lines[place:])).strip()
         if task.labels.kind != "multilabel" and tuple(more) != labels:
@@ -825,10 +1016,26 @@ def _json_answer(task: TaskSpec, text: str) -> tuple[Answer | None, str]:
     return Answer((), "", CONFLICT), rest
 
 
+class _AsWritten(ast.NodeTransformer):
+    """Leaves numbers as they are written: `0x3` is no way to write a label."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def _text(self, node: ast.expr) -> ast.Constant:
+        return ast.Constant(ast.get_source_segment(self.source, node))
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.Constant:
+        return self._text(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return self._text(node) if type(node.value) in (int, float, complex) else node
+
+
 def _decoded(text: str, start: int) -> tuple[Any, int]:
     """The object that begins at a brace, as JSON or as Python writes it, and where it ends."""
     try:
-        value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
+        value, end = json.JSONDecoder(strict=False, parse_float=str).raw_decode(text, start)
         return value, end
     except (ValueError, RecursionError):
         pass
@@ -836,7 +1043,8 @@ def _decoded(text: str, start: int) -> tuple[Any, int]:
     if close < 0:
         return None, start + 1
     try:
-        return ast.literal_eval(text[start : close + 1]), close + 1
+        source = text[start : close + 1]
+        return ast.literal_eval(_AsWritten(source).visit(ast.parse(source, mode="eval"))), close + 1
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None, start + 1
 

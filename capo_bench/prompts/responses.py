@@ -16,12 +16,14 @@ from typing import Literal
 from capo_bench.corpus.model import TaskSpec
 from capo_bench.prompts.reading import (
     CONFLICT,
+    DISOWNED,
     NOTHING,
     SEVERAL,
     UNFINISHED,
     UNKNOWN,
     Answer,
     answered,
+    disowns,
     find_answer,
     first_answer,
     lists_annotators,
@@ -128,6 +130,8 @@ def parse(task: TaskSpec, text: str) -> Parsed:
         found = find_answer(task, answer)
     if found.error is None and takes_back(task, answer, found.labels):
         found = Answer((), "", CONFLICT)
+    if found.error is None and disowns(task, answer, found):
+        found = Answer((), "", DISOWNED)
     if len(found.explanation) > EXPLANATION_CHARACTERS:
         found = Answer(found.labels, "", TOO_LONG)
     reading: Reading = "strict" if as_asked else "readable"
