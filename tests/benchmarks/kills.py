@@ -191,7 +191,7 @@ def compared(elsewhere: Path) -> Scenario:
 
     def write(root: Path, n: int) -> None:
         out = ("--force", "--output", root / "r.json", "--format", "json", *SCORED)
-        called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1")
+        called("compare", files[3], files[n], *out, "--max-drop", "label_accuracy=1", status=3)
 
     return two(write)
 
@@ -410,12 +410,15 @@ def checkpoints(elsewhere: Path) -> Scenario:
     once = _Model(elsewhere)
 
     def write(root: Path) -> None:
+        gone = root / ".gone"  # out of the way at once: half a folder is no checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
         resumed = ("--resume_from_checkpoint", "auto")
         steps = ("--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "1")
         once(root / ".run", *steps, "--max_steps", "3", *resumed)
         shutil.copy(root / ".run" / "model.safetensors", root / "weights.partial")
         (root / "weights.partial").replace(root / "weights")
-        shutil.rmtree(root / ".run")
+        (root / ".run").rename(gone)
+        shutil.rmtree(gone)
 
     return lambda root: None, write, bytes
 
