@@ -24,6 +24,7 @@ from capo_bench.scoring.red_team import (
 from capo_bench.scoring.scorer import Scorer
 
 CORPUS = synthesize("mini-nli", items=100).corpus
+MATERIAL = Material(CORPUS, "test")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,14 @@ def test_a_chain_goes_over_pairs_of_words_that_the_annotator_wrote():
     # The item has no content word, so that slots are filled with `it`.
     known = {word for pair in pairs for word in pair} | {"it"}
     assert set(walked) <= known
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_every_generator_answers_what_the_attacker_rehearses_on(generator):
+    """A generator that did not could not be searched: the command would end in the middle."""
+    rehearsed = MATERIAL.texts(generator, MATERIAL.rehearsal, 0)
+    assert len(rehearsed) == len(MATERIAL.rehearsal) > 0
+    assert len(set(rehearsed)) > 1
 
 
 def test_the_search_finds_what_the_classifiers_take_for_the_target():

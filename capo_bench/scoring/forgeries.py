@@ -244,8 +244,9 @@ class Material:
 
         fitted = LogisticRegression(C=1.0, max_iter=2000)
         fitted.fit(rows([(item, a) for item, a, _ in train]), [label for *_, label in train])
-        guesses = fitted.predict(rows(self.cells))
-        return {(i.id, a): str(g) for (i, a), g in zip(self.cells, guesses, strict=True)}
+        asked = [*self.cells, *self.rehearsal]
+        guesses = fitted.predict(rows(asked))
+        return {(i.id, a): str(g) for (i, a), g in zip(asked, guesses, strict=True)}
 
 
 def _is_slot(token: str) -> bool:
