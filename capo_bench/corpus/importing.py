@@ -13,6 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from capo_bench.corpus.label_spaces import as_number, find_space, parts
@@ -28,7 +29,7 @@ from capo_bench.corpus.model import (
     TaskSpec,
     Turn,
 )
-from capo_bench.corpus.readers.tables import Table
+from capo_bench.corpus.readers.tables import Table, answer_cells
 from capo_bench.errors import CapoBenchError, listed
 
 Role = Literal["annotator", "label", "explanation", "item", "split", "language"]
@@ -37,7 +38,8 @@ _NAMES: Mapping[Role, tuple[str, ...]] = {
     "annotator": tuple(
         "annotator annotatorid annotators worker workerid rater raterid coder coderid turkid judge "
         "judgeid participant participantid subject subjectid respondent respondentid prolificid "
-        "prolificpid user userid username reviewer reviewerid labeler labeller labelerid".split()
+        "prolificpid user userid username reviewer reviewerid labeler labeller labelerid "
+        "completedby".split()
     ),
     "label": tuple(
         "label labels rating score annotation annotations judgment judgement answer class category "
@@ -67,7 +69,7 @@ _EMPTY = frozenset("NA NaN nan <NA> #N/A NULL".split())
 _SUFFIXES = frozenset("id ids name no nr number code hash key".split())
 _ONCE = 0.9
 """Share of distinct rows above which annotators count as answering an item once."""
-_TIMES = frozenset("time date seconds duration timestamp".split())
+_TIMES = frozenset("time date seconds duration timestamp rt ms latency elapsed".split())
 _SPEAKERS = frozenset("speaker role from sender agent name".split())
 _SAID = frozenset("text content utterance message value body".split())
 _QUESTIONS: Mapping[LabelKind, str] = {
@@ -269,17 +271,55 @@ def _family(table: Table) -> tuple[str, str, str] | None:
         why = next((why for n, why in sorted(explanations) if n == count), "")
         return next((p for p in people if len(families[p]) == count), ""), pattern, why
     alike = _alike(table)
-    return ("", ",".join(alike), "") if len(alike) > 1 else None
+    return ("", *_named_after(table, alike)) if len(alike) > 1 else None
 
 
 def _alike(table: Table) -> list[str]:
-    """The most columns that have the same few values, such as those named after annotators."""
-    by_values: dict[frozenset[str], list[str]] = defaultdict(list)
-    for name in table.columns:
-        values = frozenset(str(row[name]) for row in table.rows if row[name] is not None)
-        if 2 <= len(values) <= min(_FEW, len(table.rows) // 2) and _words(table.rows, name) < 3:
-            by_values[values].append(name)
-    return max(by_values.values(), key=len, default=[])
+    """The most columns that have the same few values, such as those named after annotators.
+
+    Of the values that one of them has, each of the others has half at least, and no other.
+    """
+    values = {
+        name: frozenset(str(row[name]) for row in table.rows if row[name] is not None)
+        for name in table.columns
+    }
+    few = {
+        name: own
+        for name, own in values.items()
+        if 2 <= len(own) <= min(_FEW, len(table.rows) // 2) and _words(table.rows, name) < 3
+    }
+    found = (
+        [name for name, own in few.items() if own <= most and 2 * len(own) >= len(most)]
+        for most in dict.fromkeys(few.values())
+    )
+    return max(found, key=len, default=[])
+
+
+def _named_after(table: Table, labels: Sequence[str]) -> tuple[str, str]:
+    """Patterns of columns of labels, and of explanations by the same people, if there are any.
+
+    `Ann rating`, `Bob rating` are `* rating`; so are explanations in `Ann comment`, `Bob comment`.
+    """
+    before = _shared_start(labels)
+    after = _shared_start([name[::-1] for name in labels])[::-1]
+    pattern = f"{before}*{after}"
+    people = {name[len(before) : len(name) - len(after)]: name for name in labels}
+    if pattern == "*" or "" in people or _matching(table.columns, pattern) != people:
+        pattern, people = ",".join(labels), {name: name for name in labels}
+    first = next(iter(people))
+    wordy = [n for n in table.columns if n not in labels and _words(table.rows, n) >= 3]
+    reasons = (name.replace(first, "*", 1) for name in wordy if first in name)
+    known = (why for why in reasons if {why.replace("*", one) for one in people} <= set(wordy))
+    return pattern, next(known, "")
+
+
+def _shared_start(names: Sequence[str]) -> str:
+    """What all names begin with, up to the end of a word."""
+    first, last = min(names), max(names)  # what these two share, all share
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    )
+    return re.sub(r"[^\W_]*$", "", first[:same])
 
 
 def _unpivoted(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wanted]:
@@ -368,7 +408,7 @@ def _exploded(
             rows += [{**common, _WHO: who, _LABEL: label} for who, label in first.items()]
             columns |= {"annotator": _WHO, "label": _LABEL}
         elif len(names) == 1 and first and isinstance(first[0], dict):
-            rows += [{**common, **one} for one in first]
+            rows += [{**common, **answer_cells(one)} for one in first]
         else:
             cells = zip(*(row[name] or () for name in names), strict=True)
             rows += [{**common, **dict(zip(names, cell, strict=True))} for cell in cells]
@@ -574,6 +614,7 @@ def _label_column(
         for name in free
         if _varies(rows, name, group)
         and not _TIMES.intersection(_name_words(name))
+        and _name_words(name)[-1:] != ["id"]
         and not (several and not _varies(rows, name, lambda row: row[who]))  # such as their age
     ]
     likely = [n for n in varying if _few(rows, n)] or [n for n in varying if _numeric(rows, n)]

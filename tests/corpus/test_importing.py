@@ -445,3 +445,160 @@ def test_text_alone_makes_no_corpus(tmp_path: Path) -> None:
     ]
     with pytest.raises(CapoBenchError, match="without labels there is no corpus; name it with"):
         imported(write(tmp_path / "free.csv", rows))
+
+
+def test_what_is_written_column_by_column_has_rows(tmp_path: Path) -> None:
+    whole, _ = imported(_saved(tmp_path / "list.json", LONG))
+    columns = {name: [row[name] for row in LONG] for name in LONG[0]}
+    by_number = {name: dict(enumerate(cells)) for name, cells in columns.items()}
+    split = {
+        "columns": list(columns),
+        "index": list(range(len(LONG))),
+        "data": [list(r.values()) for r in LONG],
+    }
+    for shape in (columns, by_number, split):
+        corpus, _ = imported(_saved(tmp_path / "other.json", shape))
+        assert corpus == whole
+
+
+def _saved(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("label", "why", "pattern"),
+    [
+        ("{} rating", "{} comment", "* rating"),
+        ("score_{}", "why_{}", "score_*"),
+        ("{}", "reason ({})", "Ann,Anton,Bob"),
+    ],
+)
+def test_columns_named_after_people_have_their_reasons_beside(
+    tmp_path: Path, label: str, why: str, pattern: str
+) -> None:
+    def row(n: int) -> dict[str, object]:
+        # Bob never gives a 4
+        answers = {"Ann": 1 + n % 4, "Anton": 1 + (n + 1) % 4, "Bob": 1 + n % 3}
+        return {
+            "text": f"The bus number {n} came late",
+            **{label.format(who): answer for who, answer in answers.items()},
+            **{why.format(who): f"Because {who} said {n}" for who in answers},
+        }
+
+    corpus, notes = imported(_saved(tmp_path / "wide.json", [row(n) for n in range(12)]))
+    assert f"a wide table: the columns {pattern} are the annotators' labels" in notes
+    assert corpus.annotator_ids == ("Ann", "Anton", "Bob")
+    assert list(corpus.task.fields) == ["text"]
+    assert corpus.items[1].cells == {
+        "Ann": (Response("2", "Because Ann said 1"),),
+        "Anton": (Response("3", "Because Anton said 1"),),
+        "Bob": (Response("2", "Because Bob said 1"),),
+    }
+
+
+def test_decimal_commas_are_numbers_where_semicolons_divide(tmp_path: Path) -> None:
+    rows = [
+        {
+            "Aussage": f"Der Bus Nummer {item} kommt zu sp\u00e4t",
+            "Person": f"P{who}",
+            "Note": f"{1 + (item + who // 2 * 2) % 5 / 2}".replace(".", ","),
+            "Grund": f"Weil Linie {item} um {who} Minuten zu sp\u00e4t ist",
+        }
+        for item in range(8)
+        for who in range(3)
+    ]
+    path = tmp_path / "noten.csv"
+    path.write_bytes(delimited(rows, ";").encode("cp1252"))
+    corpus, notes = imported(path)
+    assert "numbers with a decimal comma: Note" in notes
+    assert corpus.task.labels == LabelSpace("interval", range=(1, 3), step=0.1)
+    assert corpus.items[1].cells["P2"][0].labels == ("2.5",)
+    # divided by tabs, a comma divides labels, and three digits are thousands
+    path.write_bytes(delimited(rows, "\t").encode("cp1252"))
+    assert read_delimited(path).rows[3]["Note"] == "1,5"
+    path.write_text("a;b\n1,000;x\n2,500;y\n", encoding="utf-8")
+    assert [row["a"] for row in read_delimited(path).rows] == ["1,000", "2,500"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["['joy', 'fear']", '["joy"]', "[]"], [["joy", "fear"], ["joy"], []]),
+        (["[1, 2.0]", "[3]"], [["1", "2"], ["3"]]),
+        (["['joy' 'fear']", "['joy']"], ["['joy' 'fear']", "['joy']"]),  # of numpy
+        (["[joy]", "[]"], ["[joy]", "[]"]),
+        (["[1]", "joy"], ["[1]", "joy"]),
+    ],
+)
+def test_lists_in_cells_of_text(tmp_path: Path, cells: list[str], read: list[object]) -> None:
+    path = tmp_path / "lists.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["n", "labels"], *enumerate(cells)])
+    assert [row["labels"] for row in read_delimited(path).rows] == read
+
+
+def test_answers_with_objects_inside(tmp_path: Path) -> None:
+    def row(n: int) -> dict[str, object]:
+        return {
+            "text": f"The bus number {n} came late",
+            "annotations": [
+                {
+                    "annotator": {"id": who, "age": 20 + who},
+                    "value": "no" if (n + who) % 2 else "yes",
+                    "free_text": f"Bus {n}, says {who}",
+                }
+                for who in range(3)
+            ],
+        }
+
+    corpus, _ = imported(_saved(tmp_path / "nested.json", [row(n) for n in range(6)]))
+    assert corpus.annotator_ids == ("0", "1", "2")
+    assert corpus.items[1].cells["2"] == (Response("no", "Bus 1, says 2"),)
+    assert corpus.about("2") == {"annotator.age": "22"}
+
+
+def test_an_export_of_label_studio(tmp_path: Path) -> None:
+    def answer(n: int, who: int) -> dict[str, object]:
+        asked = {"sentiment": ("choices", ["bad" if (n + who) % 2 else "good"])}
+        asked |= {"why": ("text", [f"Bus {n} of {who} came late"])}
+        return {
+            "id": 10 * n + who,
+            "completed_by": who,
+            "result": [
+                {"from_name": name, "to_name": "text", "type": kind, "value": {kind: said}}
+                for name, (kind, said) in asked.items()
+            ],
+        }
+
+    tasks = [
+        {
+            "id": n,
+            "data": {"text": f"The bus number {n} came late"},
+            "annotations": [answer(n, who) for who in range(3)],
+        }
+        for n in range(8)
+    ]
+    corpus, _ = imported(_saved(tmp_path / "export.json", tasks))
+    assert corpus.items[3].cells == {
+        "0": (Response("bad", "Bus 3 of 0 came late"),),
+        "1": (Response("good", "Bus 3 of 1 came late"),),
+        "2": (Response("bad", "Bus 3 of 2 came late"),),
+    }
+
+
+def test_reaction_times_are_no_labels(tmp_path: Path) -> None:
+    rows = [
+        {
+            "stimulus": f"The bus number {item} came late",
+            "participant": who,
+            "score_0_100": (item * 37 + who * 11) % 101,
+            "comment": f"Bus {item} was late by {who}",
+            "rt_ms": 300 + 7 * item + who,
+        }
+        for item in range(20)
+        for who in range(3)
+    ]
+    corpus, notes = imported(_saved(tmp_path / "slider.json", rows))
+    assert corpus.task.labels == LabelSpace("interval", range=(0, 100), step=1)
+    assert "left out: the columns rt_ms" in notes

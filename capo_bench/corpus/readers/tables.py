@@ -6,6 +6,7 @@ one. Numbers lose a decimal part of nothing but zeros, which spreadsheets add.
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import math
@@ -25,6 +26,8 @@ DELIMITERS = ",;\t|"
 _SPLITS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
 _DELIMITED = (".csv", ".tsv", ".txt", ".tab")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
+_RUN_TOGETHER = re.compile(r"['\"]\s+['\"]")  # to Python, `'a' 'b'` is one text
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -131,11 +134,45 @@ def read_delimited(path: Path) -> Table:
                 file=path,
                 line=line,
             )
+    columns = {heading[i]: [_cell(row, i) for row in rows[1:]] for i in used}
+    read = {name: _read(cells, delimiter) for name, cells in columns.items()}
+    if commas := [n for n, cells in read.items() if cells != columns[n] and not _has_lists(cells)]:
+        notes.append(f"numbers with a decimal comma: {listed(commas)}")
+    cells_of = zip(*read.values(), strict=True)
     return Table(
-        tuple(heading[i] for i in used),
-        tuple({heading[i]: _cell(row, i) for i in used} for row in rows[1:]),
-        tuple(notes),
+        tuple(read), tuple(dict(zip(read, row, strict=True)) for row in cells_of), (*notes,)
     )
+
+
+def _read(cells: list[str | None], delimiter: str) -> list[Any]:
+    """A column's cells: lists where all are written as such, numbers without a decimal comma.
+
+    Whose commas are decimal divides cells by semicolons. Three digits may be thousands.
+    """
+    said = [cell for cell in cells if cell is not None]
+    if said and all(cell[0] == "[" and cell[-1] == "]" for cell in said):
+        lists = [None if cell is None else _list(cell) for cell in cells]
+        if lists.count(None) == cells.count(None):
+            return lists
+    if delimiter == ";" and all(_DECIMAL.fullmatch(cell) for cell in said):
+        digits = {len(cell.partition(",")[2]) for cell in said} - {0}
+        if digits - {3}:
+            return [cell and _plain(cell.replace(",", ".")) for cell in cells]
+    return cells
+
+
+def _has_lists(cells: Sequence[Any]) -> bool:
+    return any(isinstance(cell, list) for cell in cells)
+
+
+def _list(cell: str) -> list[Any] | None:
+    """A list as Python or JSON writes it; `None` where it is none, as of what numpy writes."""
+    try:
+        found = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    plain = all(isinstance(one, str | int | float) for one in found)
+    return tidy(found) if plain and not _RUN_TOGETHER.search(cell) else None
 
 
 def _counts(cells: Sequence[str | None]) -> bool:
@@ -190,12 +227,51 @@ def _of_json(path: Path) -> Table:
     value = read_json(path)
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         value = next(iter(value.values()))
+    value = _transposed(value)
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
         keyed = [(f"entry {key}", {"id": key, **row}) for key, row in value.items()]
         return _of_objects(path, keyed)
     if not isinstance(value, list):
         raise CapoBenchError("expected a list of objects, or objects by their ids", file=path)
     return _of_objects(path, [(f"entry {n}", row) for n, row in enumerate(value, start=1)])
+
+
+def _transposed(value: Any) -> Any:
+    """Rows, of what pandas and others write column by column; anything else as it is."""
+    if not isinstance(value, dict) or not value:
+        return value
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
+        return [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
+    columns = list(value.values())
+    if all(isinstance(one, dict) for one in columns):  # cells by the number of their row
+        counted = [str(number) for number in range(len(columns[0]))]
+        if len(counted) < 2 or any(list(one) != counted for one in columns):
+            return value
+        columns = [list(one.values()) for one in columns]
+    if not all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):
+        return value
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def answer_cells(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of one answer among an item's, without objects in it: `annotator.id`.
+
+    Label Studio's answers have a `result` for each question; it is called as the question is.
+    """
+    cells: dict[str, Any] = {}
+    for name, value in answer.items():
+        if isinstance(value, dict):
+            cells |= {f"{name}.{key}": part for key, part in value.items()}
+        elif name == "result" and isinstance(value, list) and value:
+            for one in value:
+                if not isinstance(one, dict) or not isinstance(one.get("value"), dict):
+                    break
+                said = next(iter(one["value"].values()), None)
+                alone = isinstance(said, list) and len(said) == 1
+                cells[str(one.get("from_name", name))] = said[0] if alone else said
+        else:
+            cells[name] = value
+    return cells
 
 
 def _of_objects(path: Path | str, rows: Sequence[tuple[str, Any]]) -> Table:
@@ -211,7 +287,7 @@ def _of_objects(path: Path | str, rows: Sequence[tuple[str, Any]]) -> Table:
 def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Columns of objects that have the same keys in all rows, so that these are columns too.
 
-    Objects of short texts alone stay as they are: they may be labels by annotator.
+    Objects of several short texts alone stay as they are: they may be labels by annotator.
     """
     keys: dict[str, set[tuple[str, ...]]] = {}
     short: dict[str, bool] = {}
@@ -220,7 +296,7 @@ def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
             if isinstance(value, dict):
                 keys.setdefault(name, set()).add(tuple(value))
                 alone = all(isinstance(part, str) and len(part) <= 40 for part in value.values())
-                short[name] = short.get(name, True) and alone
+                short[name] = short.get(name, True) and alone and len(value) > 1
     return frozenset(name for name, found in keys.items() if len(found) == 1 and not short[name])
 
 
