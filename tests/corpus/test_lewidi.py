@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus, Response
 from capo_bench.corpus.readers.lewidi import read_lewidi
 from capo_bench.errors import CapoBenchError
@@ -81,6 +82,14 @@ def test_unlabelled_test_file(tmp_path: Path, hidden: Any) -> None:
     assert item.cells == {"Ann1": (), "Ann2": ()}
 
 
+def test_an_item_in_two_files_is_named_with_both(tmp_path: Path) -> None:
+    folder = write_lewidi(tmp_path, "VariErrNLI", train={"12": PLAIN}, dev={"12": PLAIN})
+    with pytest.raises(
+        CapoBenchError, match=r"VariErrNLI_dev\.json, item 12: the same item .* train file"
+    ):
+        read_nli(folder)
+
+
 def test_labelled_test_file_comes_first(tmp_path: Path) -> None:
     hidden = nli_record("Ann1", {}, [], statement="It rained.")
     shown = nli_record("Ann1", {"Ann1": "neutral"}, ["No weather."], statement="It rained.")
@@ -130,7 +139,10 @@ TWO = {"Ann1": "neutral", "Ann2": "entailment"}
         ),
         (
             {"12": nli_record("Ann9", {"Ann9": "neutral"}, ["one"])},
-            ["item 12-", "'Ann9' is not among the corpus's annotators", "Ann1, Ann2"],
+            [
+                "VariErrNLI_train.json, item 12: annotator 'Ann9' is not in",
+                "VariErrNLI_annotators_meta.json, which has Ann1, Ann2",
+            ],
         ),
         (
             {"12": {"annotators": "Ann1"}},
@@ -138,7 +150,10 @@ TWO = {"Ann1": "neutral", "Ann2": "entailment"}
         ),
         (
             {"12": nli_record("Ann1", {"Ann1": "neutral"}, ["one"], title="A day")},
-            ["item 12-", "expected ['context', 'statement']"],
+            [
+                "VariErrNLI_train.json, item 12: text has context, statement, title",
+                "expected context, statement",
+            ],
         ),
         ('{"12": {},\n "13": {,}}', ["VariErrNLI_train.json", "not valid JSON", "line 2"]),
         ('{"12": {}, "12": {}}', ["VariErrNLI_train.json", "'12' occurs twice"]),
@@ -243,3 +258,35 @@ def test_a_crowds_annotators_and_labels_must_agree(tmp_path: Path) -> None:
         CapoBenchError, match=r"CSC_dev\.json, item 7: Ann2 has 0 labels but stands 1"
     ):
         read_lewidi(folder, "lewidi-csc")
+
+
+@pytest.mark.parametrize("hidden", [{}, "", None, {"Ann1": "", "Ann2": ""}])
+@pytest.mark.parametrize(
+    ("prefix", "name", "text"),
+    [
+        ("CSC", "lewidi-csc", {"context": "Rain again.", "response": "Lovely."}),
+        ("MP", "lewidi-mp", {"post": "Llueve.", "reply": "Qué bien."}),
+    ],
+)
+def test_a_crowds_train_dev_and_hidden_test_files(
+    tmp_path: Path, prefix: str, name: str, text: dict[str, str], hidden: Any
+) -> None:
+    field = next(iter(text))
+    train, dev, test = (
+        crowd_record({"Ann1": "1", "Ann2": "1"}, **{**text, field: f"{text[field]} {part}"})
+        for part in ("a", "b", "c")
+    )
+    secret = {**test, "annotations": hidden}
+    folder = write_lewidi(
+        tmp_path, prefix, train={"1": train}, dev={"2": dev}, test_clear={"3": secret}
+    )
+    corpus = read_lewidi(folder, name)
+    assert [(item.source_id, item.split) for item in corpus.items] == [
+        ("1", "train"),
+        ("2", "validation"),
+        ("3", "test"),
+    ]
+    assert corpus.items[2].cells == {"Ann1": (), "Ann2": ()}
+    # our own splits are made of what has labels
+    pooled = load(prefix.lower(), path=folder)
+    assert sorted(str(item.source_id) for item in pooled.items) == ["1", "2"]

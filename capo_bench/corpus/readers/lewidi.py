@@ -103,16 +103,35 @@ def read_lewidi(folder: Path, name: str) -> Corpus:
     dataset = DATASETS[name]
     about = personas(folder, name)
     files = list(_files(folder, dataset))
-    items = tuple(item for split, path in files for item in _items(path, split, dataset.task))
+    items: dict[str, Item] = {}
+    for split, path in files:
+        for item in _items(path, split, dataset):
+            place = f"item {item.source_id}"
+            if item.id in items:
+                other = items[item.id].split
+                raise CapoBenchError(
+                    f"the same item stands in the {other} file, too; keep it in one of them",
+                    file=path,
+                    id=place,
+                )
+            unknown = item.cells.keys() - about.keys()
+            if unknown and not dataset.crowd:
+                raise CapoBenchError(
+                    f"annotator {min(unknown)!r} is not in {dataset.prefix}_annotators_meta.json, "
+                    f"which has {listed(about)}; mend the id, or add them there",
+                    file=path,
+                    id=place,
+                )
+            items[item.id] = item
     if dataset.crowd:
-        named = {annotator for item in items for annotator in item.cells} - about.keys()
+        named = {one for item in items.values() for one in item.cells} - about.keys()
         about |= {annotator: {} for annotator in sorted(named, key=_by_number)}
     with naming(folder / f"{dataset.prefix}_*.json"):
         return Corpus(
             name=name,
             task=dataset.task,
             annotators=tuple(Annotator(annotator, known) for annotator, known in about.items()),
-            items=items,
+            items=tuple(items.values()),
             license="see le-wi-di.github.io",
             citation=_CITATION,
             language="" if name == "lewidi-mp" else "en" if dataset.crowd else "",
@@ -162,7 +181,8 @@ def _files(folder: Path, dataset: _Dataset) -> Iterator[tuple[SplitName, Path]]:
             return
 
 
-def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
+def _items(path: Path, split: SplitName, dataset: _Dataset) -> Iterator[Item]:
+    task = dataset.task
     advice = "expected the LeWiDi-2025 format"
     for source_id, value in validated(_records, read_json(path), advice, file=path).items():
         place = f"item {source_id}"
@@ -171,6 +191,12 @@ def _items(path: Path, split: SplitName, task: TaskSpec) -> Iterator[Item]:
         if len(text) < len(record.text):
             raise CapoBenchError(
                 f"text has keys that differ only in case ({listed(record.text)}); keep one of them",
+                file=path,
+                id=place,
+            )
+        if text.keys() != task.fields.keys():
+            raise CapoBenchError(
+                f"text has {listed(record.text)}, expected {listed(task.fields)}",
                 file=path,
                 id=place,
             )
