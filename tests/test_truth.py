@@ -2,17 +2,16 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from random import Random
 
 import numpy as np
 import pytest
+from benchmarks.truth import imitator
 
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics.attribution import attribution, fit_attributor
-from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.cells import join
 from capo_bench.metrics.consistency import explanation_consistency, fit_style_bins, style_contrasts
 from capo_bench.metrics.labels import label_agreement
-from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import difference, holm, permutation_p
 from capo_bench.stats.resampling import ItemSums, Undefined, estimate
@@ -26,19 +25,6 @@ def world_of(make, dial, items):
     return synthesize(make, dial, items=items)
 
 
-def drawn(world, seed, shift=0):
-    """A perfect imitator of each annotator, or of the one `shift` places further on."""
-    rng = Random(seed)
-    ids = world.corpus.annotator_ids
-    predictions = []
-    for item, annotator in evaluated_cells(world.corpus, "test"):
-        by = ids[(ids.index(annotator) + shift) % len(ids)]
-        said = world.sample(item.id, by, rng)
-        response = render_target([said.label], said.explanation)
-        predictions.append(Prediction(item.id, annotator, response))
-    return predictions
-
-
 def cells_of(world, predictions):
     return join(world.corpus, "test", predictions)
 
@@ -49,7 +35,7 @@ def cells_of(world, predictions):
 def attribution_of(world):
     """Attribution of fresh responses at 1, 3 and 10."""
     attributor = fit_attributor(world.corpus, normalised=False)
-    cells = cells_of(world, drawn(world, 1))
+    cells = cells_of(world, imitator(world, 1))
     scores = attributor.log_probabilities(cells.explanations, cells.inputs)
     return [estimate(attribution(cells, scores, attributor.annotators, k)) for k in (1, 3, 10)]
 
@@ -110,7 +96,7 @@ def test_consistency_of_a_fresh_draw_of_the_same_annotator_is_1(distinct):
     world, bins = distinct
     values = []
     for seed in range(3):
-        measured = explanation_consistency(cells_of(world, drawn(world, seed)), bins)
+        measured = explanation_consistency(cells_of(world, imitator(world, seed)), bins)
         found = estimate(measured, draws=1000)
         assert found.low < 1 < found.high
         values.append(found.value)
@@ -120,7 +106,7 @@ def test_consistency_of_a_fresh_draw_of_the_same_annotator_is_1(distinct):
 def test_consistency_of_another_annotator_is_below_0(distinct):
     world, bins = distinct
     found = [
-        explanation_consistency(cells_of(world, drawn(world, 1, shift)), bins).value()
+        explanation_consistency(cells_of(world, imitator(world, 1, shift)), bins).value()
         for shift in (1, 2, 3)
     ]
     # Nearer to whom it imitates than to the target, by about what the target is nearer to itself,
@@ -132,7 +118,7 @@ def test_consistency_of_another_annotator_is_below_0(distinct):
 @WORLDS
 def test_consistency_is_not_defined_where_all_are_alike(make):
     world = world_of(make, 0.0, 400)
-    cells = cells_of(world, drawn(world, 1))
+    cells = cells_of(world, imitator(world, 1))
     bins = fit_style_bins(world.corpus)
     found = explanation_consistency(cells, bins)
     assert isinstance(found, Undefined)
@@ -144,7 +130,7 @@ def test_consistency_is_not_defined_where_all_are_alike(make):
 
 def test_habits_are_caught_by_a_fresh_draw_and_missed_by_another_annotator(distinct):
     world, bins = distinct
-    rows = [style_contrasts(cells_of(world, drawn(world, 1, shift)), bins) for shift in (0, 1)]
+    rows = [style_contrasts(cells_of(world, imitator(world, 1, shift)), bins) for shift in (0, 1)]
     caught, missed = (
         np.array([row.caught.value for row in run if not isinstance(row.caught, Undefined)])
         for run in rows
@@ -161,7 +147,7 @@ def test_habits_are_caught_by_a_fresh_draw_and_missed_by_another_annotator(disti
 @pytest.mark.parametrize("dial", [0.0, 1.0])
 def test_label_agreement_of_fresh_draws_is_the_true_one(make, dial):
     world = world_of(make, dial, 400)
-    runs = [cells_of(world, drawn(world, seed)) for seed in range(8)]
+    runs = [cells_of(world, imitator(world, seed)) for seed in range(8)]
     measured = [label_agreement(cells)["label_accuracy"].value() for cells in runs]
     counts = np.bincount(runs[0].annotator)
     true = [world.label_agreement(annotator) for annotator in world.corpus.annotator_ids]
@@ -179,7 +165,7 @@ def compared(world):
         Of every metric that is defined, the difference, and its p-value adjusted by Holm.
     """
     scorer = Scorer(world.corpus, "test", "minilm")
-    runs = drawn(world, 1), drawn(world, 2, shift=1)
+    runs = imitator(world, 1), imitator(world, 2, shift=1)
     ours, theirs = (scorer.measure(cells_of(world, run)) for run in runs)
     defined = [
         name

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import bert_score
@@ -25,16 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModel, AutoTokenizer
+from truth import imitator
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.splits import with_splits
 from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.metrics.attribution import Attributor, attribution, fit_attributor
 from capo_bench.metrics.bertscore import bertscore, load_encoder
-from capo_bench.metrics.cells import Cells, Prediction, evaluated_cells, join
+from capo_bench.metrics.cells import Cells, evaluated_cells, join
 from capo_bench.metrics.consistency import explanation_consistency, fit_style_bins
 from capo_bench.metrics.text import rouge_l
-from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Measured, Undefined, estimate
 
@@ -46,17 +45,6 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
-
-
-def predictions(world: World, corpus: Corpus, seed: int) -> tuple[Prediction, ...]:
-    """A fresh draw for every test cell."""
-    rng = Random(seed)
-    drawn = []
-    for item, annotator in evaluated_cells(corpus, "test"):
-        response = world.sample(item.id, annotator, rng)
-        text = render_target([response.label], response.explanation)
-        drawn.append(Prediction(item.id, annotator, text))
-    return tuple(drawn)
 
 
 def bare_forward(texts: set[str]) -> float:
@@ -100,7 +88,7 @@ def attributions(cells: Cells, attributor: Attributor) -> list[Measured]:
 
 def measure(world: World, corpus: Corpus) -> dict[str, float]:
     """Seconds of every part of scoring."""
-    drawn, later = predictions(world, corpus, 1), predictions(world, corpus, 2)
+    drawn, later = (imitator(world, seed, corpus=corpus) for seed in (1, 2))
     cells = join(corpus, "test", drawn)
     encoder = load_encoder("minilm")
     references = [[r.explanation for r in refs] for refs in cells.references]

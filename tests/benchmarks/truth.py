@@ -13,6 +13,7 @@ from random import Random
 
 import numpy as np
 
+from capo_bench.corpus.model import Corpus
 from capo_bench.corpus.synthetic.world import World, synthesize
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.prompts.responses import render_target
@@ -23,11 +24,20 @@ DIALS = (0.0, 0.3, 0.6, 1.0)
 ITEMS = 400
 
 
-def imitator(world: World, shift: int) -> list[Prediction]:
-    """Fresh draws from each annotator, or from the one `shift` places further on."""
-    rng, ids = Random(1), world.corpus.annotator_ids
+def imitator(
+    world: World, seed: int, shift: int = 0, corpus: Corpus | None = None
+) -> list[Prediction]:
+    """Fresh draws from each annotator, or from the one `shift` places further on.
+
+    Args:
+        world: Whose annotators answer.
+        seed: Of the draws.
+        shift: Places further on in the corpus's order.
+        corpus: The world's, with other splits.
+    """
+    rng, ids = Random(seed), world.corpus.annotator_ids
     predictions = []
-    for item, annotator in evaluated_cells(world.corpus, "test"):
+    for item, annotator in evaluated_cells(corpus or world.corpus, "test"):
         said = world.sample(item.id, ids[(ids.index(annotator) + shift) % len(ids)], rng)
         response = render_target(said.labels, said.explanation)
         predictions.append(Prediction(item.id, annotator, response))
@@ -49,7 +59,7 @@ def main() -> None:
             agree = np.mean([world.label_agreement(a) for a in corpus.annotator_ids])
             limit = world.bayes_attribution(1, draws=50)
             for shift, whom in enumerate(("the annotator", "the next one")):
-                axes = scorer.axes(join(corpus, "test", imitator(world, shift)))
+                axes = scorer.axes(join(corpus, "test", imitator(world, 1, shift)))
                 shown = []
                 for found in axes.values():
                     one = found if isinstance(found, Undefined) else estimate(found)
