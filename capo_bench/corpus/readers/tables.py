@@ -240,8 +240,9 @@ def _transposed(value: Any) -> Any:
     """Rows, of what pandas and others write column by column; anything else as it is."""
     if not isinstance(value, dict) or not value:
         return value
-    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
-        return [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
+    names, data = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(data, list):
+        return [dict(zip(names, row, strict=False)) for row in data]
     columns = list(value.values())
     if all(isinstance(one, dict) for one in columns):  # cells by the number of their row
         counted = [str(number) for number in range(len(columns[0]))]
@@ -267,8 +268,9 @@ def answer_cells(answer: Mapping[str, Any]) -> dict[str, Any]:
                 if not isinstance(one, dict) or not isinstance(one.get("value"), dict):
                     break
                 said = next(iter(one["value"].values()), None)
-                alone = isinstance(said, list) and len(said) == 1
-                cells[str(one.get("from_name", name))] = said[0] if alone else said
+                if isinstance(said, list) and len(said) == 1:
+                    said = said[0]
+                cells[str(one.get("from_name", name))] = said
         else:
             cells[name] = value
     return cells
