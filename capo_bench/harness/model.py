@@ -1,29 +1,45 @@
 """`--model capo-hf`: lm_eval's `hf`, without what it computes twice and holds for nothing.
 
-The prompts for an item's annotators begin with the same text. They are merged into a trie, as in
-training, one forward pass fills the cache of keys and values of every distinct token, and each
-prompt continues from its own copy. Log-likelihoods take the logits of the scored tokens alone,
-where `hf` holds those of every token of the batch twice. On a CPU, float32 products are oneDNN's
-where a trial says that they are faster. The answers are those of `hf`.
+The prompts for an item's annotators begin with the same text, which is read once, and greedy answers
+are decoded without waiting for one another, see `decoding`. Log-likelihoods take the logits of the
+scored tokens alone, where `hf` holds those of every token of the batch twice. On a CPU, float32
+products are oneDNN's where a trial says that they are faster. The answers are those of `hf`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
 from rich.progress import track
 from torch import Tensor
-from transformers import DynamicCache
 
 from capo_bench.display import console
+from capo_bench.harness import decoding
+from capo_bench.harness.base import TOKEN_LIMITS
 from capo_bench.train import attention, kernel
-from capo_bench.train.logprobs import attention_mask
-from capo_bench.train.packing import Layout, Packed, Path, Trie, build, pack
+from capo_bench.train.packing import Layout, Packed, Path, pack
 
+_log = logging.getLogger(__name__)
+
+# What a model's generation settings may name without moving a greedy answer.
+_HARMLESS = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "use_cache"),
+    *("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "max_length"),
+    *("max_new_tokens", "_from_model_config", "output_attentions", "output_hidden_states"),
+}
 _TYPICAL_ROWS = 256  # tokens of a forward pass over prompts, for the trial
 
 
@@ -42,13 +58,91 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         if on_cpu and self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation(attention.NAME)
 
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The answers to prompts, as `hf` gives them."""
+        asked = [request.args for request in requests]
+        if not asked or not all(self._greedily(kwargs) for _, kwargs in asked):
+            found: list[str] = super().generate_until(requests, disable_tqdm)
+            return found
+        groups: dict[str, list[int]] = {}
+        for index, (_, kwargs) in enumerate(asked):
+            groups.setdefault(json.dumps(kwargs, sort_keys=True), []).append(index)
+        size = self.batch_size if self.batch_size != "auto" else self._detect_batch_size()
+        answers = [""] * len(asked)
+        silent = disable_tqdm or self.rank != 0
+        told = (pair for group in groups.values() for pair in self._decoded(asked, group, size))
+        for index, answer in track(
+            told, "answers", total=len(asked), disable=silent, console=console(stderr=True)
+        ):
+            answers[index] = answer
+            self.cache_hook.add_partial("generate_until", asked[index], answer)
+        return answers
+
+    def _greedily(self, kwargs: Any) -> bool:
+        """Whether a request is one that `decoding.greedy` serves."""
+        known = {"until", "do_sample", "temperature", *TOKEN_LIMITS}
+        return (
+            self._decodes
+            and not kwargs.get("do_sample")
+            and not kwargs.get("temperature")
+            and set(kwargs) <= known
+        )
+
+    @cached_property
+    def _decodes(self) -> bool:
+        if self.backend != "causal" or self.mixed_precision_dtype is not None:
+            return False
+        changed = set(self.model.generation_config.to_diff_dict()) - _HARMLESS
+        reason: str | None
+        if self.think_end_token is not None:
+            reason = "thoughts are cut off"
+        elif self.model.config._attn_implementation not in (attention.NAME, "sdpa", "eager"):
+            reason = f"{self.model.config._attn_implementation} attention takes no mask"
+        elif changed:
+            reason = f"its generation settings have {', '.join(sorted(changed))}"
+        else:
+            reason = decoding.cannot_decode(self.model)
+        if reason is not None:
+            _log.warning("capo-hf decodes as hf does: %s", reason)
+        return reason is None
+
+    def _decoded(
+        self, asked: Sequence[tuple[str, Any]], indices: list[int], size: int
+    ) -> Iterator[tuple[int, str]]:
+        """Answers to requests of the same settings."""
+        kwargs = normalize_gen_kwargs(asked[indices[0]][1], self.max_gen_toks)
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        stops = handle_stop_sequences(kwargs["until"], eos=eos)
+        limit = kwargs["max_gen_toks"]
+        room = self.max_length - limit
+        prompts: dict[int, tuple[int, ...]] = {}
+        for index in indices:
+            ids, _ = self.tok_batch_encode(
+                [asked[index][0]], left_truncate_len=room, truncation=self.truncation
+            )
+            prompts[index] = tuple(ids[0].tolist())
+        # Similar lengths together, and prompts that begin alike one after the other.
+        order = sorted(indices, key=lambda index: (-len(prompts[index]), asked[index][0]))
+        ends = self.model.generation_config.eos_token_id
+        ends = {ends} if isinstance(ends, int) else set(ends or ())
+
+        def over(told: list[int]) -> bool:
+            return told[-1] in ends or settled(self.tok_decode(told), stops)
+
+        answers = decoding.greedy(
+            self.model, [prompts[index] for index in order], rows=size, limit=limit, over=over
+        )
+        for place, told in answers:
+            text = postprocess_generated_text(self.tok_decode(told), stops, None)
+            yield order[place], text
+
     def _model_generate(
         self, context: Tensor, max_length: int, stop: list[str], **generation_kwargs: Any
     ) -> Tensor:
         mask = generation_kwargs["attention_mask"]
         cache = None
         if self.backend == "causal" and len(context) > 1 and self.mixed_precision_dtype is None:
-            cache = prefilled(self.model, context, mask)
+            cache = decoding.prefilled(self.model, context, mask)
         if cache is not None:
             generation_kwargs["past_key_values"] = cache
         result: Tensor = super()._model_generate(context, max_length, stop, **generation_kwargs)
@@ -97,6 +191,16 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         return answers
 
 
+def settled(text: str, stops: Sequence[str]) -> bool:
+    """Whether an answer holds a stop sequence and what comes will not move the cut before it."""
+    cut = len(postprocess_generated_text(text, list(stops), None))
+    return cut < len(text) and not any(
+        stop.startswith(text[start:])
+        for stop in stops
+        for start in range(max(0, len(text) - len(stop) + 1), cut)
+    )
+
+
 @torch.no_grad()
 def scored(model: Any, packed: Packed) -> list[tuple[float, bool]]:
     """Log-likelihood in nats of each path's response, and whether greedy decoding would give it.
@@ -127,62 +231,3 @@ def _keeps_logits(model: Any) -> bool:
     """Whether a model can be told of which positions logits are wanted."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in inspect.signature(base.forward).parameters
-
-
-@torch.no_grad()
-def prefilled(model: Any, context: Tensor, mask: Tensor) -> DynamicCache | None:
-    """The cache of all but the last token of each prompt, every distinct token computed once.
-
-    Args:
-        model: A causal language model of transformers.
-        context: [B, L] token ids, padded on the left.
-        mask: [B, L], 1 where a token is no padding.
-
-    Returns:
-        Keys and values of [B, H, L - 1, D] a layer, or `None` if a prompt is too short to share or
-        the model has layers that a trie cannot serve (windows and states have caches of their own).
-    """
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if kinds - {"full_attention"} or (window and not kinds):
-        return None
-    rows = [row[seen.bool()].tolist() for row, seen in zip(context, mask, strict=True)]
-    if min(map(len, rows)) < 2:
-        return None
-    paths = [Path(tuple(row[:-1]), (row[-1],)) for row in rows]
-    packed = pack([paths], "trie").to(context.device)
-    keys_and_values = _forward(model, packed)
-    trie = build(paths)
-    length = context.shape[1] - 1
-    # Padding takes any node: the mask hides it.
-    index = torch.zeros(len(rows), length, dtype=torch.long)
-    for row in range(len(rows)):
-        nodes = _nodes(trie, row)
-        index[row, length - len(nodes) :] = torch.tensor(nodes)
-    index = index.to(context.device)
-    cache = DynamicCache(config=model.config)
-    for layer, (keys, values) in enumerate(keys_and_values):
-        # [1, H, T, D] to [B, H, L - 1, D].
-        branched = (x[0][:, index].transpose(0, 1).contiguous() for x in (keys, values))
-        cache.update(*branched, layer)
-    return cache
-
-
-def _forward(model: Any, packed: Packed) -> list[tuple[Tensor, Tensor]]:
-    filled = DynamicCache(config=model.config)
-    model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=None if packed.causal else attention_mask(model.config, packed),
-        past_key_values=filled,
-        use_cache=True,
-        logits_to_keep=1,
-        **({} if packed.causal else {"segments": packed.segments}),
-    )
-    return [(layer.keys, layer.values) for layer in filled.layers]
-
-
-def _nodes(trie: Trie, path: int) -> list[int]:
-    """The nodes of a path in order: those whose subtree holds its last."""
-    last = trie.edges[trie.scored[path][0]][0]
-    return [node for node in range(last + 1) if trie.ends[node] > last]

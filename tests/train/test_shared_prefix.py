@@ -3,7 +3,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from capo_bench.harness.model import SharedPrefixLM, prefilled
+from capo_bench.harness import decoding
+from capo_bench.harness.decoding import cannot_decode, greedy, prefilled
+from capo_bench.harness.model import SharedPrefixLM, settled
 from capo_bench.train import kernel
 
 from . import tiny
@@ -40,6 +42,66 @@ def test_answers_are_those_of_hf(source, batch):
 def test_answers_with_faster_products_are_those_of_hf(source, monkeypatch):
     monkeypatch.setattr(kernel, "speedup", lambda layers, rows: 2.0)
     assert answers(SharedPrefixLM, source, 4) == answers(HFLM, source, 4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_every_answer_is_that_of_its_prompt_alone(architecture, rows):
+    model = tiny.model(architecture, torch.float64)
+    prompts = [[5, 6, 7, 8, 9], [5, 6, 7, 3, 4, 9], [5, 6], [4], [9, 9, 2, 1, 7, 8, 3], [4, 5, 6]]
+
+    def alone(prompt):
+        told = []
+        while len(told) < 7 and (not told or told[-1] % 5):
+            told.append(model(torch.tensor([[*prompt, *told]])).logits[0, -1].argmax().item())
+        return told
+
+    found = dict(greedy(model, prompts, rows=rows, limit=7, over=lambda told: told[-1] % 5 == 0))
+    wanted = [alone(prompt) for prompt in prompts]
+    assert [found[index] for index in range(len(prompts))] == wanted
+    assert len({len(told) for told in wanted}) > 1
+
+
+def test_a_row_that_is_over_makes_room(monkeypatch):
+    model = tiny.model("llama", torch.float64)
+    sizes = []
+    step = decoding._step
+    monkeypatch.setattr(
+        decoding,
+        "_step",
+        lambda m, tokens, *rest: sizes.append(len(tokens)) or step(m, tokens, *rest),
+    )
+    prompts = [[8, 5], [3, 5], [3, 6], [3, 7], [8, 6]]
+    over = lambda told: told[0] % 2 == 0 or len(told) == 4  # noqa: E731
+    found = dict(greedy(model, prompts, rows=2, limit=9, over=over))
+    lengths = [len(told) for told in found.values()]
+    assert set(lengths) == {1, 4}
+    assert sum(sizes) == sum(lengths)  # no row is computed for nothing
+    assert max(sizes) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "over"),
+    [
+        ("yes", ["\n\n"], False),
+        ("yes\n\nMore", ["\n\n"], True),
+        ("yes\n", ["\n\n"], False),
+        ("one bc", ["bc", "e bcd"], False),  # "d" would move the cut before "e"
+        ("one bcx", ["bc", "e bcd"], True),
+        ("one bcd", ["bc", "e bcd"], True),
+    ],
+)
+def test_an_answer_is_over_where_its_end_can_no_longer_move(text, stops, over):
+    assert settled(text, stops) is over
+
+
+def test_models_that_answer_by_other_rules_are_left_to_hf(source, caplog):
+    model = SharedPrefixLM(pretrained=str(source), dtype="float32", device="cpu", batch_size=2)
+    assert model._decodes
+    other = SharedPrefixLM(pretrained=str(source), dtype="float32", device="cpu", batch_size=2)
+    other.model.generation_config.repetition_penalty = 1.3
+    assert not other._decodes
+    assert "its generation settings have repetition_penalty" in caplog.text
 
 
 @pytest.mark.parametrize("batch", [1, 3, 9])
@@ -99,3 +161,15 @@ def test_the_cache_is_that_of_each_prompt_alone(architecture):
 def test_models_with_windows_are_left_to_hf(architecture):
     model = tiny.model(architecture, torch.float32)
     assert prefilled(model, torch.ones(2, 9, dtype=torch.long), torch.ones(2, 9)) is None
+    assert cannot_decode(model) == "its layers have windows or states"
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+def test_a_cache_that_answers_otherwise_is_not_used(architecture, monkeypatch):
+    model = tiny.model(architecture, torch.float32)
+    assert cannot_decode(model) is None
+    step = decoding._step
+    monkeypatch.setattr(
+        decoding, "_step", lambda m, tokens, *rest: step(m, (tokens + 1) % tiny.VOCABULARY, *rest)
+    )
+    assert "of their spread" in cannot_decode(model)
