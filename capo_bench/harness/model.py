@@ -129,10 +129,9 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         def over(told: list[int]) -> bool:
             return told[-1] in ends or settled(self.tok_decode(told), stops)
 
-        answers = decoding.greedy(
-            self.model, [prompts[index] for index in order], rows=size, limit=limit, over=over
-        )
-        for place, told in answers:
+        rows = decoding.rows_at_once(self.model, size, len(prompts[order[0]]) + limit)
+        ordered = [prompts[index] for index in order]
+        for place, told in decoding.greedy(self.model, ordered, rows=rows, limit=limit, over=over):
             text = postprocess_generated_text(self.tok_decode(told), stops, None)
             yield order[place], text
 

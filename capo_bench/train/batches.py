@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 from capo_bench.train.dataset import Group
 from capo_bench.train.loss import Comparisons
-from capo_bench.train.packing import Layout, Packed, build, pack
+from capo_bench.train.packing import Layout, Packed, nodes, pack
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,6 @@ def collate(
 def _shape(group: Group, layout: Layout) -> tuple[int, int]:
     """Length of the longest row of a group, and its rows."""
     if layout == "trie":
-        return len(build(group.paths).tokens), 1
+        return nodes(group.paths), 1
     packed = pack([group.paths], layout)
     return packed.input_ids.shape[1], packed.input_ids.shape[0]

@@ -8,6 +8,7 @@ on the path of node q if and only if k <= q < end(k), where end(k) closes the su
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -84,6 +85,13 @@ def build(paths: Sequence[Path]) -> Trie:
     for node in stack:
         ends[node] = len(tokens)
     return Trie(tokens, positions, ends, list(edge_ids), scored, _branches(positions, ends))
+
+
+def nodes(paths: Sequence[Path]) -> int:
+    """Nodes of the trie of some paths."""
+    inputs = sorted(path.context + path.response[:-1] for path in paths)
+    shared = sum(common_prefix(left, right) for left, right in itertools.pairwise(inputs))
+    return sum(map(len, inputs)) - shared
 
 
 def rows(paths: Sequence[Path], layout: Layout) -> list[tuple[Trie, list[int]]]:

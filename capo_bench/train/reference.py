@@ -32,8 +32,15 @@ def model_fingerprint(model: nn.Module) -> str:
 
 
 def groups_fingerprint(groups: Sequence[Group]) -> str:
-    """16 hex digits that change with any token, comparison or weight: data, prompt and tokenizer."""
-    return hashlib.blake2b(repr(list(groups)).encode(), digest_size=8).hexdigest()
+    """16 hex digits that change with any token, comparison or weight: data, prompt and tokenizer.
+
+    Of the text that `repr(list(groups))` is, which would be many times as large as the groups.
+    """
+    digest = hashlib.blake2b(b"[", digest_size=8)
+    for place, group in enumerate(groups):
+        digest.update(f"{', ' if place else ''}{group!r}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def with_reference(

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from capo_bench.prompts.responses import render_target
 from capo_bench.train.dataset import Encoder, Options, balanced
 from capo_bench.train.dataset import build as build_from
 from capo_bench.train.packing import build as build_trie
+from capo_bench.train.reference import groups_fingerprint
 
 from . import tiny
 from .corpora import corpus, crossed
@@ -374,3 +376,10 @@ def test_no_end_token_and_no_template():
     bare.eos_token = None
     with pytest.raises(CapoBenchError, match="no end token"):
         Encoder(bare)
+
+
+def test_the_fingerprint_is_that_of_the_groups_text(encoder):
+    groups = build(crossed(3, 4), "train", encoder, ALL).groups
+    for some in (groups, groups[:1], ()):
+        whole = hashlib.blake2b(repr(list(some)).encode(), digest_size=8).hexdigest()
+        assert groups_fingerprint(some) == whole

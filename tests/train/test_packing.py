@@ -5,7 +5,7 @@ import torch
 
 from capo_bench.train import attention
 from capo_bench.train.logprobs import response_logprobs
-from capo_bench.train.packing import Path, build, pack, visible
+from capo_bench.train.packing import Path, build, nodes, pack, visible
 
 from . import tiny
 
@@ -50,6 +50,13 @@ def test_responses_of_one_context_score_a_shared_beginning_once():
     assert trie.tokens == [1, 2]
     assert trie.edges == [(0, 2), (1, 3), (1, 4)]
     assert trie.scored == [[0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nodes_are_those_of_the_trie(seed):
+    paths = tiny.group(seed)
+    assert nodes(paths) == len(build(paths).tokens)
+    assert nodes([*paths, paths[0]]) == nodes(paths)
 
 
 def test_mask_sees_exactly_the_own_path():
