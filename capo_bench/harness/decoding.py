@@ -181,7 +181,7 @@ def rows_at_once(model: Any, size: int, length: int) -> int:
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     row = 2 * text.num_hidden_layers * heads * width * weights.itemsize * length
-    return max(size, min(_CPU_ROWS, _CPU_CACHE // row))
+    return max(size, min(_CPU_ROWS, _CPU_CACHE // int(row)))
 
 
 def shares(model: Any) -> bool:
