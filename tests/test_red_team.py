@@ -2,15 +2,18 @@
 
 import os
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from random import Random
 
 import pytest
+from rich.console import Console
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Response
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
+from capo_bench.report.tables import red_team_table
 from capo_bench.scoring.controls import control_predictions
 from capo_bench.scoring.forgeries import GENERATORS, Material
 from capo_bench.scoring.red_team import (
@@ -105,6 +108,18 @@ def test_the_search_finds_what_the_classifiers_take_for_the_target():
         for texts in (chosen, drawn[0])
     ]
     assert named[0] > named[1]
+
+
+def test_the_table_names_attack_and_labels_in_a_terminal_of_eighty_columns(attacks):
+    some = [one for one in attacks if one.generator == "swapped-words"][:1]
+    found = fooled(Scorer(CORPUS, "test", "minilm"), [*some, replace(some[0], searched=True)])
+    written = Console(width=80, file=StringIO(), markup=False)
+    written.print(red_team_table(Scorer(CORPUS, "test", "minilm"), list(found)))
+    lines = [line.split() for line in written.file.getvalue().splitlines()]
+    named = [line for line in lines if line[:2] == ["swapped-words", some[0].labels]]
+    assert len(named) == 2
+    assert ["knows", "the", "train", "split"] in lines
+    assert sum(line[:1] == ["searched"] for line in lines) == 1
 
 
 def test_the_train_split_is_no_target():

@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments import study as folders
@@ -18,6 +20,7 @@ from capo_bench.experiments.designs import (
     Row,
     annotators_shuffled,
     asking_only,
+    grown,
     labels_shuffled,
     unequal_shares,
     without,
@@ -85,6 +88,35 @@ def test_controls_are_trained_on_spoilt_data_and_asked_and_judged_by_the_true_on
     alike = rows["SFT, distinctness 0"]
     assert (alike.corpus, alike.x) == ("distinctness-0.jsonl", 0)
     assert alike.run.corpus == str(tmp_path / "study" / "distinctness-0.jsonl")
+
+
+def test_a_dose_is_trained_on_more_of_the_world_and_asked_as_the_others(tmp_path):
+    world = synthesize("places", items=50).corpus
+    jsonl.write(world, tmp_path / "places.jsonl")
+    size = replace(SIZES["smoke"], dose=(8, 40))
+    design = DESIGNS["dose"](
+        str(tmp_path / "places.jsonl"), SMOKE, size, tmp_path / "study", tmp_path / "runs"
+    )
+    larger = design.private["dose.jsonl"]
+    counts = {split: len(larger.split(split)) for split in ("train", "validation", "test")}
+    assert counts == {"train": 48, "validation": 6, "test": 12}  # of 75 items; of 50, as given
+    assert larger.split("validation") == world.split("validation")
+    assert larger.split("train")[:32] == world.split("train")
+    assert [(row.name, row.x, row.run.train["train_items"]) for row in design.rows] == [
+        ("SFT, 8 items", 8, 8),
+        ("CAPO, 8 items", 8, 8),
+        ("SFT, 40 items", 40, 40),
+        ("CAPO, 40 items", 40, 40),
+    ]
+    for row in design.rows:
+        assert row.run.corpus == str(tmp_path / "runs" / "dose.jsonl")
+        assert row.run.metadata["corpus"] == str(tmp_path / "places.jsonl")
+        assert "do_sample=true" in str(row.run.evaluate["gen_kwargs"])
+
+
+def test_no_corpus_but_the_world_grows():
+    with pytest.raises(CapoBenchError, match="has 64 training items, 65 are wanted"):
+        grown(load("mini-nli"), 65)
 
 
 def test_nothing_of_a_held_out_annotator_reaches_training(tmp_path):
@@ -251,11 +283,13 @@ def test_a_study_is_read_strictly(study):
 
 def test_responses_of_a_limited_run_become_a_study(tmp_path):
     run = Run("alone", "prompted", "tag", evaluate={"limit": 2}, metadata={"split": "validation"})
-    design = Design("One row", "Nothing differs.", (Row("Dummy", run, "mini-nli"),))
+    later = Row("Not run", replace(run, system="later"), "mini-nli")
+    design = Design("One row", "Nothing differs.", (Row("Dummy", run, "mini-nli"), later))
     alone = Experiment("org/base", "mini-nli", tmp_path / "runs", SMOKE, design.runs)
-    with pytest.raises(CapoBenchError, match="alone has no results yet"):
+    with pytest.raises(CapoBenchError, match="runs holds no results of this study"):
         folders.write(design, alone, tmp_path / "study", "here", "minilm")
-    assert [stage.name for stage, _ in run_all(alone.stages(), dummy)] == ["evaluate alone"]
+    stages = alone.stages(run)
+    assert [stage.name for stage, _ in run_all(stages, dummy)] == ["evaluate alone"]
     folders.write(design, alone, tmp_path / "study", "here", "minilm")
     (row,) = folders.read(tmp_path / "study").rows
     assert row.seconds["evaluate"] >= 0

@@ -12,7 +12,7 @@ from capo_bench.cli.options import Model, Preset, shown
 from capo_bench.display import say
 
 app = typer.Typer(
-    help="Learning curves, overfitting, a held-out annotator, crowds, controls.",
+    help="Learning curves, overfitting, a held-out annotator, crowds, controls, doses.",
     no_args_is_help=True,
 )
 
@@ -20,12 +20,12 @@ app = typer.Typer(
 @app.command()
 def run(
     study: Annotated[
-        Literal["history", "overfitting", "held-out", "crowd", "control"],
+        Literal["history", "overfitting", "held-out", "crowd", "control", "dose"],
         typer.Argument(help="Which one."),
     ],
     model: Model,
     corpus: Annotated[
-        str, typer.Option(help="nli, paraphrase, ...; for control also a .jsonl file.")
+        str, typer.Option(help="nli, paraphrase, ...; for control and dose also a .jsonl file.")
     ],
     output: Annotated[
         Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")

@@ -16,6 +16,7 @@ from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.corpus.synthetic.material import shuffled
 from capo_bench.corpus.synthetic.world import synthesize
+from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.runs import Options, Preset, Run, is_file, task_for
 from capo_bench.prompts.prompter import Setting
 
@@ -90,6 +91,7 @@ class Size:
         crowd_capo: Options of CAPO on a crowd beside those, for an item of a crowd costs several
             times as much.
         distinctness: Dials of the control's worlds, beside the given one.
+        dose: Numbers of training items, each trained as long as the ladder's preset says.
     """
 
     history: tuple[int, ...]
@@ -100,6 +102,7 @@ class Size:
     crowd_items: int
     crowd_capo: Options = field(default_factory=dict)
     distinctness: tuple[float, ...] = (0.0,)
+    dose: tuple[int, ...] = (30, 100, 300, 1000, 3000)
 
 
 _ONE_CORE = Size(
@@ -111,10 +114,11 @@ _ONE_CORE = Size(
     crowd_items=250,
     crowd_capo={"max_steps": 15},
     distinctness=(),
+    dose=(30, 100, 384, 960),
 )
 
 SIZES: Mapping[str, Size] = {
-    "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40),
+    "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40, dose=(4, 8)),
     "cpu": _ONE_CORE,
     "cpu-bf16": _ONE_CORE,
     "gpu": Size(
@@ -327,12 +331,53 @@ def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
     )
 
 
+def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
+    """SFT and CAPO as the ladder trains them, on more and more items; all answer by sampling."""
+    given = load(corpus)
+    name, file = Path(corpus).name, "dose.jsonl"
+    trained_on = str(output / file)
+    sft = {**preset.train, **preset.sft, "seed": preset.seeds[0]}
+    capo = {**preset.train, **preset.capo, "seed": preset.seeds[0]}
+    sampled: Options = {
+        "gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}",
+        "limit": size.items,
+    }
+    asked = {"split": "validation", "corpus": corpus}
+    rows = []
+    for items in size.dose:
+        start = f"dose-{items}-sft"
+        for method, options, before in (("sft", sft, None), ("capo", capo, start)):
+            run = Run(
+                f"dose-{items}-{method}",
+                method,
+                "tag",
+                preset.seeds[0],
+                before,
+                {**options, "train_items": items},
+                trained_on,
+                sampled,
+                asked,
+            )
+            row = Row(f"{method.upper()}, {items} items", run, name, (), method.upper(), items)
+            rows.append(row)
+    return Design(
+        "How much training does a faithful model take?",
+        "The ladder's SFT, and CAPO from there, on fewer or more training items; fewer are among "
+        "more, and all are sampled from. More items are more updates of SFT, not of CAPO.",
+        tuple(rows),
+        "training items",
+        corpora={name: given} if is_file(corpus) else {},
+        private={file: grown(given, max(size.dose))},
+    )
+
+
 DESIGNS: Mapping[str, Callable[[str, Preset, Size, Path, Path], Design]] = {
     "history": history,
     "overfitting": overfitting,
     "held-out": held_out,
     "crowd": crowd,
     "control": control,
+    "dose": dose,
 }
 """By name; each takes the corpus, the sizes of runs and study, its folder and the checkpoints'."""
 
@@ -359,6 +404,27 @@ def without(corpus: Corpus, annotator: str) -> Corpus:
         name=f"{corpus.name}-without-{annotator}",
         annotators=tuple(one for one in corpus.annotators if one.id != annotator),
         items=tuple(items),
+    )
+
+
+def grown(corpus: Corpus, items: int) -> Corpus:
+    """The corpus with at least so many training items; what is evaluated stays.
+
+    Raises:
+        CapoBenchError: If it has fewer and is not the beginning of a world that has more.
+    """
+    if len(corpus.split("train")) >= items:
+        return corpus
+    if corpus.synthetic and corpus.name == "places":
+        larger = synthesize(
+            "places", items=25 * -(-items // 16)
+        ).corpus  # 16 of 25 are for training
+        if larger.items[: len(corpus.items)] == corpus.items:
+            evaluated = tuple(item for item in corpus.items if item.split != "train")
+            return replace(corpus, items=(*larger.split("train"), *evaluated))
+    raise CapoBenchError(
+        f"corpus {corpus.name} has {len(corpus.split('train'))} training items, {items} are wanted; "
+        "only places as `capo-bench data synthesize` makes it by default can grow"
     )
 
 

@@ -104,7 +104,7 @@ class Scored:
 def write(
     design: Design, experiment: Experiment, folder: Path, hardware: str, bertscore: str
 ) -> None:
-    """Writes predictions and `study.yaml` of a study whose runs all stand.
+    """Writes predictions and `study.yaml` of a study's rows, of those whose runs stand.
 
     Args:
         design: The study.
@@ -114,10 +114,19 @@ def write(
         bertscore: The encoder that its tables are built with.
 
     Raises:
-        CapoBenchError: If a run has no results, or they answer another corpus.
+        CapoBenchError: If no run has results, or they answer another corpus.
     """
+    found = [(row, experiment.results(row.run)) for row in design.rows]
     with writing_all(folder) as staged:
-        rows = [_written(row, experiment, folder, staged, bertscore) for row in design.rows]
+        rows = [
+            _written(row, results, experiment, folder, staged, bertscore)
+            for row, results in found
+            if results is not None
+        ]
+        if not rows:
+            raise CapoBenchError(
+                f"{experiment.output} holds no results of this study; run it first"
+            )
         spec = {
             "title": design.title,
             "about": design.about,
@@ -131,12 +140,9 @@ def write(
 
 
 def _written(
-    row: Row, experiment: Experiment, folder: Path, staged: Path, bertscore: str
+    row: Row, results: Path, experiment: Experiment, folder: Path, staged: Path, bertscore: str
 ) -> dict[str, Any]:
     """Writes the predictions of a row; what `study.yaml` says of it."""
-    results = experiment.results(row.run)
-    if results is None:
-        raise CapoBenchError(f"{row.run.name} has no results yet; run the study first")
     samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
     found = read_predictions(samples)
     corpus = _options(folder, row.corpus, row.split, bertscore).load()

@@ -136,9 +136,10 @@ def red_team_table(scorer: Scorer, found: Sequence[Fooled]) -> Table:
     for knows_train_only, rows in groupby(ranked, lambda one: one.attack.train_only):
         table.add_section()
         title = "knows the train split" if knows_train_only else "knows the others' answers"
-        table.add_row(f"[bold]{title}[/bold]")
+        table.add_row(Text(title, "bold"))
         for one in rows:
-            searched = "\n[dim]searched[/dim]" if one.attack.searched else ""
-            axes = (_above(axis) for axis in one.axes.values())
-            table.add_row(one.attack.generator + searched, one.attack.labels, *axes)
+            name = Text(one.attack.generator)
+            if one.attack.searched:
+                name.append("\nsearched", "dim")
+            table.add_row(name, one.attack.labels, *(_above(axis) for axis in one.axes.values()))
     return table

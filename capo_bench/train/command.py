@@ -30,6 +30,7 @@ from capo_bench.train.card import CARD_FILE, Card, render
 from capo_bench.train.checkpoints import cut_short, last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.defaults import undertrained
+from capo_bench.train.kernel import emulates_bf16
 from capo_bench.train.models import load_model, longest, with_lora
 from capo_bench.train.options import RunConfig
 from capo_bench.train.packed_config import PackedConfig
@@ -182,6 +183,12 @@ def _train(
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
     _say(args, f"{items} training items, {len(train.groups)} groups, {trainer.layout} layout")
     _say(args, f"memory: {trainer.memory.text(trainer.pass_tokens)}")
+    if emulates_bf16(trainer.model, bf16=args.bf16):
+        _say(
+            args,
+            "this processor has no instructions for bfloat16: a step takes many times as long as in "
+            "float32; leave --bf16 and a --dtype of bfloat16 out",
+        )
     try:
         result = trainer.train(resume_from_checkpoint=resume)
     except KeyboardInterrupt:

@@ -121,6 +121,19 @@ def row_multiple(model: nn.Module, *, bf16: bool = False) -> int:
     return MULTIPLE if half or ours else 1
 
 
+def emulates_bf16(model: nn.Module, *, bf16: bool = False) -> bool:
+    """Whether the model computes in bfloat16 on an x86 processor that has no instructions for it.
+
+    Args:
+        model: The model.
+        bf16: Whether it computes under bfloat16's autocast.
+    """
+    weights = next(model.parameters())
+    found = torch.cpu.get_capabilities()
+    native = found["architecture"] != "x86_64" or found["avx512_bw"]  # as oneDNN has it
+    return weights.device.type == "cpu" and (bf16 or weights.dtype == torch.bfloat16) and not native
+
+
 def speedup(layers: Sequence[nn.Linear], rows: int) -> float:
     """Time of torch's own products over oneDNN's, on the shapes of some layers, by trial.
 

@@ -105,3 +105,15 @@ def test_tied_gradients_are_joined():
 def test_rows_are_padded_where_onednn_multiplies_in_half_precision():
     assert kernel.row_multiple(tiny.model(dtype=torch.float32), bf16=True) == 32
     assert kernel.row_multiple(tiny.model(dtype=torch.bfloat16)) == 32
+
+
+@pytest.mark.parametrize(
+    ("architecture", "avx512_bw", "expected"),
+    [("x86_64", False, True), ("x86_64", True, False), ("arm64", None, False)],
+)
+def test_bfloat16_without_instructions_is_known(monkeypatch, architecture, avx512_bw, expected):
+    found = {"architecture": architecture, "avx512_bw": avx512_bw}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert not kernel.emulates_bf16(tiny.model(dtype=torch.float32))
+    assert kernel.emulates_bf16(tiny.model(dtype=torch.float32), bf16=True) == expected
+    assert kernel.emulates_bf16(tiny.model(dtype=torch.bfloat16)) == expected
