@@ -126,7 +126,7 @@ def test_the_interval_covers_the_truth(n_items, a, b):
 @pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.name} {case.at}")
 def test_intervals_cover_from_bound_to_bound(case):
     """`docs/statistics.md` has the table of a thousand repeats."""
-    held, above, below = coverage(case, 50, repeats=200)
+    held, above, below, _ = coverage(case, 50, repeats=200)
     assert held >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200)
     assert max(above, below) <= 0.025 + 4 * np.sqrt(0.025 * 0.975 / 200)
 
@@ -202,16 +202,60 @@ def test_a_metric_without_bounds_has_no_prior():
     assert prior_reach(resample(ItemSums(np.ones((9, 2)) * np.arange(9)[:, None], ratio))) == (0, 0)
 
 
+def test_a_bound_far_from_what_items_are_widens_next_to_nothing():
+    # A contrast: between -1 and 1 by its formula, while no item is beyond .2.
+    items = np.linspace(-0.1, 0.2, 100)
+    contrast = ItemSums(np.column_stack([items, np.ones(100)]), ratio, (-1, 1))
+    found = estimate(contrast)
+    low, high = scipy_stats.t.interval(0.95, 99, loc=items.mean(), scale=scipy_stats.sem(items))
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.002), pytest.approx(high, abs=0.002))
+    # Weights of 1 and of a half at .05 -+ 1.5 * .15: the quantiles of such a mean, drawn.
+    values, weights = np.r_[items, -0.175, 0.275], np.r_[np.ones(100), 0.5, 0.5]
+    means = np.random.default_rng(1).dirichlet(weights, size=20_000) @ values
+    below, above = prior_reach(resample(contrast))
+    assert [0.05 - below, 0.05 + above] == pytest.approx(
+        np.quantile(means, [0.025, 0.975]), abs=0.001
+    )
+
+
 def test_the_interval_covers_where_two_items_of_a_hundred_carry_a_fifth():
     items = np.repeat([0.0, 0.2, 0.5, 2.0], [50, 35, 13, 2])
-    rng, held = np.random.default_rng(3), 0
+    rng, held = np.random.default_rng(3), np.zeros(2)
     for _ in range(300):
         drawn = rng.choice(items, 100)
         found = ItemSums(np.column_stack([drawn, np.ones(100)]), ratio, (0, 2))
-        one = estimate(found, draws=300)
-        held += one.low <= items.mean() <= one.high
-    # BCa alone holds it in .90: an eighth of the draws of a hundred items have neither of the two.
-    assert 0.93 <= held / 300 <= 0.98
+        for at, worst in enumerate((None, 2.0)):
+            one = estimate(replace(found, worst=worst), draws=300)
+            held[at] += one.low <= items.mean() <= one.high
+    # An eighth of the draws of a hundred items have neither of the two, and show no sign of them.
+    assert held[0] / 300 < 0.93 <= held[1] / 300 <= 0.98
+
+
+def test_an_answer_that_cannot_be_read_weighs_in_a_difference_of_either_side():
+    near, far = (
+        resample(ItemSums(np.column_stack([items, np.ones(40)]), ratio, (0, 2), worst=2.0))
+        for items in (np.tile([0.1, 0.3], 20), np.tile([0.4, 0.6], 20))
+    )
+    assert near.worst == (2, 2)
+    # 2 - .5 if of the one nothing can be read, .2 - 2 if of the other.
+    assert near.minus(far).worst == (pytest.approx(-1.8), pytest.approx(1.5))
+    assert near.minus(far).turned().worst == (pytest.approx(-1.5), pytest.approx(1.8))
+    plain = resample(ItemSums(np.column_stack([np.arange(40), np.ones(40)]), ratio))
+    assert plain.minus(plain).worst == (np.inf, -np.inf)
+    assert runs_mean([ItemSums(np.ones((4, 2)), ratio, worst=2.0)] * 2).worst == 2
+
+
+def test_what_is_less_than_half_an_item_from_a_bound_is_not_told_from_it():
+    # Of 100 items each is worth a bit: no draw is at 0.
+    rng = np.random.default_rng(1)
+    for mean, told in ((0.0049, False), (0.0051, True)):
+        items = rng.uniform(0.9, 1.1, size=100)
+        metric = item_means(items * mean / items.mean(), np.arange(100), 100)
+        low = estimate(replace(metric, bounds=(0, 1))).low
+        assert low == pytest.approx(mean if told else 0.0, abs=3e-4)
+        turned = metric.sums @ np.array([[-1.0, 0.0], [1.0, 1.0]])
+        high = estimate(replace(metric, sums=turned, bounds=(0, 1))).high
+        assert high == pytest.approx(1 - mean if told else 1.0, abs=3e-4)
 
 
 def test_two_systems_at_the_floor_have_a_difference_with_width():

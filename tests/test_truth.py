@@ -201,5 +201,4 @@ def test_identity_metrics_tell_annotators_apart_where_they_are_distinct():
         "indistinguishability",
     ):
         assert found[name][1] < 0.05
-        lead = estimate(found[name][0], draws=2000)
-        assert lead.value > 3 * lead.stderr
+        assert estimate(found[name][0], draws=2000).low > 0

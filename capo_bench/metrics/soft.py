@@ -9,6 +9,8 @@ than to guess (.497).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from capo_bench.corpus.model import cell_labels
@@ -40,9 +42,11 @@ def lewidi_distances(cells: Cells) -> dict[str, ItemSums]:
         predicted = np.where(readable, predicted, ~human)
         if space.kind == "nominal":  # of two labels one says all
             human, predicted = human[:, 1:], predicted[:, 1:]
+        distances = manhattan(_shares(human, cells), _shares(predicted, cells))
         return {
             "lewidi_er": _mean_over_items((human != predicted).mean(axis=1), cells),
-            "lewidi_soft": _of_items(manhattan(_shares(human, cells), _shares(predicted, cells))),
+            # An item with one answer that cannot be read counts ten times what others do.
+            "lewidi_soft": replace(_of_items(distances), worst=2.0),
         }
     readable = predicted.sum(axis=1, keepdims=True) == 1
     worst = farther_end(human.argmax(axis=1), len(space.labels))

@@ -63,7 +63,7 @@ def runs_mean(runs: Sequence[ItemSums]) -> ItemSums:
 
     noise = float(np.sqrt(sum(run.noise**2 for run in runs))) / len(runs)
     sums = np.hstack([run.sums for run in runs])
-    return ItemSums(sums, combine, runs[0].bounds, noise, runs[0].floor)
+    return ItemSums(sums, combine, runs[0].bounds, noise, runs[0].floor, runs[0].worst)
 
 
 def runs_variance(values: Sequence[float]) -> float:

@@ -30,6 +30,7 @@ LEVEL = 0.95
 _CHUNK = 100_000  # sums that are combined at once: few enough to stay in the processor's cache
 _SPARSE = 0.05  # share of sums that are not zero, below which a sparse product is the faster one
 _ROUNDING = 1e-9  # what is equal but for rounding is equal, whatever order sums were added in
+_BEYOND = 1.5  # how far from the value one item more may be, in distances of the farthest seen
 _MOST_BIAS = 0.5  # standard errors of median bias that BCa corrects; beyond it its levels run away
 
 
@@ -49,6 +50,8 @@ class ItemSums:
             the items' and of every other run's.
         floor: What the metric is where nothing was achieved, if that is not its smallest value: a
             metric that may be negative by chance alone is as much at its floor at 0.
+        worst: What an item counts of which nothing can be read, where that is far from what it counts
+            otherwise: few such items decide, and most samples have none (`prior_reach`).
     """
 
     sums: Array
@@ -56,6 +59,7 @@ class ItemSums:
     bounds: Bounds = (-inf, inf)
     noise: float = 0.0
     floor: float | None = None
+    worst: float | None = None
 
     def value(self) -> float:
         """The metric over all items."""
@@ -109,8 +113,9 @@ class Resampled:
         span: From where nothing was achieved (`ItemSums.floor`, or else the lower bound) to the upper
             bound: between which items that were not seen are taken to lie.
         noise: As in `ItemSums`.
-        unseen: The largest share of all items there are of which none need be among those drawn,
-            1 - (.025)^(1/n) for n items (the exact binomial bound; about 3.7 / n); see `interval`.
+        worst: The least and the largest that an item counts of which nothing can be read
+            (`ItemSums.worst`), whether one was seen or not; inf and -inf where that says nothing.
+        seen: Number of items that the metric was taken on.
         slack: How far below and above the value the truth may lie, at least, because of items of a
             kind that was not seen.
     """
@@ -120,9 +125,18 @@ class Resampled:
     without: Array
     bounds: Bounds = (-inf, inf)
     span: Bounds = (-inf, inf)
+    worst: Bounds = (inf, -inf)
     noise: float = 0.0
-    unseen: float = 0.0
+    seen: int = 1
     slack: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def unseen(self) -> float:
+        """The largest share of all items there are of which none need be among those drawn.
+
+        1 - .025^(1/n) for n items (the exact binomial bound; about 3.7 / n); see `interval`.
+        """
+        return float(1 - ((1 - LEVEL) / 2) ** (1 / self.seen))
 
     def minus(self, other: Resampled) -> Resampled:
         """The difference, paired by item; noise and slack of the two are independent.
@@ -137,8 +151,13 @@ class Resampled:
             self.without - other.without,
             (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0]),
             (self.span[0] - other.span[1], self.span[1] - other.span[0]),
+            # Nothing could be read of one of the two.
+            (
+                min(self.worst[0] - other.value, self.value - other.worst[1]),
+                max(self.worst[1] - other.value, self.value - other.worst[0]),
+            ),
             float(np.hypot(self.noise, other.noise)),
-            max(self.unseen, other.unseen),
+            min(self.seen, other.seen),
         )
         # Limits of a difference from those of its parts (Newcombe 1998, method 10; Zou and Donner
         # 2008, https://doi.org/10.1002/sim.3095).
@@ -158,8 +177,9 @@ class Resampled:
             -self.without,
             (-self.bounds[1], -self.bounds[0]),
             (-self.span[1], -self.span[0]),
+            (-self.worst[1], -self.worst[0]),
             self.noise,
-            self.unseen,
+            self.seen,
             (self.slack[1], self.slack[0]),
         )
 
@@ -230,15 +250,15 @@ def resample(metric: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> Resample
     """What `interval` takes; the same draws as `bootstrap`."""
     several = len(metric.sums) > 1
     drawn = bootstrap(metric, draws=draws, seed=seed) if several else np.empty(0)
-    seen = max(int(metric.sums.any(axis=1).sum()), 1)
     found = Resampled(
         metric.value(),
         drawn,
         _without_each(metric),
         metric.bounds,
         (metric.bounds[0] if metric.floor is None else metric.floor, metric.bounds[1]),
+        (inf, -inf) if metric.worst is None else (metric.worst, metric.worst),
         metric.noise,
-        float(1 - ((1 - LEVEL) / 2) ** (1 / seen)),
+        max(int(metric.sums.any(axis=1).sum()), 1),
     )
     return replace(found, slack=_slack(found))
 
@@ -259,8 +279,9 @@ def interval(found: Resampled) -> Estimate:
     3). The item is the unit, however many responses it has: nothing was seen of how they hang
     together. So in a metric's bounds [low, high] the interval reaches at least u (high - low) from
     the bound that the value lies at or near, and where all items say the same, u times the way to
-    either bound. A metric without bounds then has no interval (`nan`). A difference is given what
-    its parts have by the square root of the sum of squares (`Resampled.minus`).
+    either bound. A metric without bounds then has no interval (`nan`). A value that is farther from
+    a bound by less than half an item at the other is not told from the bound. A difference is given
+    what its parts have by the square root of the sum of squares (`Resampled.minus`).
 
     *What was seldom seen.* Where few items of a kind carry much of the value, most draws of n items
     tell of fewer than there are. So the interval reaches at least what `prior_reach` says.
@@ -370,29 +391,35 @@ def jackknife_error(found: Resampled) -> float:
 
 
 def prior_reach(found: Resampled) -> tuple[float, float]:
-    """How far an interval reaches below and above the value if half an item more is at each bound.
+    """How far an interval reaches below and above the value with half an item more at each end.
 
     Half a success and half a failure more are Jeffreys' prior of a share, whose interval covers about
     as often as it says near 0 and 1 as well (Brown, Cai and DasGupta 2001,
     https://doi.org/10.1214/ss/1009213286); of a difference, half an item of either direction more is
     what Agresti and Min advise (2005, https://doi.org/10.1002/sim.1781). Of any metric, here, items
     weigh as in the Bayesian bootstrap (Rubin 1981, https://doi.org/10.1214/aos/1176345338) with their
-    jackknife pseudo-values, and half an item at each end of `Resampled.span` that there is. The first
-    three moments of such a mean are known (Dirichlet weights), and its quantiles follow by Cornish
-    and Fisher (1938, https://doi.org/10.2307/1400905). Where the ends are as near as the items
-    themselves this changes next to nothing; it does where one item more, like none that was seen,
-    could move the value far. Where all items say the same, `Resampled.slack` has the exact bound.
+    jackknife pseudo-values, and half an item at each end of `Resampled.span`, or half again as far to
+    either side of the value as the farthest item seen, where that is nearer: a contrast may be 1 or
+    -1 in theory while no item is beyond .2. `Resampled.worst` is an end in any case: that no such item was seen
+    does not say that there is none. The first three moments of such a mean are known (Dirichlet
+    weights), and its quantiles follow by Cornish and Fisher (1938,
+    https://doi.org/10.2307/1400905). Where all items say the same, `Resampled.slack` has the exact
+    bound. Of a metric without any bound nothing is said.
     """
-    bounds = [bound for bound in found.span if isfinite(bound)]
-    if not bounds or not np.isfinite(found.without).all() or _constant(found):
+    bounded = np.isfinite(found.span).any() and np.isfinite(found.without).all()
+    if not bounded or _constant(found):
         return 0.0, 0.0
     items = _pseudo_values(found.value, found.without - found.value)
-    values = np.append(items, bounds)
-    weights = np.append(np.ones(len(items)), np.full(len(bounds), 0.5))
+    far = _BEYOND * float(np.abs(items - found.value).max())
+    least, most = min(found.value - far, found.worst[0]), max(found.value + far, found.worst[1])
+    values = np.append(items, np.clip(found.span, least, most))
+    weights = np.append(np.ones(len(items)), [0.5, 0.5])
     total = weights.sum()
     mean = float(weights @ values / total)
     apart = values - mean
     spread = float(np.sqrt(weights @ apart**2 / (total * (total + 1))))
+    if spread <= _ROUNDING * max(1.0, abs(found.value)):
+        return 0.0, 0.0
     skew = 2 * float(weights @ apart**3) / (total * (total + 1) * (total + 2) * spread**3)
     normal = ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = mean + spread * (normal + (normal**2 - 1) * skew / 6)
@@ -452,7 +479,13 @@ def _slack(found: Resampled) -> tuple[float, float]:
     if _constant(found):
         return found.unseen * (value - low), found.unseen * (high - value)
     reach = found.unseen * (high - low)
-    return max(0.0, value - high + reach), max(0.0, low + reach - value)
+    below, above = max(0.0, value - high + reach), max(0.0, low + reach - value)
+    half = (high - low) / (2 * found.seen)
+    if value - low < half:
+        below = max(below, value - low)
+    if high - value < half:
+        above = max(above, high - value)
+    return below, above
 
 
 def combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Array:

@@ -8,7 +8,9 @@ everybody who answers them, and have one to eight answers. With one, the populat
 of a real corpus, answered by graded mixtures of people and of the item's other annotators; as many
 items as it has are drawn from it anew each time, and every metric of the benchmark is tried.
 
-`below` and `above` are the shares of intervals that miss the truth on that side.
+`below` and `above` are the shares of intervals that miss the truth on that side, `rule of three` the
+share of those whose width is what items that were not seen leave (`Resampled.slack`): there the
+interval is wider than its level by design, as that of a discrete number near its bound must be.
 """
 
 from __future__ import annotations
@@ -46,10 +48,12 @@ class Case:
     worlds: Callable[[Rng, int], tuple[ItemSums, ...]]
     truth: float
 
-    def estimate(self, rng: Rng, n: int) -> Estimate:
-        """The interval from n items."""
+    def estimate(self, rng: Rng, n: int) -> tuple[Estimate, bool]:
+        """The interval from n items, and whether items that were not seen decide its width."""
         first, *second = (resample(one, draws=DRAWS) for one in self.worlds(rng, n))
-        return interval(first.minus(second[0]) if second else first)
+        found = first.minus(second[0]) if second else first
+        seen, whole = interval(replace(found, slack=(0.0, 0.0))), interval(found)
+        return whole, (seen.low, seen.high) != (whole.low, whole.high)
 
 
 def cases() -> Iterator[Case]:
@@ -74,13 +78,13 @@ def cases() -> Iterator[Case]:
         yield _two("difference of shares", f"{rate:g} - {other:g}", rate, other)
 
 
-def coverage(case: Case, n: int, repeats: int, seed: int = 0) -> tuple[float, float, float]:
-    """Shares of intervals that hold the truth, lie wholly above it, and wholly below it."""
+def coverage(case: Case, n: int, repeats: int, seed: int = 0) -> tuple[float, float, float, float]:
+    """Shares of intervals that hold the truth, lie above it, below it, and are set by `slack`."""
     rng = np.random.default_rng(seed)
-    ends = [case.estimate(rng, n) for _ in range(repeats)]
-    above = float(np.mean([one.low > case.truth + 1e-9 for one in ends]))
-    below = float(np.mean([one.high < case.truth - 1e-9 for one in ends]))
-    return 1 - above - below, above, below
+    found = [case.estimate(rng, n) for _ in range(repeats)]
+    above = float(np.mean([one.low > case.truth + 1e-9 for one, _ in found]))
+    below = float(np.mean([one.high < case.truth - 1e-9 for one, _ in found]))
+    return 1 - above - below, above, below, float(np.mean([unseen for _, unseen in found]))
 
 
 def _one(name: str, at: str, world: World, truth: float | None = None) -> Case:
@@ -207,14 +211,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1000)
     args = parser.parse_args()
     sizes = (0,) if args.corpus else (50, 100)
-    print("| metric | value at | items | truth | coverage | above | below |")
-    print("|---|---|---|---|---|---|---|")
+    print("| metric | value at | items | truth | coverage | above | below | rule of three |")
+    print("|---|---|---|---|---|---|---|---|")
     for case in real(args.corpus) if args.corpus else cases():
         for n in sizes:
-            held, above, below = coverage(case, n, args.repeats)
+            held, above, below, unseen = coverage(case, n, args.repeats)
             print(
                 f"| {case.name} | {case.at} | {n or 'all'} | {case.truth:.3f} | {held:.3f} "
-                f"| {above:.3f} | {below:.3f} |",
+                f"| {above:.3f} | {below:.3f} | {unseen:.2f} |",
                 flush=True,
             )
 
