@@ -208,7 +208,10 @@ def test_a_bound_far_from_what_items_are_widens_next_to_nothing():
     contrast = ItemSums(np.column_stack([items, np.ones(100)]), ratio, (-1, 1))
     found = estimate(contrast)
     low, high = scipy_stats.t.interval(0.95, 99, loc=items.mean(), scale=scipy_stats.sem(items))
-    assert (found.low, found.high) == (pytest.approx(low, abs=0.002), pytest.approx(high, abs=0.002))
+    assert (found.low, found.high) == (
+        pytest.approx(low, abs=0.002),
+        pytest.approx(high, abs=0.002),
+    )
     # Weights of 1 and of a half at .05 -+ 1.5 * .15: the quantiles of such a mean, drawn.
     values, weights = np.r_[items, -0.175, 0.275], np.r_[np.ones(100), 0.5, 0.5]
     means = np.random.default_rng(1).dirichlet(weights, size=20_000) @ values

@@ -31,7 +31,7 @@ Row = TypeVar("Row")
 Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
 _FORMAT = 5  # of the files; raised whenever they mean something else
-_NUMBERS = ("value", "noise", "unseen", "span", "slack")
+_NUMBERS = ("value", "noise", "seen", "span", "worst", "slack")
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ def _load(scorer: Scorer, runs: Runs) -> Measurements | None:
                 without=tensors[f"{name}.without"],
                 bounds=bounds(name, scorer.corpus),
                 span=tuple(one.pop("span")),
+                worst=tuple(one.pop("worst")),
                 slack=tuple(one.pop("slack")),
                 **one,
             ),

@@ -400,9 +400,9 @@ def prior_reach(found: Resampled) -> tuple[float, float]:
     weigh as in the Bayesian bootstrap (Rubin 1981, https://doi.org/10.1214/aos/1176345338) with their
     jackknife pseudo-values, and half an item at each end of `Resampled.span`, or half again as far to
     either side of the value as the farthest item seen, where that is nearer: a contrast may be 1 or
-    -1 in theory while no item is beyond .2. `Resampled.worst` is an end in any case: that no such item was seen
-    does not say that there is none. The first three moments of such a mean are known (Dirichlet
-    weights), and its quantiles follow by Cornish and Fisher (1938,
+    -1 in theory while no item is beyond .2. `Resampled.worst` is an end in any case: that no such
+    item was seen does not say that there is none. The first three moments of such a mean are known
+    (Dirichlet weights), and its quantiles follow by Cornish and Fisher (1938,
     https://doi.org/10.2307/1400905). Where all items say the same, `Resampled.slack` has the exact
     bound. Of a metric without any bound nothing is said.
     """
