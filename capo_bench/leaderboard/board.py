@@ -7,15 +7,15 @@ current metrics, and so are the references, control rows and humans, which stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
+from joblib import Parallel, delayed
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.corpus.load import Splits
@@ -35,17 +35,10 @@ from capo_bench.leaderboard.submission import (
     read_submission,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
+from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.report.build import Finding, judge
-from capo_bench.scoring.cache import (
-    Failed,
-    Measurements,
-    Runs,
-    Track,
-    attempted,
-    key,
-    remembered,
-)
+from capo_bench.scoring.cache import Measurements, key, measured, remembered
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.red_team import representatives
@@ -56,6 +49,7 @@ from capo_bench.stats.resampling import Estimate, Undefined
 BOARD, SUBMISSIONS = "board.yaml", "submissions"
 
 Kind = Literal["system", "control", "human"]
+Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class BoardSpec(BaseModel):
@@ -118,7 +112,8 @@ class Entry:
         kind: Whether it is a system, or a reference: a control row or the humans.
         card: What the system says of itself; `None` for a reference.
         verified: Whether the board's keepers ran it again.
-        measurements: Its scores.
+        measurements: Its scores; contenders of the headline, and of all metrics where the board
+            contrasts the system.
         rank: Rank among systems; ties share one. `None` for a reference.
         last: The last rank that is compatible with the tests; see `ranking.Standing`.
         lead: Headline minus that of the next system above, or `None` where there is none.
@@ -255,8 +250,10 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
 
     Args:
         folder: The board's folder.
-        track: Wraps the rows that are about to be scored, to show progress.
-        jobs: How many processes score; see `capo_bench.scoring.cache.measured`.
+        track: Wraps what is about to be looked at, to show progress.
+        jobs: How many processes read, check and score, as joblib's `n_jobs`; inside
+            `joblib.parallel_config` its backend, such as Dask's or Ray's, spreads them over machines
+            that see the folder.
 
     Raises:
         CapoBenchError: If the board's corpus or encoder cannot be had, or the board names a verified
@@ -265,8 +262,9 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     """
     spec = read_board(folder)
     scorer = spec.options(folder).scorer()
-    submissions, refused, failed, warnings = _admitted(folder, scorer)
-    unknown = set(spec.verified) - {one.id for one in submissions} - {*refused, *failed}
+    below = folder / SUBMISSIONS
+    folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
+    unknown = set(spec.verified) - {one.name for one in folders}
     if unknown:
         raise CapoBenchError(
             f"{folder / BOARD}: verified names {min(unknown)!r}, but there is no such submission"
@@ -275,27 +273,37 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
         **control_predictions(scorer.corpus, spec.split),
         **representatives(scorer),
     }
-    runs: list[Runs] = [(row,) for row in references.values()]
-    runs += [one.predictions for one in submissions]
-    rows = attempted(scorer, *runs, track=track, jobs=jobs)
+    contrasted = {one for pair in spec.contrasts for one in pair}
+    tasks = [delayed(_reference)(scorer, name, row) for name, row in references.items()]
+    tasks += [
+        delayed(_outcome)(scorer, folder.name, one, one.name in contrasted) for one in folders
+    ]
     entries = []
-    for name, found in zip(references, rows, strict=False):
-        if isinstance(found, Failed):
-            raise RuntimeError(f"row {name}: {found.why}")
-        kind: Kind = "human" if name == HUMAN else "control"
-        entries.append(Entry(name, kind, None, False, found))
-    for one, found in zip(submissions, rows[len(references) :], strict=True):
-        if isinstance(found, Failed):
-            failed[one.id] = found.why
+    refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    seen: dict[str, str] = {}  # by skeleton of a system's name
+    found = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    for _, one in zip(track(tasks), found, strict=True):
+        if isinstance(one, Entry):
+            entries.append(one)
             continue
-        with noting_faults(partial(failed.__setitem__, one.id)):
-            errors, more = _sorted(check_claims(one, found.values, scorer))
-            known = (*warnings[one.id], *more, *([] if errors else _on_responses(one, scorer)))
-            if errors:
-                refused[one.id] = errors[0]
-            else:
-                verified = one.id in spec.verified
-                entries.append(Entry(one.id, "system", one.card, verified, found, warnings=known))
+        like = seen.setdefault(skeleton(one.card.system), one.id) if one.card else one.id
+        if one.failed:
+            failed[one.id] = one.failed[0]
+        elif one.refused:
+            refused[one.id] = one.refused[0]
+        elif like != one.id:
+            problem = f"system looks like that of {like}; give it a name of its own"
+            refused[one.id] = f"{CARD}: {problem}"
+        elif one.forged:
+            refused[one.id] = one.forged[0]
+        else:
+            assert one.measurements
+            warnings = tuple(one.warnings)
+            verified = one.id in spec.verified
+            entries.append(
+                Entry(one.id, "system", one.card, verified, one.measurements, warnings=warnings)
+            )
     board = Board(
         id=folder.name,
         folder=folder,
@@ -310,40 +318,58 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     return replace(board, entries=_ranked(board))
 
 
-def _admitted(
-    folder: Path, scorer: Scorer
-) -> tuple[list[Submission], dict[str, str], dict[str, str], dict[str, list[str]]]:
-    """The submissions that can be scored, those refused and those failed on with the reason.
+@dataclass
+class _Outcome:
+    """All that a board keeps of a folder of `submissions`; its responses are let go.
 
-    Last come the warnings about the former.
+    Attributes:
+        id: The folder's name.
+        card: The card, if the submission could be read.
+        measurements: Its scores, if nothing kept it from being scored.
+        refused: What keeps it off the board, of what can be said without scoring it.
+        forged: What keeps it off the board of what it claims.
+        failed: What went wrong through no fault of its own that is known.
+        warnings: What else was found.
     """
-    admitted: list[Submission] = []
-    refused: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    warnings: dict[str, list[str]] = {}
-    seen: dict[str, str] = {}  # by skeleton of a system's name
-    below = folder / SUBMISSIONS
-    folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
-    for one in folders:
-        with noting_faults(partial(failed.__setitem__, one.name)):
-            try:
-                submission = read_submission(one)
-            except CapoBenchError as error:
-                line = f", line {error.line}" if error.line else ""
-                refused[one.name] = f"{Path(error.file or one).name}{line}: {error.message}"
-                continue
-            card = check_card(submission, scorer, folder.name)
-            errors, found = _sorted([*card, *check_cells(submission, scorer)])
-            like = seen.setdefault(skeleton(submission.card.system), submission.id)
-            if like != submission.id:
-                problem = f"system looks like that of {like}; give it a name of its own"
-                errors.append(f"{CARD}: {problem}")
-            if errors:
-                refused[one.name] = errors[0]
-            else:
-                admitted.append(submission)
-                warnings[one.name] = found
-    return admitted, refused, failed, warnings
+
+    id: str
+    card: Card | None = None
+    measurements: Measurements | None = None
+    refused: list[str] = field(default_factory=list)
+    forged: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _reference(scorer: Scorer, name: str, row: Sequence[Prediction]) -> Entry:
+    kind: Kind = "human" if name == HUMAN else "control"
+    (found,) = measured(scorer, (row,))
+    return Entry(name, kind, None, False, found.of([HEADLINE]))
+
+
+def _outcome(scorer: Scorer, board: str, folder: Path, contrasted: bool) -> _Outcome:
+    """Reads, checks and scores one submission; whatever goes wrong is said of it alone."""
+    outcome = _Outcome(folder.name)
+    with noting_faults(outcome.failed.append):
+        try:
+            submission = read_submission(folder)
+        except CapoBenchError as error:
+            line = f", line {error.line}" if error.line else ""
+            place = f"{Path(error.file or folder).name}{line}"
+            outcome.refused.append(f"{place}: {error.message}")
+            return outcome
+        outcome.card = submission.card
+        card = check_card(submission, scorer, board)
+        outcome.refused, outcome.warnings = _sorted([*card, *check_cells(submission, scorer)])
+        if outcome.refused:
+            return outcome
+        (found,) = measured(scorer, submission.predictions)
+        outcome.measurements = found if contrasted else found.of([HEADLINE])
+        outcome.forged, more = _sorted(check_claims(submission, found.values, scorer))
+        outcome.warnings += more
+        if not outcome.forged:
+            outcome.warnings += _on_responses(submission, scorer)
+    return outcome
 
 
 def _sorted(findings: Iterable[Verdict]) -> tuple[list[str], list[str]]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from statistics import stdev
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
 from capo_bench.caches import cache_folder, keep, kept
-from capo_bench.errors import noting_faults
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.registry import bounds, metrics_of
 from capo_bench.scoring.scorer import Scorer, Scores, conclude
@@ -27,8 +25,6 @@ from capo_bench.stats.ranking import Contender
 from capo_bench.stats.resampling import Estimate, Measured, Resampled, Undefined, resample
 
 Runs = Sequence[Sequence[Prediction]]
-Row = TypeVar("Row")
-Track = Callable[[Sequence[Runs]], Iterable[Runs]]
 
 _FORMAT = 5  # of the files; raised whenever they mean something else
 _NUMBERS = ("value", "noise", "seen", "span", "worst", "slack")
@@ -40,10 +36,12 @@ class Measurements:
 
     Attributes:
         scores: The mean over the runs, its intervals widened by their spread (`stats.with_runs`).
+        values: By metric, the value of each run, in their order; `nan` where undefined.
         contenders: By metric, all that ranks and contrasts need of it; an undefined one is `nan`.
     """
 
     scores: Scores
+    values: Mapping[str, tuple[float, ...]]
     contenders: Mapping[str, Contender]
 
     def minus(self, other: Measurements, metric: str) -> Estimate | Undefined:
@@ -57,10 +55,10 @@ class Measurements:
                 return found
         return self.contenders[metric].minus(other.contenders[metric])
 
-    @property
-    def values(self) -> dict[str, tuple[float, ...]]:
-        """By metric, the value of each run, in their order; `nan` where undefined."""
-        return {name: one.runs for name, one in self.contenders.items()}
+    def of(self, metrics: Collection[str]) -> Measurements:
+        """The same with the contenders of these metrics alone: those of all take 2 MB."""
+        some = {name: one for name, one in self.contenders.items() if name in metrics}
+        return replace(self, contenders=some)
 
 
 def key(scorer: Scorer, runs: Runs) -> str:
@@ -72,68 +70,17 @@ def key(scorer: Scorer, runs: Runs) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def measured(scorer: Scorer, *rows: Runs, track: Track = iter, jobs: int = 1) -> list[Measurements]:
+def measured(scorer: Scorer, *rows: Runs) -> list[Measurements]:
     """The scores of every row; only what was never scored takes time.
 
     Args:
         scorer: The scorer of their corpus and split.
         rows: Each the runs of one system, which answer the same cells.
-        track: Wraps the rows that are about to be scored, to show progress.
-        jobs: How many processes score, as joblib's `n_jobs`; inside `joblib.parallel_config` its
-            backend, such as Dask's or Ray's, spreads them over machines.
 
     Raises:
         CapoBenchError: As `capo_bench.metrics.cells.join` does, or if a result cannot be kept.
     """
-    return _each(_measure, scorer, rows, track, jobs)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A row that the program could not score, although nothing is known to be wrong with it.
-
-    Attributes:
-        why: What happened, in one line.
-    """
-
-    why: str
-
-
-def attempted(
-    scorer: Scorer, *rows: Runs, track: Track = iter, jobs: int = 1
-) -> list[Measurements | Failed]:
-    """As `measured`, but what goes unexpectedly wrong with one row harms no other.
-
-    Raises:
-        CapoBenchError: As `measured` does.
-    """
-    return _each(_attempt, scorer, rows, track, jobs)
-
-
-def _each(
-    measure: Callable[[Scorer, Runs], Row],
-    scorer: Scorer,
-    rows: Sequence[Runs],
-    track: Track,
-    jobs: int,
-) -> list[Row | Measurements]:
-    known = [_load(scorer, runs) for runs in rows]
-    missing = [runs for runs, found in zip(rows, known, strict=True) if found is None]
-    new: Iterator[Row] = iter(())
-    if missing and jobs != 1:
-        tasks = (delayed(measure)(scorer, runs) for runs in missing)
-        done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-        new = (found for _, found in zip(track(missing), done, strict=True))
-    elif missing:
-        new = (measure(scorer, runs) for runs in track(missing))
-    return [found or next(new) for found in known]
-
-
-def _attempt(scorer: Scorer, runs: Runs) -> Measurements | Failed:
-    faults: list[str] = []
-    with noting_faults(faults.append):
-        return _measure(scorer, runs)
-    return Failed(*faults)
+    return [_load(scorer, runs) or _measure(scorer, runs) for runs in rows]
 
 
 def score_repeats(scorer: Scorer, repeats: Runs) -> tuple[Scores, dict[str, Any]]:
@@ -179,7 +126,11 @@ def _load(scorer: Scorer, runs: Runs) -> Measurements | None:
         name: Undefined(found["undefined"]) if "undefined" in found else Estimate(**found)
         for name, found in meta.pop("metrics").items()
     }
-    return Measurements(Scores(estimates, **meta), contenders)
+    return _whole(Scores(estimates, **meta), contenders)
+
+
+def _whole(scores: Scores, contenders: Mapping[str, Contender]) -> Measurements:
+    return Measurements(scores, {name: one.runs for name, one in contenders.items()}, contenders)
 
 
 def _measure(scorer: Scorer, runs: Runs) -> Measurements:
@@ -200,7 +151,7 @@ def _measure(scorer: Scorer, runs: Runs) -> Measurements:
             else with_runs(estimated, len(cells[0].items), [one.runs]).within(*one.found.bounds)
         )
     scores = Scores(estimates, len(cells[0].items), len(cells[0]), scorer.signature)
-    measurements = Measurements(scores, contenders)
+    measurements = _whole(scores, contenders)
     _keep(key(scorer, runs), measurements)
     return measurements
 

@@ -13,12 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from capo_bench.cli.app import app
-from capo_bench.corpus.load import DATA_VARIABLE
+from capo_bench.corpus.load import DATA_VARIABLE, load
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard import board_tables, contrasts, page
 from capo_bench.leaderboard.board import build, find_boards, read_board
 from capo_bench.leaderboard.submission import read_submission
+from capo_bench.metrics.registry import HEADLINE, metrics_of
 from capo_bench.report import build as report_module
 from capo_bench.scoring import cache as measured
 from capo_bench.scoring.controls import control_predictions
@@ -98,13 +99,55 @@ def test_systems_that_are_plainly_apart_have_ranks_of_their_own(board):
     assert off.rank == 3
 
 
-def test_a_second_build_scores_the_new_submission_only(copied):
-    asked = []
-    build(copied, lambda rows: asked.append(len(rows)) or rows)
-    assert asked == []
-    submit(copied, "new", mixed(0.7, "swapped", 5))
-    build(copied, lambda rows: asked.append(len(rows)) or rows)
-    assert asked == [1]
+def test_a_second_build_scores_the_new_submission_only(board, copied, monkeypatch):
+    scored, measure = [], measured._measure
+    monkeypatch.setattr(
+        measured, "_measure", lambda scorer, runs: scored.append(runs) or measure(scorer, runs)
+    )
+    build(copied)
+    assert scored == []
+    new = mixed(0.7, "swapped", 5)
+    submit(copied, "new", new)
+    build(copied)
+    assert scored == [(new,)]
+
+
+def test_a_board_holds_the_draws_of_what_it_ranks_and_contrasts_alone(board, copied):
+    spec = copied / "board.yaml"
+    spec.write_text(f"{spec.read_text()}contrasts: [[good, half]]\n")
+    held = {entry.id: set(entry.measurements.contenders) for entry in build(copied).entries}
+    every = {metric.name for metric in metrics_of(load("mini-nli"))}
+    assert {name for name, metrics in held.items() if metrics == every} == {"good", "half"}
+    assert [set(held[name]) for name in ("off", *FEW)] == [{HEADLINE}] * (1 + len(FEW))
+
+
+def test_jobs_and_the_order_of_submissions_change_no_byte(board, copied, scores, tmp_path):
+    """Two processes, one of which scores what nobody has yet, and folders made in another order."""
+    spec = copied / "board.yaml"
+    spec.write_text(f"{spec.read_text()}contrasts: [[good, half], [new, good]]\n")
+    submit(copied, "new", mixed(0.6, "swapped", 21))
+    submit(copied, "xalike", mixed(0.5, "swapped", 1), system="NEW")
+    forged = [{"seed": 0, "file": "predictions-0.jsonl", "claimed": {"faithful_rate": 0.9}}]
+    submit(copied, "forged", mixed(0.5, "swapped", 2), runs=forged)
+    (copied / "submissions" / "broken").mkdir()
+    other = tmp_path / "other" / copied.name
+    (other / "submissions").mkdir(parents=True)
+    shutil.copy(spec, other)
+    for one in sorted((copied / "submissions").iterdir(), reverse=True):
+        shutil.copytree(one, other / "submissions" / one.name)
+
+    def written(folder, jobs):
+        board = build(folder, jobs=jobs)
+        files = board_tables.files(board) | contrasts.files(board, contrasts.contrasts(board))
+        found = {file.name: text for file, text in files.items()}
+        return found | {"page": page.html([board], {}), "map": page.draw(board)}
+
+    shutil.copytree(scores, tmp_path / "cache")
+    one = written(copied, 1)
+    assert len(one) == 7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        assert written(other, 2) == one
 
 
 def test_what_was_kept_is_what_was_measured(scorer, cache):

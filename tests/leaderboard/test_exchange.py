@@ -262,7 +262,8 @@ def test_every_eval_ever(scorer, tmp_path):
     scores = Scores(estimates, 24, 91, scorer.signature)
     nothing = np.empty(0)
     contender = Contender(Resampled(0.5, nothing, nothing), (0.25, 0.75))
-    measured = Measurements(scores, dict.fromkeys(names, contender))
+    values = dict.fromkeys(names, contender.runs)
+    measured = Measurements(scores, values, dict.fromkeys(names, contender))
     record = every_eval_ever(submission, scorer, measured, 1.7e9)
     for schema in (RECORD, *official_schema()):
         jsonschema.validate(json.loads(json.dumps(record, allow_nan=False)), schema)
