@@ -11,11 +11,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from joblib import parallel_config
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM, CachingLM
 
 from capo_bench.caches import SEAL, keep, kept, kept_folder
 from capo_bench.corpus.load import _find, load
 from capo_bench.corpus.readers import varierr
+from capo_bench.harness.answers import sound_answers
 from capo_bench.scoring import cache
 from capo_bench.scoring.cache import Measurements
 from capo_bench.scoring.scorer import Scorer, Scores
@@ -24,7 +26,6 @@ from capo_bench.stats.resampling import Estimate, Resampled
 from capo_bench.train.dataset import Group
 from capo_bench.train.reference import with_reference
 from tests.corpus.test_load import nli_rows
-from tests.leaderboard.boards import mixed
 
 FLIPS = 30
 
@@ -64,7 +65,8 @@ def test_what_is_kept_under_a_key_is_read_under_that_key_alone(tmp_path):
 def test_damaged_scores_count_as_never_measured(folder):
     found = Resampled(0.5, draws=np.arange(8.0), without=np.arange(3.0))
     scores = Scores({"label_accuracy": Estimate(0.5, 0.1, 0.3, 0.7)}, 3, 9, {"metrics": 1})
-    cache._keep("name", Measurements(scores, {"label_accuracy": Contender(found, (0.5,))}))
+    contenders = {"label_accuracy": Contender(found, (0.5,))}
+    cache._keep("name", Measurements(scores, {"label_accuracy": (0.5,)}, contenders))
     file = cache._file("name")
     whole = file.read_bytes()
     assert kept(file, "name") is not None
@@ -181,20 +183,59 @@ def test_a_damaged_download_is_fetched_again(folder, monkeypatch, tmp_path):
     assert len(asked) == 1 + FLIPS
 
 
-def test_several_jobs_score_as_one_does_and_share_a_scorer(folder, monkeypatch):
-    scorer = Scorer(load("mini-nli"), "test", "minilm")
-    pickled = pickle.dumps(scorer)
+def test_all_that_a_process_scores_shares_a_scorer():
+    pickled = pickle.dumps(Scorer(load("mini-nli"), "test", "minilm"))
     assert pickle.loads(pickled) is pickle.loads(pickled)
-    measured = []
-    scores = Scores({}, 1, 1, {})
 
-    def measure(scorer, runs):
-        measured.append(runs)
-        return Measurements(scores, {"runs": runs})
 
-    monkeypatch.setattr(cache, "_measure", measure)
-    rows = [[mixed(share, "swapped", 10)] for share in (0.2, 0.4, 0.6)]
-    with parallel_config(backend="threading"):
-        found = cache.measured(scorer, *rows, jobs=2)
-    assert [one.contenders["runs"] for one in found] == rows
-    assert len(measured) == 3
+class Says(LM):
+    """A model that answers a prompt with the prompt, and remembers what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def generate_until(self, requests, disable_tqdm=False):
+        said = [request.args[0] for request in requests]
+        for request in requests:
+            self.asked.append(request.args[0])
+            self.cache_hook.add_partial("generate_until", request.args, request.args[0])
+        return said
+
+    loglikelihood = loglikelihood_rolling = None
+
+
+def answered(file):
+    """What lm_eval gets of a model through its file of answers, and what the model was asked."""
+    model = Says()
+    cached = CachingLM(model, str(file))
+    prompts = [f"{number} {'said before ' * (number * 9)}" for number in range(12)]
+    found = cached.generate_until(
+        [Instance("generate_until", {}, (prompt, {"until": []}), 0) for prompt in prompts]
+    )
+    cached.dbdict.close()
+    return found == prompts, len(model.asked)
+
+
+def test_damaged_answers_of_a_model_are_asked_for_again(tmp_path):
+    file = tmp_path / "answers_rank0.db"
+    assert sound_answers(file) == 0
+    assert answered(file) == (True, 12)
+    assert sound_answers(file) == 0
+    assert answered(file) == (True, 0)
+    whole = file.read_bytes()
+    dropped = 0
+    for bits in damaged(whole):
+        file.write_bytes(bits)
+        dropped += sound_answers(file)
+        assert answered(file)[0]
+        assert sound_answers(file) == 0
+    assert dropped > FLIPS
+
+
+def test_answers_that_were_kept_without_a_copy_are_asked_for_again(tmp_path):
+    file = tmp_path / "answers_rank0.db"
+    assert answered(file) == (True, 12)
+    assert sound_answers(file) == 12
+    assert answered(file) == (True, 12)
+    assert sound_answers(file) == 0

@@ -28,6 +28,7 @@ from lm_eval.utils import setup_logging
 
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import read_json
+from capo_bench.harness.answers import sound_answers
 from capo_bench.harness.base import BenchTask
 from capo_bench.harness.dry_run import task_names
 from capo_bench.harness.judge import JudgeTask
@@ -52,8 +53,9 @@ def launch(arguments: Sequence[str]) -> None:
         arguments: As for `lm_eval run`. Our tasks are found beside those of `--include_path`, a
             folder with an adapter is loaded on its base model, and models that take messages get
             `--apply_chat_template`. `--use_cache` keeps the answers of each model in a file of its
-            own (`answers_of`). Judges that compare log-likelihoods are run by `capo-hf` instead
-            of `hf`, which would hold the logits of every token of a batch.
+            own (`answers_of`); damaged ones are asked for again. Judges that compare log-likelihoods
+            are run by `capo-hf` instead of `hf`, which would hold the logits of every token of a
+            batch.
 
     Raises:
         CapoBenchError: On a wrong flag, an unknown task, a model that is not there, or if something
@@ -84,7 +86,7 @@ def launch(arguments: Sequence[str]) -> None:
         given.model = LEAN
         _log.info("judges compare log-likelihoods, which --model %s holds in less memory", LEAN)
     if config.use_cache:
-        given.use_cache = answers_of(config.use_cache, given.model, given.model_args)
+        given.use_cache = _sound(answers_of(config.use_cache, given.model, given.model_args))
     try:
         harness.execute(given)
     except (requests.RequestException, aiohttp.ClientError, TimeoutError) as error:
@@ -135,6 +137,14 @@ def answers_of(file: str, model: str, arguments: dict[str, Any]) -> str:
             decisive[name] = [value, [(n, stat.st_size, stat.st_mtime_ns) for n, stat in stats]]
     content = json.dumps([model, decisive], sort_keys=True, default=str)
     return f"{file}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _sound(name: str) -> str:
+    """The same, once the answers that this process finds there are known to be as they were kept."""
+    file = Path(f"{name}_rank{os.environ.get('LOCAL_RANK', '0')}.db")
+    if dropped := sound_answers(file):
+        _log.warning("%s: %d kept answers are damaged and are asked for again", file, dropped)
+    return name
 
 
 def check_model(arguments: dict[str, Any]) -> None:
