@@ -34,8 +34,8 @@ class CapoBenchError(Exception):
         line: int | None = None,
         id: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = visible(message)
+        super().__init__(self.message)
         self.file = file
         self.line = line
         self.id = id
@@ -44,7 +44,7 @@ class CapoBenchError(Exception):
         """The place, as far as it is known, and the message: `FILE, line 3, item x: MESSAGE`."""
         line = None if self.line is None else f"line {self.line}"
         place = ", ".join(str(part) for part in (self.file, line, self.id) if part is not None)
-        return f"{place}: {self.message}" if place else self.message
+        return f"{visible(place)}: {self.message}" if place else self.message
 
 
 def listed(names: Collection[str], most: int = 8) -> str:

@@ -22,6 +22,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -30,6 +31,7 @@ import yaml  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
+from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
 
 T = TypeVar("T")
@@ -146,8 +148,15 @@ def _refuse(path: Path, content: bytes, kinds: Sequence[tuple[bytes, str]]) -> N
             raise CapoBenchError(what, file=path)
 
 
-def read_json_lines(path: Path, limit: int = FILE_BYTES) -> Iterator[tuple[int, Any]]:
+def read_json_lines(
+    path: Path, limit: int = FILE_BYTES, *, finite: bool = True
+) -> Iterator[tuple[int, Any]]:
     """Yields (line number from 1, value) for each line that is not blank.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may have.
+        finite: As for `parse_json`.
 
     Raises:
         CapoBenchError: As `read_text` does, or if a line is not JSON as `parse_json` takes it.
@@ -162,19 +171,22 @@ def read_json_lines(path: Path, limit: int = FILE_BYTES) -> Iterator[tuple[int, 
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if line.strip():
             try:
-                yield number, parse_json(line)
+                yield number, parse_json(line, finite=finite)
             except ValueError as error:
                 raise CapoBenchError(
                     f"not valid JSON ({error}); expected one value a line", file=path, line=number
                 ) from error
 
 
-def read_json(path: Path, *, limit: int = FILE_BYTES, trailing_commas: bool = False) -> Any:
+def read_json(
+    path: Path, *, limit: int = FILE_BYTES, trailing_commas: bool = False, finite: bool = True
+) -> Any:
     """The value of a JSON file.
 
     Args:
         path: The file.
         limit: The most bytes that it may have.
+        finite: As for `parse_json`.
         trailing_commas: Accept a comma before a closing bracket, as LeWiDi's metadata files have.
 
     Raises:
@@ -184,13 +196,16 @@ def read_json(path: Path, *, limit: int = FILE_BYTES, trailing_commas: bool = Fa
     if trailing_commas:
         text = _without_trailing_commas(text)
     try:
-        return parse_json(text)
+        return parse_json(text, finite=finite)
     except ValueError as error:
         raise CapoBenchError(f"is not valid JSON: {error}", file=path) from error
 
 
 def read_yaml(path: Path) -> tuple[Any, Any]:
-    """Reads a small file of plain YAML: no aliases, which can blow it up, and no key twice.
+    """Reads a small file of plain YAML.
+
+    Without what can blow it up (aliases), what is no text, number, list or mapping by its looks
+    (tags), what readers take for different numbers (`010`, `1:30`), and keys that stand twice.
 
     Returns:
         The value, and the node that it was made from, which knows its lines.
@@ -215,8 +230,13 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
     return value, node
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, finite: bool = True) -> Any:
     """The value of a JSON text.
+
+    Args:
+        text: The text.
+        finite: Refuse `NaN`, `Infinity` and numbers too large to be told from it, which Python writes
+            and reads, but which are no JSON, and nobody's measure.
 
     Raises:
         ValueError: If it is not JSON, repeats a key in one object, is nested deeper than `DEPTH`, or
@@ -226,20 +246,29 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, object_pairs_hook=_no_duplicates)
     except RecursionError as error:
         raise ValueError(_DEEP) from error
-    # Few texts can fail these two, and walking through a value takes longer than reading it.
-    if text.count("[") + text.count("{") > DEPTH or re.search(r"\\u[dD][89a-fA-F]", text):
-        _check_value(value)
+    # Few texts can fail these, and walking through a value takes longer than reading it.
+    large = finite and _NOT_FINITE.search(text)
+    if large or text.count("[") + text.count("{") > DEPTH or re.search(r"\\u[dD][89a-fA-F]", text):
+        _check_value(value, finite)
     return value
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain YAML: no aliases, which can blow up a short text, and no key twice."""
+    """Plain YAML, as `read_yaml` describes it."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "an alias (*)", event.start_mark)
-        return super().compose_node(parent, index)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, "a tag (!)", event.start_mark)
+        node = super().compose_node(parent, index)
+        if node.tag in _NUMBERS and not _NUMBERS[node.tag].fullmatch(node.value):
+            problem = (
+                f"{node.value[:60]} is a number to some readers alone; quote it, or use decimals"
+            )
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = {"<<"}
@@ -252,10 +281,17 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep)
 
 
+_NUMBERS = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|nan)"
+    ),
+}
+_NOT_FINITE = re.compile(r"NaN|Infinity|[0-9][eE]\+?0*[1-9][0-9]{2}|[0-9]{300}")
 _DEEP = f"nested more than {DEPTH} deep"
 
 
-def _check_value(value: Any) -> None:
+def _check_value(value: Any, finite: bool) -> None:
     rest: list[tuple[str, int, Any]] = [("", 0, value)]
     while rest:
         where, depth, one = rest.pop()
@@ -269,6 +305,8 @@ def _check_value(value: Any) -> None:
             rest += [(f"{where}[{index}]", depth + 1, part) for index, part in enumerate(one)]
         elif isinstance(one, str):
             _check_text(where or "the text", one)
+        elif finite and isinstance(one, float) and not isfinite(one):
+            raise ValueError(f"{where[:80] or 'the value'}: {one} is no number that JSON knows")
 
 
 def _check_text(where: str, text: str) -> None:
@@ -583,7 +621,7 @@ def validated(
                 and first["loc"][:-1] == other["loc"][:-1]
             ),
         ]
-        field = ", ".join(".".join(map(str, loc)) for loc in where) or "the line"
+        field = visible(", ".join(".".join(map(str, loc)) for loc in where) or "the line")[:300]
         problem = first["msg"].removeprefix("Value error, ")
         raise CapoBenchError(
             f"{field}: {problem} (got {str(first['input'])[:60]!r}); {advice}",

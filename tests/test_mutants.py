@@ -7,6 +7,7 @@ the same item with the same label.
 
 import copy
 import csv
+import gzip
 import io
 import json
 import random
@@ -16,8 +17,12 @@ from collections import Counter
 import pytest
 import yaml
 
+from capo_bench.corpus.importing import Wanted, import_table
 from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
+from capo_bench.corpus.readers.tables import read_table
+from capo_bench.display import skeleton
 from capo_bench.errors import CapoBenchError
+from capo_bench.files import naming
 from capo_bench.human_validation import ANSWERS, evaluate
 from capo_bench.leaderboard.submission import read_submission
 from capo_bench.regression.baseline import read_baseline
@@ -25,7 +30,7 @@ from capo_bench.scoring.predictions import read_predictions
 from tests.corpus.build import nli_record, pair, par_record, varierr_row
 from tests.leaderboard.build import CARD
 
-WORD = re.compile(r"zq\d+")
+WORD = re.compile(r"zq\d+|Ann77\d+")
 DOUBLED = "\0again "  # before the name of a key that is written a second time
 COUNTS = Counter()
 
@@ -115,6 +120,85 @@ def texts(text):
             yield "drop", "".join(lines[:place] + lines[place + 1 :])
             yield "duplicate", "".join([*lines[: place + 1], *lines[place:]])
         yield "reorder", "".join(reversed(lines))
+
+
+RAW = {
+    "number": ["1e400", "-1e400", "NaN", "-Infinity", "01", "+1", ".5", "1_0", "9" * 4000, "1.0"],
+    "deep": ["[" * 70 + "]" * 70, "[" * 100_000, '{"a":' * 5000 + "1" + "}" * 5000],
+}
+"""What no Python value is written as, by kind."""
+
+ALIKE = str.maketrans("aeopcxyi", "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456")
+HIDDEN = "\u200b\ufeff\u00ad\u202e\u2060\u180e\U000e0041"
+BLANKS = " \t\u00a0\u3000\n\r\u2028\u0085"
+
+
+def spellings(name, rng):
+    """Other texts that a reader may take for one: kind, and the text."""
+    yield "alike", name.translate(ALIKE)
+    yield "alike", "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in name)
+    yield "hidden", name[:1] + rng.choice(HIDDEN) + name[1:]
+    yield "hidden", rng.choice(HIDDEN) + name
+    yield "blank", rng.choice(BLANKS) + name
+    yield "blank", name + rng.choice(BLANKS)
+    yield "case", name.swapcase()
+    yield "surrogate", name + "\ud800"
+
+
+def strange(value, rng):
+    """What else can happen to every key and value: kind, and the changed value."""
+    for path in list(places(value))[1:]:
+        at = value
+        for part in path:
+            at = at[part]
+        for kind, new in spellings(path[-1], rng) if isinstance(path[-1], str) else ():
+            if new != path[-1]:
+                yield f"{kind} key", changed(value, path, renamed(lambda _, new=new: new))
+                yield f"second {kind} key", changed(value, path, beside(new))
+        if isinstance(at, str):
+            for kind, new in spellings(at, rng):
+                yield kind, changed(value, path, put(new))
+        elif at is not None and not isinstance(at, dict | list):
+            for new in (str(at), float(at), str(float(at)), int(at), -at, at * 10**6 + 2**64):
+                if repr(new) != repr(at):
+                    yield "type", changed(value, path, put(new))
+        for kind, texts in RAW.items():
+            yield kind, changed(value, path, put(f"\0{kind}{rng.randrange(len(texts))}\0"))
+
+
+def beside(new):
+    return lambda parent, key: parent.__setitem__(new, copy.deepcopy(parent[key]))
+
+
+def raw(text):
+    """The text with what stands for the entries of `RAW` replaced by them."""
+    found = re.compile(r'"(?:\\u0000|\\0)(number|deep)(\d+)(?:\\u0000|\\0)"')
+    return found.sub(lambda match: RAW[match[1]][int(match[2])], text)
+
+
+def strange_texts(text, rng):
+    """What else can happen to a text as a whole: kind, and the text or bytes."""
+    for end in ("\r\n", "\r", "\u2028", "\u0085", "\x0b", "\n\r\n\u2028\n"):
+        yield "line ends", text.replace("\n", end)
+    for place in rng.sample(range(1, len(text)), 6):
+        yield "mark", text[:place] + "\ufeff" + text[place:]
+    yield "mark", "\ufeff\ufeff" + text
+    pairs = (("}", ",}"), ("]", ",]"), ("{", "{,"), ("\n", ",\n"), (":", "::"), ('"', "'"))
+    for old, new in pairs:
+        spots = [match.start() for match in re.finditer(re.escape(old), text)]
+        for place in rng.sample(spots, min(2, len(spots))):
+            yield "comma", text[:place] + new + text[place + len(old) :]
+    yield from (("more", more) for more in ("// c\n" + text, text + text, text + "\x1a"))
+    content, packed = text.encode(), gzip.compress(text.encode())
+    for found in (packed, packed[: len(packed) // 2], packed[:2], content + packed):
+        yield "packed", found
+    for code in ("utf-16", "utf-16-le", "utf-32", "cp500"):
+        yield "encoding", text.encode(code)
+    yield "encoding", content[:-3] + b"\xc3"
+    yield "encoding", content + b"\xed\xa0\x80"
+    yield "encoding", text.replace("a", "\u00e4").encode("latin-1")
+    yield "encoding", content.replace(b"a", b"\xc1\xa1")
+    yield "long", text + " " * 2_000_000
 
 
 def triples(corpus):
@@ -284,12 +368,12 @@ def key_file(_):
 
 
 def read_key(folder):
-    text = (folder / "f").read_text()
+    text = (folder / "f").read_text(errors="replace")
     rows = WORD.findall(text)
     with (folder / "rater.csv").open("w") as file:
         csv.writer(file).writerows([["row", *ANSWERS], *([row, 1, "yes", "no"] for row in rows)])
     found = evaluate(folder / "f", [folder / "rater.csv"])
-    whole = found.rows == len(json.loads(text)["rows"])
+    whole = found.rows == text.count('"row"')
     return dict.fromkeys(rows, (0, 0)) if whole else {}
 
 
@@ -306,6 +390,34 @@ XML = (
     )
     + "</argumentPairs>"
 )
+
+
+def strange_xml(rng):
+    """What else can happen to it: entities, other documents, encodings, depth, and every text."""
+    entity = '<!DOCTYPE a [<!ENTITY x "zq01 x"><!ENTITY y "&x;&x;&x;&x;&x;&x;&x;&x;">]>'
+    yield "entity", entity + XML.replace("zq01 x", "&x;")
+    for place in (
+        'SYSTEM "file:///etc/passwd"',
+        '[<!ENTITY % p SYSTEM "http://127.0.0.1:9/"> %p;]',
+    ):
+        yield "entity", f"<!DOCTYPE a {place}>{XML}"
+    for new in ("&nbsp;", "&#x202e;", "&#0;", "<![CDATA[zq01 x]]>", "zq<!-- c -->01 x", "<?pi x?>"):
+        yield "entity", XML.replace("zq01 x", new)
+    for code in ("UTF-7", "utf-16", "EBCDIC-CP-US", "rot13", "no such"):
+        yield "encoding", f'<?xml version="1.0" encoding="{code}"?>{XML}'
+    yield "deep", "<a>" * 100_000
+    yield "deep", XML.replace("zq01 x", "<b>" * 5000 + "zq01 x" + "</b>" * 5000)
+    yield "namespace", XML.replace("<argumentPairs>", '<argumentPairs xmlns="u">')
+    yield "namespace", XML.replace("<pair>", '<p:pair xmlns:p="u">').replace("</pair>", "</p:pair>")
+    for found in re.finditer(r"<(\w+)>([^<]+)</\1>", XML[: len(XML) // 2]):
+        name, start, end = found[1], XML[: found.start()], XML[found.end() :]
+        for kind, new in spellings(found[2], rng):
+            yield kind, f"{start}<{name}>{new}</{name}>{end}"
+        for kind, new in spellings(name, rng):
+            yield f"{kind} key", f"{start}<{new}>{found[2]}</{new}>{end}"
+        yield "second", f"{start}<{name}>other</{name}>{found[0]}{end}"
+        yield "second", f"{start}{found[0]}<{name}/>{end}"
+        yield "namespace", f"{start}<x>{found[0]}</x>{end}"
 
 
 def xml_mutants():
@@ -327,6 +439,85 @@ def read_xml(folder):
     return triples(ukpconvarg.read_ukpconvarg(folder))
 
 
+def newer_corpus(_):
+    header, first, second = corpus_file(None)
+    labels = {"kind": "ordinal", "labels": ["no", "yes"], "values": [0, 2.5]}
+    who = [{"id": "A", "meta": {"age": 30, "share": 0.5}}, {"id": "B"}]
+    return [
+        {**header, "format": "capo-bench-corpus/2", "language": "en", "annotators": who,
+         "task": {**header["task"], "labels": labels}},
+        {**first, "meta": {"n": 1.5}},
+        {**second, "idk": ["B"], "language": "de", "source_id": "s"},
+    ]  # fmt: skip
+
+
+def table(_):
+    return [
+        {"id": f"i{n // 2}", "passage": f"text {n // 2}", "worker": "AB"[n % 2],
+         "label": "bad" if n == 1 else "good", "reason": f"zq{n}1 because"}
+        for n in range(6)
+    ]  # fmt: skip
+
+
+def read_rows(ending):
+    def read(folder):
+        file = (folder / "f").replace(folder / f"f.{ending}")
+        columns = {"annotator": "worker", "label": "label", "explanation": "reason", "item": "id"}
+        wanted = Wanted(columns, ("passage",), kind="nominal", labels=("good", "bad"))
+        with naming(file):  # as the command does
+            corpus, notes = import_table(read_table(file), wanted)
+            if any(note.startswith(("left out", "kept of")) for note in notes):
+                raise CapoBenchError("says what it leaves out, or takes for something else")
+        return triples(corpus)
+
+    return read
+
+
+def rows_say(text):
+    """By word what its row says, whatever that is: in a table any text or number is an id."""
+
+    def plain(value):
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        said = value if isinstance(value, str) else json.dumps(value)
+        return re.sub(r"^(-?\d+)\.0+$", r"\1", said.strip())
+
+    text = text.strip("\ufeff").strip()
+    listed = text.startswith("[")
+    rows = json.loads(text) if listed else [json.loads(r) for r in text.split("\n") if r.strip()]
+    return {
+        word: (plain(row["id"]), (plain(row["worker"]), (plain(row["label"]).lower(),)))
+        for row in rows
+        for word in WORD.findall(str(row.get("reason")))
+    }
+
+
+def crowd(first, second, labels):
+    return {
+        str(n): {
+            "text": {first: f"text {n}", second: "reply"}, "annotators": f"Ann77{n}1,Ann77{n}2",
+            "annotations": {f"Ann77{n}1": labels[0], f"Ann77{n}2": labels[n]},
+            "other_info": {"source": "s", "level": 1.0}, "lang": "de",
+        }
+        for n in (1, 2)
+    }  # fmt: skip
+
+
+def read_crowd(prefix, name):
+    """Labels alone: an annotator's id is the word by which an answer is known."""
+
+    def read(folder):
+        (folder / "f").replace(folder / f"{prefix}_train.json")
+        (folder / f"{prefix}_annotators_meta.json").write_text("{}")
+        return {
+            annotator: (item.id, responses[0].labels)
+            for item in lewidi.read_lewidi(folder, name).items
+            for annotator, responses in item.cells.items()
+            if responses
+        }
+
+    return read
+
+
 def lines_of(value):
     return "".join(dumped(line) + "\n" for line in value)
 
@@ -337,6 +528,15 @@ def yaml_of(value):
 
 FORMATS = {
     "corpus": (corpus_file, lines_of, read_corpus),
+    "newer corpus": (newer_corpus, lines_of, read_corpus),
+    "table": (table, lines_of, read_rows("jsonl")),
+    "table as a list": (table, dumped, read_rows("json")),
+    "lewidi-csc": (
+        lambda _: crowd("context", "response", "136"),
+        dumped,
+        read_crowd("CSC", "lewidi-csc"),
+    ),
+    "lewidi-mp": (lambda _: crowd("post", "reply", "010"), dumped, read_crowd("MP", "lewidi-mp")),
     "varierr": (varierr_file, lines_of, read_varierr),
     "lewidi-nli": (lewidi_nli, dumped, read_lewidi("VariErrNLI", "lewidi-nli")),
     "lewidi-par": (lewidi_par, dumped, read_lewidi("Paraphrase", "lewidi-paraphrase")),
@@ -352,11 +552,35 @@ FORMATS = {
 def answer(folder, text, read):
     """What is read of a text: a message, or what each word stands for."""
     folder.mkdir()
-    (folder / "f").write_bytes(text.encode("utf-8", "surrogatepass"))
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    (folder / "f").write_bytes(content)
     try:
         return read(folder)
     except CapoBenchError as error:
         return str(error)
+
+
+STRANGE = 120
+"""How many of the strange mutants of a format are tried, which are thousands."""
+
+
+def swapped(form, rng):
+    """Files of other formats under this one's name."""
+    others = [name for name in FORMATS if FORMATS[name][2] is not FORMATS[form][2]]
+    for other in rng.sample(others, 4):
+        make, write, _ = FORMATS[other]
+        yield "other format", write(make(None)) if make else XML
+
+
+def as_text(mutant):
+    return mutant if isinstance(mutant, str) else mutant.decode("utf-8", "replace")
+
+
+def same(found, sound):
+    """Whether it stands for the same; what spells an id otherwise meets the corpus only later."""
+    return found == sound or (
+        isinstance(found, str) and isinstance(sound, str) and skeleton(found) == skeleton(sound)
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -366,9 +590,13 @@ def test_a_mutant_is_refused_in_one_line_or_nothing_of_it_is_lost(form, tmp_path
     text = write(value) if make else XML
     sound = answer(tmp_path / "sound", text, read)
     assert len(sound) >= 2, sound
+    rng = random.Random(form)
     broken = [(kind, write(one)) for kind, one in mutants(value)] if make else list(xml_mutants())
+    more = list(strange(value, rng) if make else strange_xml(rng))
+    more = rng.sample(more, min(STRANGE, len(more)))
+    broken += [(kind, raw(write(one)) if make else one) for kind, one in more]
     lost, seen, accepted = [], set(), 0
-    for kind, mutant in [*broken, *texts(text)]:
+    for kind, mutant in [*broken, *texts(text), *strange_texts(text, rng), *swapped(form, rng)]:
         if mutant in seen or mutant == text:
             continue
         seen.add(mutant)
@@ -380,14 +608,15 @@ def test_a_mutant_is_refused_in_one_line_or_nothing_of_it_is_lost(form, tmp_path
                 lost.append((kind, mutant, found))
             continue
         accepted += 1
-        held = sorted(set(WORD.findall(mutant)) & set(sound))
-        if any(word not in found or found[word][1] != sound[word][1] for word in held):
+        meant = rows_say(as_text(mutant)) if form.startswith("table") else sound
+        held = sorted(set(WORD.findall(as_text(mutant))) & set(meant))
+        if any(word not in found or not same(found[word][1], meant[word][1]) for word in held):
             lost.append((kind, mutant, found))
             continue
         # Ids may be others, but what was about one item still is.
         pairs = [(one, other) for one in held for other in held if one < other]
         if any(
-            (found[one][0] == found[other][0]) != (sound[one][0] == sound[other][0])
+            (found[one][0] == found[other][0]) != (meant[one][0] == meant[other][0])
             for one, other in pairs
         ):
             lost.append((kind, mutant, found))

@@ -490,7 +490,9 @@ def _who(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str]) -> str
 def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
     if not rows:
         raise CapoBenchError("there is not one label in the table")
-    names = tuple(rows[0])
+    every = tuple(rows[0])
+    nested = _nested(rows, wanted)
+    names = tuple(name for name in every if name not in nested)
     found: dict[Role, str] = dict(wanted.columns)
     taken = [*found.values(), *wanted.texts]
     if "annotator" not in found:
@@ -500,7 +502,7 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
         found.setdefault(role, _by_name(names, role, taken))
         taken.append(found[role])
     if "label" not in found:
-        found["label"] = _called(names, "label", taken)
+        found["label"] = _called(every, "label", taken)
         if _is_prose(rows, found["label"]):
             found["label"] = ""  # such as a column `answer` of free text
     if "explanation" not in found:
@@ -517,19 +519,33 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
     if not texts:
         raise CapoBenchError(
             "no column is a text that was labelled; name it with --text (several times for several "
-            f"texts). There are {listed(names, 20)}"
+            f"texts). There are {listed(every, 20)}"
         )
+    free = [n for n in every if n in free or (n in nested and n not in taken)]
     free = [name for name in free if name not in texts]
     group = _grouper(found["item"], texts)
     if not found["label"]:
-        found["label"] = _label_column(rows, free, group, found["annotator"], names)
+        found["label"] = _label_column(rows, free, group, found["annotator"], every)
         free.remove(found["label"])
     if not found["explanation"]:
-        wordy = [n for n in free if _words(rows, n) >= 3 and _varies(rows, n, group)]
+        likely = [name for name in free if name not in nested]
+        wordy = [n for n in likely if _words(rows, n) >= 3 and _varies(rows, n, group)]
         found["explanation"] = wordy[0] if len(wordy) == 1 else ""
         free = [name for name in free if name != found["explanation"]]
     notes += _told(found, texts, wanted)
     return _Columns(**{role: found.get(role, "") for role in _NAMES}, texts=texts, rest=tuple(free))
+
+
+def _nested(rows: Sequence[Row], wanted: Wanted) -> set[str]:
+    """Columns with lists or objects in cells, which can be labels and nothing else of a response."""
+    nested = {name for row in rows for name, cell in row.items() if isinstance(cell, list | dict)}
+    for role, column in (*wanted.columns.items(), *(("text", name) for name in wanted.texts)):
+        if column in nested and role != "label":
+            raise CapoBenchError(
+                f"column {column!r} is the {role}, but some of its cells are lists or objects; "
+                "expected a text in each"
+            )
+    return nested
 
 
 def _told(found: Mapping[Role, str], texts: Sequence[str], wanted: Wanted) -> list[str]:
@@ -651,14 +667,18 @@ def _only(role: Role, candidates: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _complete(rows: Sequence[Row], columns: _Columns, notes: list[str]) -> list[Row]:
-    """The rows that have an annotator, a label and a text; the others are counted."""
+    """The rows that have an annotator, a label, an id and a text; the others are counted."""
     missing: Counter[str] = Counter()
     kept = []
     for row in rows:
         absent = [
             role
-            for role, column in (("annotator", columns.annotator), ("label", columns.label))
-            if row[column] in (None, [])
+            for role, column in (
+                ("annotator", columns.annotator),
+                ("label", columns.label),
+                ("item", columns.item),
+            )
+            if column and (row[column] is None or not parts(row[column]))
         ]
         if all(row[name] is None for name in columns.texts):
             absent.append("text")
@@ -666,7 +686,7 @@ def _complete(rows: Sequence[Row], columns: _Columns, notes: list[str]) -> list[
         if not absent:
             kept.append(row)
     for role, count in missing.items():
-        notes.append(f"left out: {count} rows without {'an' if role[0] == 'a' else 'a'} {role}")
+        notes.append(f"left out: {count} rows without {'an' if role[0] in 'ai' else 'a'} {role}")
     if not kept:
         raise CapoBenchError("no row has an annotator, a label and a text")
     return kept

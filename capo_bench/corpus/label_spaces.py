@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from capo_bench.corpus.model import MAX_LEVELS, LabelKind, LabelSpace, label_key
@@ -32,8 +33,17 @@ _USUAL = tuple(
 
 
 def parts(value: Any) -> tuple[str, ...]:
-    """A cell's labels as they stand there: one text, or several of a list."""
-    return tuple(str(part) for part in value) if isinstance(value, list) else (str(value),)
+    """A cell's labels as they stand there: one text, or several of a list.
+
+    Raises:
+        CapoBenchError: If there is a list or an object in the place of a label.
+    """
+    found = [part for part in value if part is not None] if isinstance(value, list) else [value]
+    if nested := [part for part in found if isinstance(part, list | dict)]:
+        raise CapoBenchError(
+            f"a label is {str(nested[0])[:60]!r}; expected a text, a number, or a list of them"
+        )
+    return tuple(map(str, found))
 
 
 def find_space(
@@ -87,8 +97,8 @@ def find_space(
         if None in found:
             unknown = cell[found.index(None)]
             raise CapoBenchError(
-                f"label {unknown!r} is none of {listed(space.labels, 12)}; add it with --labels, or "
-                "choose another --kind"
+                f"label {str(unknown)[:60]!r} is none of {listed(space.labels, 12)}; add it with "
+                "--labels, or choose another --kind"
             )
         return tuple(dict.fromkeys(label for label in found if label is not None))
 
@@ -134,9 +144,10 @@ def _written(counts: Mapping[str, int], notes: list[str]) -> dict[str, str]:
 def as_number(label: str) -> float | None:
     """The number that a label is, if it is one."""
     try:
-        return float(label)
+        number = float(label)
     except ValueError:
         return None
+    return number if isfinite(number) else None
 
 
 def _numeric_kind(numbers: Sequence[float | None]) -> LabelKind:

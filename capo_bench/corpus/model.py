@@ -23,9 +23,12 @@ from typing import Any, Literal
 from pydantic import ConfigDict, JsonValue, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from capo_bench.display import skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
+MAX_NAME = 1000
+"""The longest id, in characters."""
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -190,6 +193,11 @@ def _check_spelling(names: Iterable[str]) -> None:
             raise ValueError(
                 f"label {name!r} has a comma or a line break, which separate labels in a "
                 "response; write it otherwise"
+            )
+        if visible(name) != name:
+            raise ValueError(
+                f"label {visible(name)!r} has characters that cannot be seen; a response could not "
+                "name it"
             )
         other = seen.setdefault(label_key(name), name)
         if other != name:
@@ -418,6 +426,10 @@ class Corpus:
                 id=where,
             )
         check_labels(item, self.task.labels, corpus)
+        try:
+            readable(item.language or "")
+        except ValueError as error:
+            raise CapoBenchError(f"language {error}", file=corpus, id=where) from error
 
     @cached_property
     def annotator_ids(self) -> tuple[str, ...]:
@@ -664,11 +676,41 @@ def _leave_out(part: dict[str, Any], **defaults: object) -> None:
             del part[key]
 
 
+def readable(name: str) -> str:
+    """The same name, if nobody could take it for another.
+
+    Raises:
+        ValueError: If it has a blank at its edge or characters that cannot be seen, or is too long.
+    """
+    if len(name) > MAX_NAME:
+        raise ValueError(f"{visible(name[:60])!r} goes on for {len(name)} characters; shorten it")
+    shown = visible(name)
+    if shown != name or name != name.strip():
+        raise ValueError(
+            f"{shown[:80]!r} has a blank at its edge, or characters that cannot be seen or that "
+            "steer what is read; remove them"
+        )
+    return name
+
+
 def _unique(ids: list[str], what: str) -> None:
     seen: set[str] = set()
     for identifier in ids:
         if not identifier.strip():
             raise CapoBenchError(f"{what} has no id; give it one")
+        try:
+            readable(identifier)
+        except ValueError as error:
+            raise CapoBenchError(f"{what}: {error}") from error
         if identifier in seen:
             raise CapoBenchError(f"{what} {identifier!r} occurs twice; ids must be unique")
         seen.add(identifier)
+    if "".join(ids).isascii():
+        return
+    alike: dict[str, str] = {}
+    for identifier in ids:
+        other = alike.setdefault(skeleton(identifier), identifier)
+        if other != identifier and not (other + identifier).isascii():
+            raise CapoBenchError(
+                f"{what} {identifier!r} looks like {other!r}; write them alike, or tell them apart"
+            )

@@ -131,7 +131,9 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
         CapoBenchError: If there is no such run, or it is of another kind, limited or not logged.
     """
     file = _results_file(path)
-    results = validated(_results, read_json(file), "expected results of lm-eval", file=file)
+    results = validated(
+        _results, read_json(file, finite=False), "expected results of lm-eval", file=file
+    )
     task = _task(file, list(results["configs"]), task)
     config = results["configs"][task]
     metadata = config.get("metadata")

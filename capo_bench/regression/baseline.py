@@ -16,8 +16,9 @@ from capo_bench.files import read_json, validated, write_text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.regression.sides import Side
 from capo_bench.scoring.options import ANSWERED
+from capo_bench.scoring.predictions import Id
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 Drop = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -28,7 +29,7 @@ class BaselineRun(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the sampling.")]
     responses: Annotated[
-        dict[str, dict[str, str]],
+        dict[Id, dict[Id, str]],
         Field(min_length=1, description="Raw responses by item and annotator."),
     ]
 

@@ -158,7 +158,7 @@ def _results(samples: Path) -> dict[str, str]:
     file = samples.with_name(f"results_{date}.json")
     if not file.is_file():
         return {}
-    results = read_json(file)
+    results = read_json(file, finite=False)
     try:
         return run_facts(results, task)
     except (KeyError, TypeError, AttributeError) as error:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from capo_bench.corpus.load import SPECS, Splits
-from capo_bench.corpus.model import Corpus, SplitName
+from capo_bench.corpus.model import Corpus, SplitName, readable
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json_lines, validated, write_json_lines
 from capo_bench.metrics.cells import Prediction, evaluated_cells
@@ -26,7 +26,7 @@ RESPONSE_CHARACTERS = 100_000
 """The longest raw response that is read: several times what a model thinks in 4,096 tokens."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
-Id = Annotated[str, Field(min_length=1, max_length=1000)]
+Id = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(readable)]
 Text = Annotated[str, Field(max_length=RESPONSE_CHARACTERS)]
 
 
@@ -194,7 +194,7 @@ def read_predictions(path: Path) -> PredictionFile:
     runs: list[list[Prediction]] = []
     fingerprints: set[str] = set()
     options: dict[str, Any] | None = None
-    for number, line in read_json_lines(path, SAMPLES_BYTES):
+    for number, line in read_json_lines(path, SAMPLES_BYTES, finite=False):
         if not isinstance(line, dict):
             raise CapoBenchError("expected a JSON object", file=path, line=number)
         if "doc" in line:

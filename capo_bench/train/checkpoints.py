@@ -32,7 +32,7 @@ def last_whole(output: Path) -> Path | None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        state = read_json(folder / TRAINER_STATE_NAME)
+        state = read_json(folder / TRAINER_STATE_NAME, finite=False)
     except CapoBenchError:
         return False
     # One that is being removed has lost its weights before its state, or the state before them.

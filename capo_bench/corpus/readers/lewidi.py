@@ -10,8 +10,10 @@ the `annotators` string, which names an annotator once for each label they gave
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from capo_bench.corpus.model import (
     check_labels,
 )
 from capo_bench.corpus.tasks import CSC, MP, NLI, PARAPHRASE
+from capo_bench.display import skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json, validated
 
@@ -115,7 +118,9 @@ def read_lewidi(folder: Path, name: str) -> Corpus:
                     id=place,
                 )
             unknown = item.cells.keys() - about.keys()
-            if unknown and not dataset.crowd:
+            if dataset.crowd:  # some of whom have no metadata
+                unknown = {one for one in unknown if not re.fullmatch("Ann[0-9]+", one)}
+            if unknown:
                 raise CapoBenchError(
                     f"annotator {min(unknown)!r} is not in {dataset.prefix}_annotators_meta.json, "
                     f"which has {listed(about)}; mend the id, or add them there",
@@ -152,15 +157,18 @@ def personas(folder: Path, name: str) -> dict[str, dict[str, JsonValue]]:
     path = folder / f"{DATASETS[name].prefix}_annotators_meta.json"
     advice = "expected an object of texts for each annotator"
     found = validated(_meta, read_json(path, trailing_commas=True), advice, file=path)
-    return {
+    known = {
         # MP's file has the numbers alone, and ages such as 19.0.
-        f"Ann{one}" if one.isdigit() else one: {
+        f"Ann{one}" if re.fullmatch("[0-9]+", one) else one: {
             what: f"{value:g}" if isinstance(value, float) else value
-            for what, value in known.items()
+            for what, value in about.items()
             if str(value) not in _NOT_KNOWN
         }
-        for one, known in found.items()
+        for one, about in found.items()
     }
+    if len(known) < len(found):
+        raise CapoBenchError("names an annotator twice, with `Ann` and without", file=path)
+    return known
 
 
 def _by_number(annotator: str) -> tuple[int, str]:
@@ -186,6 +194,9 @@ def _items(path: Path, split: SplitName, dataset: _Dataset) -> Iterator[Item]:
     advice = "expected the LeWiDi-2025 format"
     for source_id, value in validated(_records, read_json(path), advice, file=path).items():
         place = f"item {source_id}"
+        if isinstance(value, dict):
+            _check_keys(value, _Record, path, place)
+            _check_keys(value.get("other_info"), _Info, path, place)
         record = validated(_record, value, advice, file=path, id=place)
         text = {name.lower(): words for name, words in record.text.items()}
         if len(text) < len(record.text):
@@ -216,6 +227,19 @@ def _items(path: Path, split: SplitName, dataset: _Dataset) -> Iterator[Item]:
         )
         check_labels(item, task.labels, path)
         yield item
+
+
+def _check_keys(value: Any, kind: type, path: Path, place: str) -> None:
+    """Refuses a key that is nearly one that is read: what it holds would be passed over."""
+    known = {skeleton(one.name): one.name for one in fields(kind)}
+    for key in value if isinstance(value, dict) else ():
+        meant = known.get(skeleton(key[:80]), key)
+        if meant != key:
+            raise CapoBenchError(
+                f"the key {visible(key)[:60]!r} looks like {meant!r}; write it so, or remove it",
+                file=path,
+                id=place,
+            )
 
 
 def _about(record: _Record) -> dict[str, JsonValue]:

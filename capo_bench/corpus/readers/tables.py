@@ -19,8 +19,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from capo_bench.display import skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
-from capo_bench.files import FILE_BYTES, read_bytes, read_json, read_json_lines, refuse_archive
+from capo_bench.files import (
+    FILE_BYTES,
+    naming,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    refuse_archive,
+)
 
 DELIMITERS = ",;\t|"
 _SPLITS = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
@@ -65,7 +73,9 @@ def read_table(name: Path | str) -> Table:
     if kind in _DELIMITED:
         table = read_delimited(source)
     elif kind in (".jsonl", ".ndjson"):
-        table = _of_objects(source, [(f"line {n}", row) for n, row in read_json_lines(source)])
+        table = _of_objects(
+            source, [(f"line {n}", row) for n, row in read_json_lines(source, finite=False)]
+        )
     elif kind == ".json":
         table = _of_json(source)
     elif kind == ".parquet":
@@ -224,7 +234,7 @@ def _plain(text: str) -> str:
 
 
 def _of_json(path: Path) -> Table:
-    value = read_json(path)
+    value = read_json(path, finite=False)  # pandas writes NaN for an empty cell
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         value = next(iter(value.values()))
     value = _transposed(value)
@@ -281,9 +291,29 @@ def _of_objects(path: Path | str, rows: Sequence[tuple[str, Any]]) -> Table:
         if not isinstance(row, dict):
             raise CapoBenchError("expected an object of columns and cells", file=path, id=place)
     fixed = _fixed([row for _, row in rows])
-    flat = [_flat(row, fixed) for _, row in rows]
+    flat = []
+    for place, row in rows:
+        with naming(path, id=place):
+            flat.append(_flat(row, fixed))
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
+    _check_names(path, columns, flat)
     return Table(columns, tuple({name: row.get(name) for name in columns} for row in flat))
+
+
+def _check_names(
+    path: Path | str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuses names that look alike and of which no row has two: one column, spelt in two ways."""
+    alike: dict[str, list[str]] = {}
+    for name in columns:
+        alike.setdefault(skeleton(name[:300]), []).append(name)
+    for names in alike.values():
+        if len(names) > 1 and not any(sum(name in row for name in names) > 1 for row in rows):
+            raise CapoBenchError(
+                f"columns {listed([visible(name[:60]) for name in names])} look alike and never "
+                "stand in one row; give them one name",
+                file=path,
+            )
 
 
 def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -323,6 +353,8 @@ def tidy(value: Any) -> Any:
         return {str(key): tidy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(part) for part in value]
+    if isinstance(value, float) and math.isinf(value):
+        raise CapoBenchError("a number is infinite, or too large; write it as a text")
     if isinstance(value, float):
         return f"{value:.9f}".rstrip("0").rstrip(".")
     return str(value).lower() if isinstance(value, bool) else str(value)

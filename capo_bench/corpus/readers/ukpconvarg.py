@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -57,18 +58,18 @@ def read_ukpconvarg(folder: Path) -> Corpus:
 def _items(file: Path) -> Iterator[Item]:
     try:
         root = fromstring(read_bytes(file), forbid_dtd=True)
-    except ParseError as error:
-        raise CapoBenchError(f"is not XML: {error}", file=file) from error
     except DefusedXmlException as error:
         raise CapoBenchError(
             "declares a document type or entities, which such files do not need; remove them",
             file=file,
         ) from error
+    except (ParseError, ValueError, LookupError) as error:  # the last two: of its encoding
+        raise CapoBenchError(f"is not XML: {error}", file=file) from error
     for pair in root:
         name = (pair.findtext("id") or "").strip()
         with naming(file, id=f"pair {name or '(without id)'}"):
             yield Item(
-                id=name,
+                id=_text(pair, "id"),
                 text={
                     "debate": _text(pair, "debateMetaData/title"),
                     "stance": _text(pair, "arg1/stance"),
@@ -83,7 +84,10 @@ def _items(file: Path) -> Iterator[Item]:
 def _cells(pair: Element) -> dict[str, tuple[Response, ...]]:
     cells: dict[str, tuple[Response, ...]] = {}
     for assignment in pair.iterfind("mTurkAssignments/mTurkAssignment"):
-        worker = _pseudonym(_text(assignment, "turkID"))
+        who = _text(assignment, "turkID")
+        if not re.fullmatch("[A-Z0-9]+", who):
+            raise CapoBenchError(f"turkID {who!r}: expected capitals and digits alone")
+        worker = _pseudonym(who)
         if worker in cells:
             raise CapoBenchError(f"worker {worker} answers twice; keep one answer")
         label = _text(assignment, "value")
@@ -94,7 +98,10 @@ def _cells(pair: Element) -> dict[str, tuple[Response, ...]]:
 
 
 def _text(element: Element, path: str) -> str:
-    found = (element.findtext(path) or "").strip()
+    given = element.findall(path)
+    if len(given) > 1 or any(len(one) for one in given):
+        raise CapoBenchError(f"{path} stands twice or holds other elements; mend the file")
+    found = (given[0].text or "").strip() if given else ""
     if not found:
         raise CapoBenchError(f"{path} is missing or empty; mend the file")
     return found
