@@ -55,8 +55,8 @@ def sound_answers(file: Path) -> int:
         with closing(sqlite3.connect(partial)) as base:
             for statement in _SCHEMA:
                 base.execute(statement)
-            rows = [(key.decode(), value) for key, value in sound.items()]
-            base.executemany(f'INSERT INTO "{_KEPT}" VALUES (?, ?)', rows)
+            found = [(key.decode(), value) for key, value in sound.items()]
+            base.executemany(f'INSERT INTO "{_KEPT}" VALUES (?, ?)', found)
             base.commit()
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of what is replaced
     return max(len(kept), len(copies)) - len(sound)
