@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
 from typing import TypeVar
 
 from capo_bench.corpus.model import Corpus, Item
@@ -28,11 +30,20 @@ many apart is hard enough, and what it takes grows with annotators times words."
 CROWD = 100
 """Most annotators of a corpus of which everything is read; with more it is a crowd."""
 
-MAX_READ = 200
+MAX_ASKED = 3000
+"""Most responses of a crowd with reasons that are asked for and scored, of one split."""
+
+MAX_COMPARED = 500
+"""Most of them that are held word by word against what the annotators wrote."""
+
+MAX_READ = 100
 """Most training explanations of an annotator of a crowd that classifiers are fitted to."""
 
 MAX_HELD = 40
 """Most evaluated responses of an annotator of a crowd that are held against their own."""
+
+MAX_VOCABULARY = 5000
+"""Most items of a crowd whose words are told from each other by how rare they are."""
 
 MAX_COMPETING = 1000
 """Most items of a crowd's split that a text is compared with, beside its own."""
@@ -90,10 +101,37 @@ def spread(rows: Sequence[T], most: int) -> list[T]:
     return [rows[index * len(rows) // most] for index in range(most)]
 
 
+def drawn(items: Sequence[Item], sizes: Sequence[int], most: int) -> list[int]:
+    """Places of whole items that hold so many responses at most, or of all if there are no more.
+
+    Their ids tell which: the same whatever order they come in and whoever answers them.
+
+    Args:
+        items: The items.
+        sizes: Responses to each of them.
+        most: Responses at most, but of one item all.
+    """
+    if sum(sizes) <= most:
+        return list(range(len(items)))
+    order = sorted(range(len(items)), key=lambda at: blake2b(items[at].id.encode()).digest())
+    totals = accumulate(sizes[at] for at in order)
+    kept = sum(total <= most for total in totals)
+    return sorted(order[: max(kept, 1)])
+
+
+def asked(corpus: Corpus, split: str) -> Sequence[Item]:
+    """The items of a split about which annotators are asked; see `MAX_ASKED`."""
+    items = corpus.split(split)
+    if not is_crowd(corpus) or corpus.task.explanations == "none":
+        return items
+    known = frozenset(evaluable(corpus))
+    sizes = [sum(bool(own) and a in known for a, own in item.cells.items()) for item in items]
+    return [items[at] for at in drawn(items, sizes, MAX_ASKED)]
+
+
 def competing(corpus: Corpus, split: str) -> Sequence[Item]:
     """The items of a split that a text about one of them is compared with."""
-    items = corpus.split(split)
-    return spread(items, MAX_COMPETING) if is_crowd(corpus) else items
+    return spread(asked(corpus, split), MAX_COMPETING) if is_crowd(corpus) else corpus.split(split)
 
 
 @dataclass(frozen=True)
@@ -128,11 +166,9 @@ class Coverage:
 def coverage(corpus: Corpus, split: str, annotators: Collection[str]) -> Coverage:
     """What share of a split's labelled cells, and of those who gave them, some annotators are."""
     chosen = frozenset(annotators)
-    cells = Counter(
-        annotator
-        for item in corpus.split(split)
-        for annotator, responses in item.cells.items()
-        if responses
+    cells, taken = (
+        Counter(one for item in items for one, responses in item.cells.items() if responses)
+        for items in (corpus.split(split), asked(corpus, split))
     )
-    own = {annotator: count for annotator, count in cells.items() if annotator in chosen}
+    own = {annotator: count for annotator, count in taken.items() if annotator in chosen}
     return Coverage(len(own), len(cells), sum(own.values()), cells.total())

@@ -270,6 +270,12 @@ class TaskSpec:
         if not self.fields or unknown:
             raise ValueError(f"group_by names no input field: {unknown or 'there are no fields'}")
 
+    @cached_property
+    def digest(self) -> str:
+        """What is the same for tasks that are: a name to remember by what depends on the task."""
+        text = json.dumps(_task_content(self), ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 @dataclass(frozen=True, config=_strict)
 class Judgment:
@@ -597,6 +603,19 @@ class Corpus:
             for item in self.items
         )
         return replace(self, name=f"{self.name}-valid", items=items)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A corpus that is known by its fingerprint, to remember what follows from it."""
+
+    fingerprint: str
+    corpus: Corpus = field(compare=False)
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Known:
+        """A corpus as it is known."""
+        return cls(corpus.fingerprint, corpus)
 
 
 def check_labels(item: Item, space: LabelSpace, source: Path | str) -> None:

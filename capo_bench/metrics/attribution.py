@@ -7,7 +7,7 @@ explanation shares with its item are masked, so that it tells who writes and not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from capo_bench.corpus.evaluable import MAX_READ, MIN_EXPLANATIONS, is_crowd, named, spread
-from capo_bench.corpus.model import Corpus
+from capo_bench.corpus.model import Corpus, Known
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import features, mask_content, style_feature_names
@@ -117,20 +117,12 @@ def fit_attributor(
             annotator's missing full stop decides).
         words: Whether to read the masked text at all, or only the features of style.
     """
-    return _fitted(_Read(corpus.fingerprint, corpus), normalised, words)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A corpus that is known by its fingerprint."""
-
-    fingerprint: str
-    corpus: Corpus = field(compare=False)
+    return _fitted(Known.of(corpus), normalised, words)
 
 
 @lru_cache(maxsize=4)
-def _fitted(read: _Read, normalised: bool, words: bool) -> Attributor | Undefined:
-    corpus = read.corpus
+def _fitted(known: Known, normalised: bool, words: bool) -> Attributor | Undefined:
+    corpus = known.corpus
     crowd = is_crowd(corpus)
     place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     train = {
@@ -143,17 +135,17 @@ def _fitted(read: _Read, normalised: bool, words: bool) -> Attributor | Undefine
     }
     if crowd:
         train = {index: spread(own, MAX_READ) for index, own in train.items()}
-    known = list(train)
-    if len(known) < 2:
+    writers = list(train)
+    if len(writers) < 2:
         return Undefined(f"fewer than two annotators have {MIN_EXPLANATIONS} training explanations")
-    rows = [row for index in known for row in train[index]]
-    counts = np.array([len(train[index]) for index in known])
+    rows = [row for index in writers for row in train[index]]
+    counts = np.array([len(train[index]) for index in writers])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     lexicon = lexicon_of(corpus)
     masked, style = _read(texts, inputs, normalised, lexicon)
     deviation = style.std(axis=0)
     attributor = Attributor(
-        annotators=np.array(known, dtype=np.int64),
+        annotators=np.array(writers, dtype=np.int64),
         normalised=normalised,
         _fields=tuple(corpus.task.fields),
         _lexicon=lexicon,
@@ -165,7 +157,7 @@ def _fitted(read: _Read, normalised: bool, words: bool) -> Attributor | Undefine
         _classifier=LogisticRegression(C=1.0, tol=1e-4 if crowd else 1e-10, max_iter=10_000),
         _log_prior=np.log(counts / counts.sum()),
     )
-    _fit(attributor._classifier, attributor.matrix(texts, inputs), np.repeat(known, counts))
+    _fit(attributor._classifier, attributor.matrix(texts, inputs), np.repeat(writers, counts))
     return attributor
 
 

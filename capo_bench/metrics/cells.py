@@ -10,7 +10,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.evaluable import evaluable
+from capo_bench.corpus.evaluable import MAX_COMPARED, asked, drawn, evaluable, is_crowd, named
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.responses import Parsed, parse
@@ -66,16 +66,39 @@ class Cells:
     @cached_property
     def explained(self) -> Cells:
         """Those whose annotator gave an explanation, of the same items."""
-        given = [any(r.explanation for r in own) for own in self.references]
-        if all(given):
+        return self._only(
+            np.array([any(r.explanation for r in own) for own in self.references], dtype=np.bool_)
+        )
+
+    @cached_property
+    def compared(self) -> Cells:
+        """Of a crowd some items' cells alone, which are `MAX_COMPARED` at most; else all."""
+        if not is_crowd(self.corpus):
+            return self
+        sizes = np.bincount(self.item, minlength=len(self.items)).tolist()
+        return self._only(np.isin(self.item, drawn(self.items, sizes, MAX_COMPARED)))
+
+    @cached_property
+    def known(self) -> Cells:
+        """Of a crowd the cells of those whose writing is known (`named`), if any; else all."""
+        if not is_crowd(self.corpus):
+            return self
+        chosen = frozenset(named(self.corpus))
+        ids = self.corpus.annotator_ids
+        kept = np.array([ids[one] in chosen for one in self.annotator], dtype=np.bool_)
+        return self._only(kept) if kept.any() else self
+
+    def _only(self, kept: NDArray[np.bool_]) -> Cells:
+        """Some of the cells, of the same items."""
+        if kept.all():
             return self
         return replace(
             self,
-            item=self.item[given],
-            annotator=self.annotator[given],
-            references=tuple(compress(self.references, given)),
-            parsed=tuple(compress(self.parsed, given)),
-            truncated=tuple(compress(self.truncated, given)),
+            item=self.item[kept],
+            annotator=self.annotator[kept],
+            references=tuple(compress(self.references, kept)),
+            parsed=tuple(compress(self.parsed, kept)),
+            truncated=tuple(compress(self.truncated, kept)),
         )
 
     @cached_property
@@ -85,11 +108,14 @@ class Cells:
 
 
 def evaluated_cells(corpus: Corpus, split: str) -> list[tuple[Item, str]]:
-    """The labelled cells of a split's evaluable annotators, in the order in which they are asked."""
+    """The labelled cells of a split's evaluable annotators, in the order in which they are asked.
+
+    Of a crowd with reasons no more than `capo_bench.corpus.evaluable.MAX_ASKED`, of whole items.
+    """
     place = {annotator: index for index, annotator in enumerate(evaluable(corpus))}
     return [
         (item, annotator)
-        for item in corpus.split(split)
+        for item in asked(corpus, split)
         for annotator in sorted(place.keys() & item.cells.keys(), key=place.__getitem__)
         if item.cells[annotator]
     ]
@@ -102,7 +128,8 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
         corpus: The corpus.
         split: The split that was predicted.
         predictions: In any order. Either all evaluated cells of the split, or all of some of its
-            items. Those for annotators who cannot be evaluated (`evaluable`) are left out.
+            items. Those for annotators who cannot be evaluated (`evaluable`) are left out, as are
+            those for items that nobody is asked about (`asked`).
 
     Raises:
         CapoBenchError: If there are none, one is for a cell that the split does not have, a cell is

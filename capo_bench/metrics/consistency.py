@@ -7,17 +7,25 @@ one number over all of them, and style feature by style feature.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.evaluable import named
+from capo_bench.corpus.evaluable import is_crowd, named
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import style_feature_names, style_features
-from capo_bench.stats.resampling import Array, Estimate, Measured, Undefined, estimate, linearised
+from capo_bench.stats.resampling import (
+    Array,
+    Estimate,
+    Measured,
+    Undefined,
+    estimate,
+    jackknife,
+    linearised,
+)
 
 MIN_RESPONSES = 5
 """Evaluated responses of an annotator below which they have no distribution to speak of."""
@@ -53,6 +61,7 @@ class StyleBins:
     train: Array
     without: Array
     lexicon: Lexicon
+    _human: dict[bytes, _Human] = field(default_factory=dict, repr=False)
 
     def place(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> Array:
         """One-hot bins of n texts, shape (n, F, bins)."""
@@ -150,6 +159,8 @@ def style_contrasts(cells: Cells, bins: StyleBins) -> list[StyleContrast]:
     if isinstance(found, Undefined):
         return []
     rows = []
+    # Of a crowd there are thousands of them, and draws of a mean over items tell little more.
+    uncertain = jackknife if is_crowd(cells.corpus) else estimate
     for annotator in np.unique(found.annotator):
         for feature, name in enumerate(bins.names):
             caught = _relative(cells, found, slice(feature, feature + 1), np.array([annotator]))
@@ -159,7 +170,7 @@ def style_contrasts(cells: Cells, bins: StyleBins) -> list[StyleContrast]:
                     feature=name,
                     own=float(found.human[annotator, feature]),
                     model=float(found.model[annotator, feature]),
-                    caught=caught if isinstance(caught, Undefined) else estimate(caught),
+                    caught=caught if isinstance(caught, Undefined) else uncertain(caught),
                 )
             )
     order = {annotator: index for index, annotator in enumerate(cells.corpus.annotator_ids)}
@@ -203,30 +214,64 @@ def _contrasts(cells: Cells, bins: StyleBins) -> _Contrasts | Undefined:
         )
     cell = np.flatnonzero(counted)
     annotator = cells.annotator[cell]
-    human = _human(cells, bins, cell)
     texts, inputs = cells.explanations, cells.inputs
     placed = bins.place([texts[row] for row in cell], [inputs[row] for row in cell])
-    shape = len(trained), len(bins.names)
-    model_all, human_all, noise = np.zeros((3, *shape))
-    model_change, human_change = np.zeros((2, len(cell), shape[1]))
     rng = np.random.default_rng(_SEED)
+    others = {}
     for one in known:
-        others = np.flatnonzero(trained & (np.arange(len(trained)) != one))
-        if len(others) > PEERS:
-            others = np.sort(rng.choice(others, PEERS, replace=False))
+        others[one] = np.flatnonzero(trained & (np.arange(len(trained)) != one))
+        if len(others[one]) > PEERS:
+            others[one] = np.sort(rng.choice(others[one], PEERS, replace=False))
+    human = _human_side(cells, bins, cell, others)
+    model, change = _changes(placed, annotator, bins, others)
+    return _Contrasts(cell, annotator, model, human.contrast, change, human.change, human.noise)
+
+
+@dataclass(frozen=True)
+class _Human:
+    """The annotators' side of `_Contrasts`, which is the same for all responses to the same cells."""
+
+    contrast: Array
+    change: Array
+    noise: Array
+
+
+def _human_side(
+    cells: Cells, bins: StyleBins, cell: NDArray[np.int64], others: Mapping[int, NDArray[np.int64]]
+) -> _Human:
+    answered = [cells.items[index].id for index in cells.item[cell]]
+    annotator = cells.annotator[cell]
+    key = "\0".join(answered).encode() + annotator.tobytes()
+    if key not in bins._human:
+        placed = _human(cells, bins, cell)
+        contrast, change = _changes(placed, annotator, bins, others)
+        noise = np.zeros_like(contrast)
+        for one, peers in others.items():
+            total = placed[annotator == one].sum(axis=0)
+            parts = np.array([_contrast(total, part[one], part[peers]) for part in bins.without])
+            noise[one] = (PARTS - 1) / PARTS * ((parts - parts.mean(axis=0)) ** 2).sum(axis=0)
+        bins._human.clear()  # one set of cells at a time
+        bins._human[key] = _Human(contrast, change, noise)
+    return bins._human[key]
+
+
+def _changes(
+    placed: Array,
+    annotator: NDArray[np.int64],
+    bins: StyleBins,
+    others: Mapping[int, NDArray[np.int64]],
+) -> tuple[Array, Array]:
+    """Contrasts of everyone's texts, (annotators, F), and their changes without each, (n, F)."""
+    whole = np.zeros((len(bins.train), len(bins.names)))
+    change = np.zeros((len(annotator), len(bins.names)))
+    for one, peers in others.items():
         rows = np.flatnonzero(annotator == one)
-        for whole, change, given in (
-            (model_all, model_change, placed[rows]),
-            (human_all, human_change, human[rows]),
-        ):
-            total = given.sum(axis=0)
-            whole[one] = _contrast(total, bins.train[one], bins.train[others])
-            without = _contrast(total - given, bins.train[one], bins.train[others])
-            change[rows] = without - whole[one]
-        total = human[rows].sum(axis=0)
-        parts = np.array([_contrast(total, part[one], part[others]) for part in bins.without])
-        noise[one] = (PARTS - 1) / PARTS * ((parts - parts.mean(axis=0)) ** 2).sum(axis=0)
-    return _Contrasts(cell, annotator, model_all, human_all, model_change, human_change, noise)
+        given = placed[rows]
+        total = given.sum(axis=0)
+        whole[one] = _contrast(total, bins.train[one], bins.train[peers])
+        without = _contrast(total - given, bins.train[one], bins.train[peers])
+        change[rows] = without - whole[one]
+    return whole, change
 
 
 def _contrast(counts: Array, own: Array, others: Array) -> Array:

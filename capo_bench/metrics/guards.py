@@ -12,15 +12,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, competing, named
-from capo_bench.corpus.model import Corpus, Item
+from capo_bench.corpus.evaluable import (
+    MAX_READ,
+    MAX_VOCABULARY,
+    MIN_EXPLANATIONS,
+    competing,
+    is_crowd,
+    named,
+    spread,
+)
+from capo_bench.corpus.model import Corpus, Item, Known
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import mask_content
@@ -96,7 +104,11 @@ class Pool:
             similarity = (vectors[part] @ self._items).toarray()
             to_own = similarity[np.arange(len(similarity)), at[part]]
             if (apart := np.flatnonzero(outside[part])).size:
-                items = self._vectors.items([own[start + row] for row in apart.tolist()])
+                theirs = [own[start + row] for row in apart.tolist()]
+                place = {item.id: item for item in theirs}
+                once = self._vectors.items(list(place.values()))
+                number = {identifier: at for at, identifier in enumerate(place)}
+                items = once[[number[item.id] for item in theirs]]
                 shared = vectors[part][apart].multiply(items).sum(axis=1)
                 to_own[apart] = np.asarray(shared).ravel()
             found[0, part] = to_own
@@ -117,8 +129,18 @@ class Pool:
 
 
 def fit_item_vectors(corpus: Corpus) -> ItemVectors:
-    """Fits the vocabulary and its weights on the input texts of all items."""
-    texts = [normalise(" ".join(item.text.values())) for item in corpus.items]
+    """Fits the vocabulary and its weights on the input texts of all items; of a crowd's, on some.
+
+    What was fitted to a corpus lately is not fitted again.
+    """
+    return _fitted(Known.of(corpus))
+
+
+@lru_cache(maxsize=4)
+def _fitted(known: Known) -> ItemVectors:
+    items = known.corpus.items
+    read = spread(items, MAX_VOCABULARY) if is_crowd(known.corpus) else items
+    texts = [normalise(" ".join(item.text.values())) for item in read]
     options = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
     return ItemVectors(TfidfVectorizer(sublinear_tf=True, **options).fit(texts))
 
@@ -254,8 +276,10 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
         inputs = [item.text for item in items]
         plain, masked = (index_grams(grams) for grams in copy_grams(texts, inputs, lexicon))
         copied = plain.copied_among_themselves() | masked.copied_among_themselves()
+        some = spread(rows, MAX_READ) if is_crowd(corpus) else rows
+        near = competitors.relevant([text for _, text in some], [item for item, _ in some])
         own[index] = Habitual(
-            irrelevant=float(1 - competitors.relevant(texts, items).mean()),
+            irrelevant=float(1 - near.mean()),
             copied=float(copied.mean()),
             plain=plain,
             masked=masked,

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, is_crowd, named, spread
+from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, asked, is_crowd, named, spread
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
@@ -76,8 +76,8 @@ class Discriminator:
     Attributes:
         histories: The annotators' n-grams.
         vectors: How texts are compared with items.
-        pool: The items of the evaluated split. Without their cells, for who does not know them,
-            nothing is held against what the others answered.
+        pool: The items of the evaluated split that are asked about. Without their cells, for who does
+            not know them, nothing is held against what the others answered.
         lexicon: Of the corpus's languages.
         rivals: Most of these items that a text is compared with, beside its own; `None`: all.
     """
@@ -173,7 +173,7 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
         },
     )
     rivals = MAX_COMPETING if is_crowd(corpus) else None
-    pool = list(corpus.split(split))
+    pool = list(asked(corpus, split))
     return Discriminator(histories, fit_item_vectors(corpus), pool, lexicon, rivals)
 
 

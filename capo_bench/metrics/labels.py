@@ -12,9 +12,18 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from capo_bench.corpus.evaluable import is_crowd
 from capo_bench.corpus.model import cell_labels
 from capo_bench.metrics.cells import Cells
-from capo_bench.stats.resampling import Array, ItemSums, Measured, item_means, ratio, sum_by_item
+from capo_bench.stats.resampling import (
+    Array,
+    ItemSums,
+    Measured,
+    item_means,
+    linearised,
+    ratio,
+    sum_by_item,
+)
 
 Flags = NDArray[np.bool_]
 
@@ -123,6 +132,9 @@ def _chance_corrected(
 ) -> ItemSums:
     """1 - observed / expected disagreement, mean over the annotators of whom it is defined.
 
+    Of a crowd each item carries what it changes (`linearised`): sums over items of each annotator
+    would grow with items times annotators.
+
     Args:
         cells: The evaluated cells.
         per_cell: What is summed over an annotator's cells, shape (cells, k).
@@ -130,16 +142,32 @@ def _chance_corrected(
     """
     present, annotator = np.unique(cells.annotator, return_inverse=True)
     shape = (len(present), per_cell.shape[1])
+
+    def kappas(sums: Array) -> tuple[Array, Flags]:
+        observed, expected = disagreement(sums)
+        # Sums of resampled weights: what is nothing may come out as almost nothing.
+        known = expected > 1e-9
+        found = 1 - np.divide(observed, expected, out=np.ones_like(expected), where=known)
+        return np.where(known, found, 0), known
+
+    if is_crowd(cells.corpus):
+        total = sum_by_item(per_cell, annotator, len(present))
+        own, known = kappas(total)
+        without, still = kappas(total[annotator] - per_cell)
+        n_items = len(cells.items)
+        change = np.bincount(cells.item, without - own[annotator], n_items)
+        fewer = np.bincount(cells.item, 1.0 * known[annotator] - still, n_items)
+        with np.errstate(invalid="ignore"):
+            value = float(own.sum() / known.sum())
+        rest = np.maximum(known.sum() - fewer, 1)
+        return linearised(value, (own.sum() + change) / rest - value)
     sums = np.zeros((len(cells.items), *shape))
     np.add.at(sums, (cells.item, annotator), per_cell)
 
     def combine(flat: Array) -> Array:
-        observed, expected = disagreement(flat.reshape(*flat.shape[:-1], *shape))
-        # Sums of resampled weights: what is nothing may come out as almost nothing.
-        known = expected > 1e-9
-        kappas = 1 - np.divide(observed, expected, out=np.ones_like(expected), where=known)
+        own, known = kappas(flat.reshape(*flat.shape[:-1], *shape))
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.where(known, kappas, 0).sum(axis=-1) / known.sum(axis=-1))
+            return np.asarray(own.sum(axis=-1) / known.sum(axis=-1))
 
     return ItemSums(sums.reshape(len(cells.items), -1), combine)
 

@@ -152,7 +152,7 @@ def _consistency(reading: Reading) -> Mapping[str, Measured]:
 
 
 def _contrast(reading: Reading) -> Mapping[str, Measured]:
-    return contrast_metrics(reading.cells, reading.instruments.encoder)
+    return contrast_metrics(reading.cells.compared, reading.instruments.encoder)
 
 
 def _indistinguishability(reading: Reading) -> Mapping[str, Measured]:
@@ -162,15 +162,15 @@ def _indistinguishability(reading: Reading) -> Mapping[str, Measured]:
 
 
 def _content(reading: Reading) -> Mapping[str, Measured]:
-    return content_metrics(reading.cells, reading.instruments.encoder)
+    return content_metrics(reading.cells.compared, reading.instruments.encoder)
 
 
 def _argument(reading: Reading) -> Mapping[str, Measured]:
-    return label_explanation_consistency(reading.cells, reading.instruments.arguments)
+    return label_explanation_consistency(reading.cells.compared, reading.instruments.arguments)
 
 
 def _guards(reading: Reading) -> Mapping[str, Measured]:
-    return guard_metrics(reading.cells, reading.instruments.guards)
+    return guard_metrics(reading.cells.known, reading.instruments.guards)
 
 
 def _invalid(reading: Reading) -> Mapping[str, Measured]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from capo_bench.corpus.model import TaskSpec
@@ -112,6 +113,20 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     labels, where the task allows several) and an explanation. Whatever follows the first answer as
     a further item or annotator is ignored, but a text that states another label besides is invalid.
     """
+    return _parsed(_Known(task.digest, task), text)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A task that is known by its digest."""
+
+    digest: str
+    task: TaskSpec = field(compare=False)
+
+
+@lru_cache(maxsize=2**15)  # control rows and submissions share many texts
+def _parsed(known: _Known, text: str) -> Parsed:
+    task = known.task
     if not text.strip():
         return Parsed((), "", EMPTY)
     thoughtless = strip_thoughts(text)

@@ -13,6 +13,7 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from capo_bench.corpus.evaluable import MAX_READ, is_crowd, spread
 from capo_bench.corpus.model import Corpus, Item, LabelSpace, Response, TaskSpec, cell_labels
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
@@ -306,9 +307,10 @@ class _Impostor:
             columns = {ids[a]: column for column, a in enumerate(attributor.annotators)}
         found = {}
         for annotator, history in self.train.items():
-            texts = [response.explanation for _, response in history]
+            read = spread(history, MAX_READ) if is_crowd(self.corpus) else history
+            texts = [response.explanation for _, response in read]
             if annotator in columns and not isinstance(attributor, Undefined):
-                inputs = [item.text for item, _ in history]
+                inputs = [item.text for item, _ in read]
                 scores = attributor.log_probabilities(texts, inputs)[:, columns[annotator]]
                 found[annotator] = texts[int(scores.argmax())]
             elif texts:

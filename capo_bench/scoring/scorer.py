@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from capo_bench import __version__
 from capo_bench.corpus.evaluable import (
+    MAX_ASKED,
+    MAX_COMPARED,
     MAX_COMPETING,
     MAX_HELD,
+    MAX_NAMED,
     MAX_READ,
     coverage,
     evaluable,
@@ -270,8 +273,11 @@ class Scorer:
         if self.corpus.task.explanations != "none":
             if is_crowd(self.corpus):
                 left_out["crowd"] = (
-                    f"at most {MAX_READ} training explanations of each annotator are read, "
-                    f"{MAX_HELD} responses held against their own, {MAX_COMPETING} items compared"
+                    f"at most {MAX_ASKED} responses, of whole items, are asked for; relevance, "
+                    f"guards and identity are of {MAX_NAMED} annotators, of each of whom {MAX_READ} "
+                    f"training explanations are read and {MAX_HELD} responses held against their "
+                    f"own; {MAX_COMPARED} responses, of whole items, are compared word by word and "
+                    f"read for their argument; {MAX_COMPETING} items compete"
                 )
             words = lexicon_of(self.corpus)
             if words.unread:

@@ -1,10 +1,21 @@
 """Who is evaluated, and splits that keep them in train."""
 
 from dataclasses import replace
+from hashlib import blake2b
 
 import pytest
 
-from capo_bench.corpus.evaluable import coverage, evaluable, history_sizes, named, spread
+import capo_bench.corpus.evaluable as evaluable_module
+import capo_bench.metrics.cells as cells_module
+from capo_bench.corpus.evaluable import (
+    CROWD,
+    coverage,
+    drawn,
+    evaluable,
+    history_sizes,
+    named,
+    spread,
+)
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
@@ -116,3 +127,71 @@ def test_of_a_large_crowd_the_busiest_are_told_apart() -> None:
     corpus = crowd(*(("train", cells) for cells in answers))
     assert named(corpus) == tuple(f"A{n}" for n in range(14, 60))
     assert named(corpus, minimum=1) == tuple(f"A{n}" for n in range(10, 60))
+
+
+def test_of_a_crowd_with_reasons_whole_items_are_asked_about(monkeypatch) -> None:
+    """Which ones hangs on their ids alone, and what is left out is counted."""
+    people = [f"P{n}" for n in range(CROWD + 1)]
+    train = ("train", dict.fromkeys(people, SAID))
+    test = [("test", {people[n]: SAID, people[n + 1]: SAID}) for n in range(20)]
+    many = crowd(train, *test)
+    assert len(evaluated_cells(many, "test")) == 40
+    monkeypatch.setattr(evaluable_module, "MAX_ASKED", 7)
+    cells = evaluated_cells(many, "test")
+    items = list({item.id: item for item, _ in cells}.values())
+    first = sorted(many.split("test"), key=lambda item: blake2b(item.id.encode()).digest())[:3]
+    assert sorted(item.id for item in items) == sorted(item.id for item in first)
+    assert [who for _, who in cells] == [
+        who for item in items for who in sorted(item.cells, key=people.index)
+    ]
+    turned = replace(many, items=many.items[::-1])
+    assert {item.id for item, _ in evaluated_cells(turned, "test")} == {item.id for item in items}
+    told = coverage(many, "test", evaluable(many))
+    assert str(told).endswith("6 of 40 responses")
+    # answers to the others are left out, and an item that is asked about must be whole
+    every = [
+        Prediction(item.id, who, "Label: warm") for item in many.split("test") for who in item.cells
+    ]
+    assert len(join(many, "test", every)) == 6
+    with pytest.raises(CapoBenchError, match="1 cells lack a prediction"):
+        join(
+            many, "test", [p for p in every if (p.item, p.annotator) != (items[0].id, cells[0][1])]
+        )
+    # without reasons, and of few people, all are
+    labels = replace(many, task=replace(TASK, explanations="none"))
+    assert len(evaluated_cells(labels, "test")) == 40
+    few = crowd(("train", dict.fromkeys(people[:21], SAID)), *test)
+    assert len(evaluated_cells(few, "test")) == 40
+
+
+def test_whole_items_by_their_ids() -> None:
+    items = crowd(*[(None, {"Ida": SAID})] * 6).items
+    order = sorted(range(6), key=lambda n: blake2b(f"i{n}".encode()).digest())
+    assert drawn(items, [1] * 6, 6) == [0, 1, 2, 3, 4, 5]
+    assert drawn(items, [1] * 6, 4) == sorted(order[:4])
+    assert drawn(items, [3] * 6, 10) == sorted(order[:3])
+    assert drawn(items, [9] * 6, 4) == order[:1]
+
+
+def test_of_a_crowd_some_items_are_compared_and_some_people_known(monkeypatch) -> None:
+    people = [f"P{n}" for n in range(CROWD + 1)]
+    train = [("train", dict.fromkeys(people if n == 0 else people[:2], SAID)) for n in range(15)]
+    test = [("test", {people[n]: SAID, people[n + 1]: SAID}) for n in range(20)]
+    many = crowd(*train, *test)
+    answers = [
+        Prediction(item.id, who, "Label: warm") for item in many.split("test") for who in item.cells
+    ]
+    cells = join(many, "test", answers)
+    assert cells.compared is cells  # there are few
+    monkeypatch.setattr(cells_module, "MAX_COMPARED", 7)
+    some = join(many, "test", answers).compared
+    first = sorted(many.split("test"), key=lambda item: blake2b(item.id.encode()).digest())[:3]
+    assert [some.items[at].id for at in some.item] == sorted(
+        [item.id for item in first] * 2, key=lambda one: int(one[1:])
+    )
+    # P0 has one answer and P1 two in the test split, and only they have fifteen in train
+    assert [many.annotator_ids[one] for one in cells.known.annotator] == ["P0", "P1", "P1"]
+    few = replace(many, annotators=many.annotators[:50], items=many.items[1:30])
+    whole = join(few, "test", [p for p in answers if p.item in {i.id for i in few.items}])
+    assert whole.compared is whole
+    assert whole.known is whole

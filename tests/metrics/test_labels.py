@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
+import capo_bench.metrics.labels as labels_module
 from capo_bench.metrics.labels import label_agreement
 
 from .build import SCALE, answer, corpus
@@ -102,6 +103,29 @@ def test_qwk_is_scikit_learns(scale):
     a = cohen_kappa_score([-2, 1, -1], [-1, -1, -1], weights="quadratic", labels=labels)
     b = cohen_kappa_score([0, 2], [0, -2], weights="quadratic", labels=labels)
     assert value(scale, "label_qwk") == pytest.approx((a + b) / 2)
+
+
+def test_of_a_crowd_each_item_carries_what_it_changes(monkeypatch):
+    """The value is the same, and what is without an item is what it is without that item."""
+    rng = np.random.default_rng(0)
+    labels = SCALE.labels.labels
+    rows = [
+        {who: rng.choice(labels, 2) for who in rng.choice(list("ABCDEF"), 3, replace=False)}
+        for _ in range(12)
+    ]
+    human = corpus([{who: [(own, "x")] for who, (own, _) in row.items()} for row in rows], SCALE)
+    cells = answer(human, [{who: ([said], "x") for who, (_, said) in row.items()} for row in rows])
+    few = label_agreement(cells)
+    monkeypatch.setattr(labels_module, "is_crowd", lambda _: True)
+    many = label_agreement(cells)
+    for name in ("label_kappa", "label_qwk"):
+        sums = few[name].sums
+        without = few[name].combine(sums.sum(axis=0) - sums)
+        assert many[name].value() == pytest.approx(few[name].value(), abs=1e-12)
+        assert many[name].sums.shape == (12, 2)
+        n, value = len(rows), few[name].value()
+        pseudo = value - (n - 1) * (without - without.mean())
+        np.testing.assert_allclose(many[name].sums[:, 0], pseudo, atol=1e-9)
 
 
 def test_anad_divides_by_the_number_of_labels():

@@ -5,6 +5,7 @@ import shutil
 import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from train import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.prompts.prompter import Prompter
@@ -37,6 +39,7 @@ SAID = {
 }
 STEPS = 150
 SETUP = Setup("capo_mini_nli_tag", {}, {"max_gen_toks": GENERATED})
+CORPUS = json.dumps({"corpus": "mine.jsonl", "bertscore": "minilm"})
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +154,39 @@ def test_an_ignored_tag_is_caught_and_is_inconclusive_on_four_items(trained, fil
             assert judged.undefined == "it takes 5 evaluated items, and there are 4"
         else:
             assert judged.verdict == "pass" or judged.detectable > judged.max_drop
+
+
+def test_a_corpus_of_ones_own_is_gated(call, trained, tmp_path, monkeypatch):
+    mine = replace(load("mini-nli"), name="bakery")
+    for place in ("here", "there"):
+        jsonl.write(mine, tmp_path / place / "mine.jsonl")
+    worse = damaged(trained, tmp_path / "worse", tag_ignored)
+    here = ["--baseline", tmp_path / "baseline.json", "--device", "cpu", "--batch-size", "91"]
+    here += ["--model-args", f"max_length={SEEN + GENERATED}"]
+    monkeypatch.chdir(tmp_path / "here")
+    said = ["--update-baseline", "--task", "capo_corpus_tag", "--metadata", CORPUS]
+    said += [flag for name, drop in DROPS.items() for flag in ("--max-drop", f"{name}={drop}")]
+    said += ["--gen-kwargs", f"max_gen_toks={GENERATED}"]
+    status, out, err = call("gate", trained, *here, *said)
+    assert status == 0, err
+    assert "24 items, capo_corpus_tag" in out
+    assert read_baseline(here[1]).facts["task"] == "capo_bakery_tag"
+    status, out, _ = call("gate", trained, *here, "--format", "json")
+    assert (status, json.loads(out)["verdict"]) == (0, "pass")
+    # the same file elsewhere, as another machine has it
+    monkeypatch.chdir(tmp_path)
+    status, _, err = call("gate", worse, *here)
+    assert status == 2
+    assert "mine.jsonl" in err.splitlines()[-1]
+    moved = ["--metadata", json.dumps({"corpus": "there/mine.jsonl"})]
+    status, out, _ = call("gate", worse, *here, *moved, "--format", "json")
+    assert (status, json.loads(out)["verdict"]) == (1, "regressed")
+    # another corpus is none to compare on
+    jsonl.write(replace(mine, license="other", name="brewery"), tmp_path / "other.jsonl")
+    other = ["--metadata", json.dumps({"corpus": "other.jsonl"})]
+    status, out, _ = call("gate", trained, *here, *other)
+    assert status == 4
+    assert "corpus" in out
 
 
 @pytest.mark.parametrize(
