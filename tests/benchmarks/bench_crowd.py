@@ -1,6 +1,7 @@
 """Processor seconds and memory of every command on a crowd, each a process of its own.
 
     python tests/benchmarks/bench_crowd.py FILE.jsonl [--annotators 4000 --responses 85000]
+    python tests/benchmarks/bench_crowd.py FILE.jsonl --only rows    # three rows, one by one
 
 Makes the file first if it is not there, of forty personas whose answers are dealt to so many workers,
 the k-th of a persona's workers getting 1/k of what the first gets. One thread; BERTScore by MiniLM; a
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -31,6 +33,8 @@ from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.leaderboard.submission import Card, write_submission
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.prompts.prompter import Prompter
+from capo_bench.scoring.controls import control_predictions
+from capo_bench.scoring.scorer import Scorer
 
 PERSONAS = 40
 """As many kinds of people there are; more workers than these share them."""
@@ -89,6 +93,19 @@ def submission(file: Path, folder: Path) -> None:
     (board / "board.yaml").write_text(spec, encoding="utf-8")
 
 
+def rows(file: Path) -> None:
+    """Scores three control rows: the first pays for what is fitted, the second has known texts."""
+    corpus = load(str(file))
+    made = control_predictions(corpus)
+    scorer = Scorer(corpus, encoder="minilm")
+    scorer.prepare()
+    for name in ("human", "others-majority", "spliced-train"):
+        start = time.process_time()
+        scorer.score(made[name])
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{name:44} {time.process_time() - start:7.1f} s {memory:6.2f} GB", flush=True)
+
+
 def timed(*command: str | Path, cache: Path) -> None:
     """Runs a command; prints processor seconds, wall seconds and the most memory."""
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
@@ -110,7 +127,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--annotators", type=int, default=4000)
     parser.add_argument("--responses", type=int, default=85_000)
-    parser.add_argument("--only", choices=["profiles", "submission"], help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=["rows", "profiles", "submission"])
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only == "profiles":
@@ -119,6 +136,8 @@ def main() -> None:
         return submission(given.file, given.folder)
     if not given.file.exists():
         jsonl.write(crowd(given.annotators, given.responses), given.file)
+    if given.only == "rows":
+        return rows(given.file)
     me, ours = Path(__file__), "capo_bench"
     with TemporaryDirectory() as name:
         folder = Path(name)
