@@ -237,7 +237,7 @@ def test_irony_labels_have_names_and_items_their_language(tmp_path: Path) -> Non
     folder = write_lewidi(tmp_path, "MP", train={"7": record})
     (folder / "MP_dev.json").unlink()
     (folder / "MP_annotators_meta.json").write_text(
-        '{"1": {"Age": 19.0, "Gender": "DATA_EXPIRED"}, "2": {"Age": "nan", "Nationality": "Peru"}}',
+        '{"1": {"Age": 19.0, "Gender": "DATA_EXPIRED"}, "2": {"Age": NaN, "Nationality": "Peru"}}',
         encoding="utf-8",
     )
     corpus = read_lewidi(folder, "lewidi-mp")

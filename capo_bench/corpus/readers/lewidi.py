@@ -156,7 +156,9 @@ def personas(folder: Path, name: str) -> dict[str, dict[str, JsonValue]]:
     """
     path = folder / f"{DATASETS[name].prefix}_annotators_meta.json"
     advice = "expected an object of texts for each annotator"
-    found = validated(_meta, read_json(path, trailing_commas=True), advice, file=path)
+    # MP's file has NaN for an age that is not known.
+    given = read_json(path, trailing_commas=True, finite=False)
+    found = validated(_meta, given, advice, file=path)
     known: dict[str, dict[str, JsonValue]] = {
         # MP's file has the numbers alone, and ages such as 19.0.
         f"Ann{one}" if re.fullmatch("[0-9]+", one) else one: {
