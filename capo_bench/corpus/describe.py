@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean
 
 import numpy as np
@@ -20,6 +21,9 @@ from capo_bench.corpus.splits import groups
 SHOWN = 15
 """Annotators and pairs of them in a table for people; the first few of many."""
 KEPT_PAIRS = 1000
+_WIDE = 12
+"""Most labels that have a column each."""
+_BANDS = 8
 
 
 @dataclass(frozen=True)
@@ -324,15 +328,33 @@ def _annotator_table(d: Description) -> Table:
 
 
 def _label_table(d: Description) -> Table:
-    labels = list(d.annotators[0].labels)
-    table = _table("Labels, % of responses", *labels, *(["mean"] if d.label_values else []))
+    columns = _label_columns(d)
+    table = _table("Labels, % of responses", *columns, *(["mean"] if d.label_values else []))
     for a in d.annotators[:SHOWN]:
-        shares = [f"{100 * n / a.responses:.0f}" if a.responses else "-" for n in a.labels.values()]
+        counts = [sum(a.labels[label] for label in labels) for labels in columns.values()]
+        shares = [f"{100 * n / a.responses:.0f}" if a.responses else "-" for n in counts]
         if d.label_values and a.responses:
             total = sum(d.label_values[label] * n for label, n in a.labels.items())
             shares.append(f"{total / a.responses:+.2f}")
         table.add_row(a.id, *shares)
     return _and_more(table, len(d.annotators), "annotators")
+
+
+def _label_columns(d: Description) -> dict[str, Sequence[str]]:
+    """The labels by heading; of many a scale in bands, or the most frequent and all others."""
+    labels = list(d.annotators[0].labels)
+    if len(labels) <= _WIDE:
+        return {label: [label] for label in labels}
+    if d.label_values:
+        ends = [len(labels) * band // _BANDS for band in range(_BANDS + 1)]
+        bands = [labels[start:end] for start, end in pairwise(ends)]
+        return {f"{band[0]} to {band[-1]}": band for band in bands}
+    total = Counter[str]()
+    for a in d.annotators:
+        total.update(a.labels)
+    usual = sorted(labels, key=lambda label: -total[label])[: _WIDE - 1]
+    rest = [label for label in labels if label not in usual]
+    return {**{label: [label] for label in usual}, f"{len(rest)} others": rest}
 
 
 def _agreement_table(d: Description) -> Table:

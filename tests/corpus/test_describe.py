@@ -223,3 +223,33 @@ def test_command_schema() -> None:
         "capo-bench-corpus/2",
     ]
     assert {"id", "text", "cells"} == set(schemas["item"]["required"])
+
+
+def label_table(labels: LabelSpace, said: list[str]) -> list[list[str]]:
+    """The cells of the table of labels where Ida says these, line by line."""
+    items = tuple(
+        item(n, "Dear Ida,", "train", Ida=(Response(label, "So."),)) for n, label in enumerate(said)
+    )
+    corpus = Corpus("wide", replace(TASK, labels=labels), (Annotator("Ida"),), items)
+    out = io.StringIO()
+    for table in tables(describe(corpus)):
+        if str(table.title).startswith("Labels"):
+            Console(file=out, width=250).print(table)
+    return [line.split() for line in out.getvalue().splitlines() if line.strip()]
+
+
+def test_a_long_scale_is_told_in_bands() -> None:
+    lines = label_table(LabelSpace("interval", range=(0, 100), step=1), ["0", "12", "13", "100"])
+    assert " ".join(lines[1]) == (
+        "0 to 11 12 to 24 25 to 36 37 to 49 50 to 62 63 to 74 75 to 87 88 to 100 mean"
+    )
+    assert lines[-1] == ["Ida", "25", "50", "0", "0", "0", "0", "0", "25", "+31.25"]
+
+
+def test_of_many_labels_the_most_frequent_have_a_column() -> None:
+    labels = [f"l{n}" for n in range(20)]
+    lines = label_table(LabelSpace("nominal", tuple(labels)), [*labels[9:], "l0", "l3", "l3"])
+    # eleven columns of those that were said once or more, in their order, and one of nine others
+    assert lines[1][:2] == ["l3", "l0"]
+    assert lines[1][-2:] == ["9", "others"]
+    assert lines[-1] == ["Ida", "14", *["7"] * 10, "14"]
