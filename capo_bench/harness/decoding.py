@@ -41,20 +41,22 @@ class _Places:
 class _Rows(CacheLayerMixin):  # type: ignore[misc]
     """One layer's keys and values, [B, H, L, D]; each row has a length of its own."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, places: _Places, rows: int, length: int) -> None:
         super().__init__()
-        self.places = places
+        self.places, self.rows, self.length = places, rows, length
 
-    def room(self, like: Tensor, rows: int, length: int) -> None:
-        """Makes the buffers for rows of keys like [., H, ., D]."""
-        shape = (rows, like.shape[1], length, like.shape[3])
-        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Makes the buffers for keys and values like [., H, ., D]."""
+        self.keys, self.values = (
+            like.new_zeros(self.rows, like.shape[1], self.length, like.shape[3])
+            for like in (key_states, value_states)
+        )
         self.is_initialized = True
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Adds a token to each of the first rows."""
         if not self.is_initialized:
-            raise RuntimeError("a prompt was never read")
+            self.lazy_initialization(keys, values)
         count, used = len(keys), self.places.used
         rows = torch.arange(count, device=keys.device)
         self.keys[rows, :, self.places.next] = keys[:, :, 0]
@@ -65,9 +67,6 @@ class _Rows(CacheLayerMixin):  # type: ignore[misc]
         """Copies a row over another one."""
         for buffer in (self.keys, self.values):
             buffer[target, :, :length] = buffer[source, :, :length]
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing: `room` makes the buffers."""
 
     def get_seq_length(self) -> int:
         """Tokens of the longest row before this one."""
@@ -108,7 +107,8 @@ def greedy(
     device = next(model.parameters()).device
     length = max(map(len, prompts)) + limit
     places = _Places(torch.zeros(0, dtype=torch.long, device=device), 0)
-    layers = [_Rows(places) for _ in range(model.config.get_text_config().num_hidden_layers)]
+    count = model.config.get_text_config().num_hidden_layers
+    layers = [_Rows(places, rows, length) for _ in range(count)]
     cache = Cache(layers=layers)
     running: list[tuple[int, list[int]]] = []  # prompts with their answers so far, a row each
     waiting = 0
@@ -117,7 +117,7 @@ def greedy(
         if waiting < len(prompts) and (not running or free >= max(1, rows // _REFILL)):
             fresh = _fitting(prompts, waiting, free)
             new = [prompts[index] for index in fresh]
-            _read(model, new, layers, len(running), (rows, length))
+            _read(model, new, layers, len(running))
             running += [(index, []) for index in fresh]
             waiting = fresh.stop
         taken = torch.tensor([len(prompts[i]) + len(told) - 1 for i, told in running])
@@ -252,7 +252,6 @@ def _read(
     prompts: Sequence[Tokens],
     layers: Sequence[_Rows],
     first: int,
-    shape: tuple[int, int],
 ) -> None:
     """Reads prompts, but for their last tokens, into the rows from `first` on."""
     longer = [row for row, prompt in enumerate(prompts) if len(prompt) > 1]
@@ -261,7 +260,7 @@ def _read(
     filled, places = _trie_cache(model, [prompts[row] for row in longer])
     for layer, read in zip(layers, filled.layers, strict=True):
         if not layer.is_initialized:
-            layer.room(read.keys, *shape)
+            layer.lazy_initialization(read.keys, read.values)
         for row, nodes in zip(longer, places, strict=True):
             layer.keys[first + row, :, : len(nodes)] = read.keys[0][:, nodes]
             layer.values[first + row, :, : len(nodes)] = read.values[0][:, nodes]

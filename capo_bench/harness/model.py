@@ -112,7 +112,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         """Answers to requests of the same settings."""
         kwargs = normalize_gen_kwargs(asked[indices[0]][1], self.max_gen_toks)
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        stops = handle_stop_sequences(kwargs["until"], eos=eos)
+        stops = handle_stop_sequences(kwargs.get("until"), eos=eos)
         limit = kwargs["max_gen_toks"]
         room = self.max_length - limit
         prompts: dict[int, tuple[int, ...]] = {}

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_training.py --model MODEL [--corpus nli] [--annotators 4]
         [--setting tag] [--chat] [--lora] [--bf16] [--method capo|sft] [--items 3] [--per-step 1]
-        [--profile]
+        [--profile] [--pairs N]
 
 Every contestant is a process of its own with one thread, float32 weights (under bf16 autocast with
 --bf16; TRL as shipped always) and AdamW, and takes one
@@ -126,7 +126,8 @@ class Worker:
         torch.set_num_threads(1)
         if kind != "trl":
             keep_freed_memory()
-        self.kind, self.method = kind, options.method
+        self.kind, self.method, self.pairs = kind, options.method, options.pairs
+        self.share = 1.0  # all pairs over those computed
         self.half = options.bf16 or kind == "trl"
         self.model, self.tokenizer = load_model(options.model, dtype="float32", attention=None)
         torch.manual_seed(0)
@@ -178,11 +179,15 @@ class Worker:
         """CPU seconds and tokens an item, and the loss, of one optimizer step."""
         start = time.process_time()
         loss, tokens = self._backward(groups)
+        computed = time.process_time()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return (time.process_time() - start) / len(groups), loss, tokens / len(groups)
+        updated = time.process_time() - computed
+        seconds = (computed - start) * self.share + updated
+        return seconds / len(groups), loss, tokens * self.share / len(groups)
 
     def _backward(self, groups: list[Group]) -> tuple[float, int]:
+        self.share = 1.0
         # Every comparison has as many rejected responses as any other: a mean over pairs serves.
         pairs = [
             (group.paths[c.chosen], group.paths[other])
@@ -191,7 +196,11 @@ class Worker:
             for other in c.rejected
         ]
         if self.trl is not None:
-            return self._backward_trl(pairs, len(pairs) // len(groups))
+            all_pairs, most = len(pairs), len(pairs) // len(groups)
+            if self.pairs is not None:
+                pairs = pairs[:: max(1, all_pairs // self.pairs)]
+                self.share = all_pairs / len(pairs)
+            return self._backward_trl(pairs, most)
         if self.kind == "pairwise":
             packed = pack([[path for pair in pairs for path in pair]], "plain")
             with self._autocast():
@@ -337,6 +346,7 @@ def main() -> None:
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--method", choices=["capo", "sft"], default="capo")
     parser.add_argument("--items", type=int, default=3)
+    parser.add_argument("--pairs", type=int, help="TRL computes so many, its time is scaled up.")
     parser.add_argument("--per-step", type=int, default=1, help="Items an optimizer step.")
     parser.add_argument("--bf16", action="store_true", help="Autocast, for all.")
     parser.add_argument("--profile", action="store_true", help="Prints what our steps consist of.")
