@@ -126,7 +126,7 @@ def test_a_corpus_name_with_markup_is_shown_as_written(tmp_path, call, command):
             "labels": {"kind": "nominal", "labels": ["a", "b"]},
             "group_by": [],
         },
-        "annotators": [{"id": "A"}, {"id": "B"}, {"id": "silent\u202e"}],
+        "annotators": [{"id": "A"}, {"id": "B"}, {"id": "silent[/b]"}],
     }
     cells = {"A": [{"label": "a", "explanation": "e"}], "B": [{"label": "b", "explanation": "f"}]}
     file = tmp_path / "c.jsonl"
