@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import capo_bench.metrics.guards as guards_module
 from capo_bench.corpus.model import Annotator, Corpus, Item, Response
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI
 from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.guards import (
+    GUARDS,
     Guards,
     fit_guards,
     fit_item_vectors,
@@ -255,6 +257,24 @@ def test_the_excess_of_each_annotator_sums_up_to_the_metrics(guards):
         assert sum(max(0, rate) for rate in by_annotator.values()) / 2 == pytest.approx(
             metrics[name]
         )
+
+
+def test_of_a_crowd_each_item_carries_what_it_changes(guards, monkeypatch):
+    """The value is the same, and what is without an item is what it is without that item."""
+    bob = [unique(TRAIN[0])] * 5 + [boilerplate(TEST[0])] * 3 + [unique(one) for one in TEST[8:]]
+    predicted = cells(ANN, says("neutral", bob))
+    few = guard_metrics(predicted, guards)
+    monkeypatch.setattr(guards_module, "is_crowd", lambda _: True)
+    many = guard_metrics(predicted, guards)
+    assert few["copy_excess"].value() == 5 / 24
+    for name in GUARDS:
+        sums = few[name].sums
+        without = few[name].combine(sums.sum(axis=0) - sums)
+        n, value = len(sums), few[name].value()
+        assert many[name].value() == pytest.approx(value, abs=1e-12)
+        pseudo = value - (n - 1) * (without - without.mean())
+        expected = np.column_stack([pseudo, np.ones(n)])
+        np.testing.assert_allclose(many[name].sums, expected, atol=1e-12)
 
 
 def test_undefined_is_said(guards):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from capo_bench.corpus.evaluable import MIN_EXPLANATIONS, history_sizes
+from capo_bench.corpus.evaluable import MIN_EXPLANATIONS
 from capo_bench.corpus.load import load
 from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.per_response import per_response
@@ -44,7 +44,7 @@ def test_labels_alone_have_no_voice():
     )
     task = replace(CORPUS.task, explanations="none")
     silent = replace(CORPUS, name="silent", task=task, items=items)
-    assert min(history_sizes(silent).values()) > MIN_EXPLANATIONS
+    assert min(silent.history_sizes.values()) > MIN_EXPLANATIONS
     for row in per_response(Scorer(silent, "test", "minilm"), human_predictions(silent, "test")):
         assert (row["label_agrees"], row["error"]) == (True, None)
         assert (row["p_target"], row["attributed_to"], row["passes"]) == (None, None, None)

@@ -30,37 +30,26 @@ many apart is hard enough, and what it takes grows with annotators times words."
 CROWD = 100
 """Most annotators of a corpus of which everything is read; with more it is a crowd."""
 
-MAX_ASKED = 3000
+MAX_ASKED = 2000
 """Most responses of a crowd with reasons that are asked for and scored, of one split."""
 
-MAX_COMPARED = 500
+MAX_COMPARED = 100
 """Most of them that are held word by word against what the annotators wrote."""
 
-MAX_READ = 100
+MAX_READ = 50
 """Most training explanations of an annotator of a crowd that classifiers are fitted to."""
 
-MAX_HELD = 40
+MAX_RECALLED = 100
+"""Most earlier explanations of an annotator of a crowd in which old words and manner are looked for."""
+
+MAX_HELD = 20
 """Most evaluated responses of an annotator of a crowd that are held against their own."""
 
-MAX_VOCABULARY = 5000
+MAX_VOCABULARY = 2000
 """Most items of a crowd whose words are told from each other by how rare they are."""
 
-MAX_COMPETING = 1000
+MAX_COMPETING = 500
 """Most items of a crowd's split that a text is compared with, beside its own."""
-
-
-def history_sizes(corpus: Corpus) -> Counter[str]:
-    """By annotator, the training responses that a model can learn from.
-
-    Those with an explanation count, and in a corpus of labels alone all.
-    """
-    labels_alone = corpus.task.explanations == "none"
-    sizes: Counter[str] = Counter()
-    for item in corpus.items:
-        if item.split == "train":
-            for annotator, responses in item.cells.items():
-                sizes[annotator] += sum(labels_alone or bool(r.explanation) for r in responses)
-    return sizes
 
 
 def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
@@ -71,7 +60,7 @@ def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
     """
     if corpus.everyone or not any(item.split == "train" for item in corpus.items):
         return corpus.annotator_ids
-    sizes = history_sizes(corpus)
+    sizes = corpus.history_sizes
     return tuple(one for one in corpus.annotator_ids if sizes[one] >= minimum)
 
 
@@ -83,7 +72,7 @@ def named(corpus: Corpus, minimum: int = MIN_EXPLANATIONS) -> tuple[str, ...]:
     """
     if corpus.task.explanations == "none":
         return ()
-    sizes = history_sizes(corpus)
+    sizes = corpus.history_sizes
     known = [one for one in corpus.annotator_ids if sizes[one] >= minimum]
     chosen = set(sorted(known, key=lambda one: -sizes[one])[:MAX_NAMED])
     return tuple(one for one in known if one in chosen)

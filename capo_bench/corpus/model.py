@@ -498,7 +498,7 @@ class Corpus:
         Raises:
             CapoBenchError: If no item belongs to it.
         """
-        items = tuple(item for item in self.items if item.split == name)
+        items = self._splits.get(name, ())
         if not items:
             present = sorted({item.split for item in self.items if item.split})
             raise CapoBenchError(
@@ -506,6 +506,26 @@ class Corpus:
                 f"it has {', '.join(present) or 'no splits at all'}"
             )
         return items
+
+    @cached_property
+    def _splits(self) -> Mapping[str | None, tuple[Item, ...]]:
+        found: dict[str | None, list[Item]] = {}
+        for item in self.items:
+            found.setdefault(item.split, []).append(item)
+        return {name: tuple(items) for name, items in found.items()}
+
+    @cached_property
+    def history_sizes(self) -> Mapping[str, int]:
+        """By annotator, the training responses that a model can learn from.
+
+        Those with an explanation count, and in a corpus of labels alone all.
+        """
+        labels_alone = self.task.explanations == "none"
+        sizes = dict.fromkeys(self.annotator_ids, 0)
+        for item in self._splits.get("train", ()):
+            for annotator, responses in item.cells.items():
+                sizes[annotator] += sum(labels_alone or bool(r.explanation) for r in responses)
+        return sizes
 
     def responses(self, split: str, annotator: str) -> tuple[tuple[Item, Response], ...]:
         """Every response of one annotator in one split, with its item, in the corpus's order.

@@ -272,13 +272,15 @@ def attribution(
         k: Size of the groups. For k > 1 an annotator with fewer than 2 k evaluated responses is left
             out: they make one group, which says nothing about how sure it is.
     """
+    # What draws of groups leave open is little beside a crowd's few responses of each.
+    drawn = 0 if is_crowd(cells.corpus) else _GROUPED * _FEW // max(_FEW, len(annotators))
     values: list[Array] = []
     rows: list[NDArray[np.int64]] = []
     needed = 1 if k == 1 else 2 * k
     for column, annotator in enumerate(annotators):
         own = np.flatnonzero(cells.annotator == annotator)
         if len(own) >= needed:
-            values.append(_attributed_in_groups(log_probabilities[own], column, k))
+            values.append(_attributed_in_groups(log_probabilities[own], column, k, drawn))
             rows.append(own)
     if not rows:
         return Undefined(
@@ -300,12 +302,12 @@ def _on_logit_scale(share: ItemSums) -> ItemSums:
     )
 
 
-def _attributed_in_groups(scores: Array, target: int, k: int) -> Array:
+def _attributed_in_groups(scores: Array, target: int, k: int, cells: int) -> Array:
     n = len(scores)
     margin = scores[:, [target]] - np.delete(scores, target, axis=1)
     if k == 1:
         return np.asarray((margin > 0).all(axis=1), dtype=np.float64)
-    groups = _groups(n, k, _GROUPED * _FEW // max(_FEW, scores.shape[1]))
+    groups = _groups(n, k, cells)
     hits = (margin[groups].sum(axis=1) > 0).all(axis=1).astype(np.float64)
     with_cell = np.bincount(groups.ravel(), minlength=n)
     hits_with_cell = np.bincount(groups.ravel(), np.repeat(hits, k), minlength=n)
@@ -313,7 +315,7 @@ def _attributed_in_groups(scores: Array, target: int, k: int) -> Array:
     return np.asarray(hits.mean() + k * (n - 1) / (n - k) * (share - share.mean()))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _groups(n: int, k: int, cells: int) -> NDArray[np.int64]:
     """Groups of k of n cells, from seeded random partitions with about so many cells in all."""
     order = np.tile(np.arange(n), (max(cells // n, 100), 1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from capo_bench.corpus.evaluable import is_crowd, named
+from capo_bench.corpus.evaluable import MAX_RECALLED, is_crowd, named, spread
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
@@ -80,11 +80,13 @@ def fit_style_bins(corpus: Corpus) -> StyleBins:
     known = frozenset(named(corpus, minimum=1))
     lexicon = lexicon_of(corpus)
     for annotator in corpus.annotator_ids:
-        rows = [
-            style_features(response.explanation, item.text, lexicon)
+        own = [
+            (response.explanation, item.text)
             for item, response in corpus.responses("train", annotator)
             if response.explanation and annotator in known
         ]
+        read = spread(own, MAX_RECALLED) if is_crowd(corpus) else own
+        rows = [style_features(text, source, lexicon) for text, source in read]
         per_annotator.append(np.array(rows))
     names = style_feature_names(list(corpus.task.fields), lexicon)
     present = [values for values in per_annotator if len(values)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -33,7 +33,14 @@ from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.tokens import normalise, words
-from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
+from capo_bench.stats.resampling import (
+    Array,
+    ItemSums,
+    Measured,
+    Undefined,
+    item_means,
+    linearised,
+)
 
 Flags = NDArray[np.bool_]
 Gram = tuple[str, ...]
@@ -166,6 +173,7 @@ class GramIndex:
 
     column: Mapping[Gram, int]
     rows: csr_matrix
+    _excesses: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def frequency(self) -> Array:
@@ -192,6 +200,12 @@ class GramIndex:
         """
         total = self.rows.shape[0]
         n = max(1, min(n, total // 2))
+        if n not in self._excesses:  # every row of responses asks for the same
+            self._excesses[n] = self._expected_excess(n)
+        return self._excesses[n]
+
+    def _expected_excess(self, n: int) -> float:
+        total = self.rows.shape[0]
         order = np.tile(np.arange(total), (_SUBSAMPLES, 1))
         drawn = np.random.default_rng(_SEED).permuted(order, axis=1)[:, :n]
         chosen = np.zeros((_SUBSAMPLES, total))
@@ -345,7 +359,14 @@ def guard_metrics(cells: Cells, guards: Guards | Undefined) -> dict[str, Measure
             with np.errstate(invalid="ignore", divide="ignore"):
                 return np.asarray(taken / per_annotator[..., 0].sum(axis=-1))
 
-        return ItemSums(sums, combine)
+        if not is_crowd(cells.corpus):
+            return ItemSums(sums, combine)
+        whole, told = sums.sum(axis=0), sums.any(axis=1)
+        value = float(combine(whole))
+        found = linearised(value, combine(whole - sums[told]) - value)
+        rows = np.zeros((len(sums), found.sums.shape[1]))
+        rows[told] = found.sums
+        return replace(found, sums=rows)
 
     return {
         "item_relevance": item_means(relevant, cells.item, len(cells.items)),

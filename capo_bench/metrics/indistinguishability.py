@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, asked, is_crowd, named, spread
+from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, MAX_RECALLED, asked, is_crowd, named, spread
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
@@ -160,6 +160,8 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
         ]
         for annotator in named(corpus, minimum=0)
     }
+    if is_crowd(corpus):
+        told = {annotator: spread(own, MAX_RECALLED) for annotator, own in told.items()}
     histories = Histories(
         plain={
             annotator: _holders((normalise(text).split(), item.id) for text, item in own)

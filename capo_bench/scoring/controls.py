@@ -220,7 +220,7 @@ class _Impostor:
         self.cells = cells
         self.lexicon = lexicon_of(corpus)
         labels_alone = corpus.task.explanations == "none"
-        self.train = {
+        histories = {
             annotator: [
                 pair
                 for pair in corpus.responses("train", annotator)
@@ -228,13 +228,19 @@ class _Impostor:
             ]
             for annotator in corpus.annotator_ids
         }
+        self.busiest = max(histories, key=lambda annotator: len(histories[annotator]))
+        crowd = is_crowd(corpus) and not labels_alone
+        self.train = {
+            annotator: spread(history, MAX_READ) if crowd else history
+            for annotator, history in histories.items()
+        }
         self.place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
         self.writers = [annotator for annotator, history in self.train.items() if history]
         self.answered: dict[str, list[Item]] = {}
         for item, annotator in cells:
             self.answered.setdefault(annotator, []).append(item)
         self._answered_by: dict[str, list[str]] = {}
-        self.busiest = max(self.train, key=lambda annotator: len(self.train[annotator]))
+        self.posed = dict.fromkeys(map(self.shown, self.answered))
         if not self.train[self.busiest]:
             raise CapoBenchError(
                 f"corpus {corpus.name} has no training responses, so nobody can be posed as"
@@ -306,11 +312,11 @@ class _Impostor:
             ids = self.corpus.annotator_ids
             columns = {ids[a]: column for column, a in enumerate(attributor.annotators)}
         found = {}
-        for annotator, history in self.train.items():
-            read = spread(history, MAX_READ) if is_crowd(self.corpus) else history
-            texts = [response.explanation for _, response in read]
+        for annotator in self.posed:
+            history = self.train[annotator]
+            texts = [response.explanation for _, response in history]
             if annotator in columns and not isinstance(attributor, Undefined):
-                inputs = [item.text for item, _ in read]
+                inputs = [item.text for item, _ in history]
                 scores = attributor.log_probabilities(texts, inputs)[:, columns[annotator]]
                 found[annotator] = texts[int(scores.argmax())]
             elif texts:
@@ -320,16 +326,19 @@ class _Impostor:
     @cached_property
     def favourite(self) -> dict[str, str]:
         """Each annotator's 3-gram whose rate in training exceeds that of the others most."""
+        # In a crowd, against those who are asked for: they have most of what was said.
+        read = self.posed if is_crowd(self.corpus) else self.train
         counts = {
-            a: Counter(g for _, r in history for g in ngrams(words(r.explanation), PHRASE_N))
-            for a, history in self.train.items()
+            a: Counter(g for _, r in self.train[a] for g in ngrams(words(r.explanation), PHRASE_N))
+            for a in read
         }
         everyone: Counter[tuple[str, ...]] = Counter()
         for own in counts.values():
             everyone.update(own)
-        total = sum(map(len, self.train.values()))
+        total = sum(len(self.train[annotator]) for annotator in read)
         found = {}
-        for annotator, own in counts.items():
+        for annotator in self.posed:
+            own = counts[annotator]
             n = max(len(self.train[annotator]), 1)
             rest = max(total - len(self.train[annotator]), 1)
             excess = {gram: own[gram] / n - (everyone[gram] - own[gram]) / rest for gram in own}
@@ -345,12 +354,12 @@ class _Impostor:
                 word
                 for word, _ in Counter(
                     word
-                    for _, response in history
+                    for _, response in self.train[annotator]
                     for word in words(response.explanation)
                     if word in self.lexicon.function
                 ).most_common(_STUFFED_FROM)
             ]
-            for annotator, history in self.train.items()
+            for annotator in self.posed
         }
 
     def nearest(self, item: Item, annotator: str) -> tuple[Item, Response]:
@@ -360,7 +369,8 @@ class _Impostor:
     @cached_property
     def _nearest(self) -> dict[tuple[str, str], tuple[Item, Response]]:
         # Annotator by annotator: held against their own history alone, as few have all items in it.
-        train = self.corpus.split("train")
+        histories = [self.train[annotator] for annotator in self.posed]
+        train = list({item.id: item for own in histories for item, _ in own}.values())
         items = {item.id: item for item, _ in self.cells}
         column = {item.id: at for at, item in enumerate(train)}
         row = {identifier: at for at, identifier in enumerate(items)}

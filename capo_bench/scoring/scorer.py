@@ -22,6 +22,7 @@ from capo_bench.corpus.evaluable import (
     MAX_HELD,
     MAX_NAMED,
     MAX_READ,
+    MAX_RECALLED,
     coverage,
     evaluable,
     is_crowd,
@@ -275,8 +276,9 @@ class Scorer:
                 left_out["crowd"] = (
                     f"at most {MAX_ASKED} responses, of whole items, are asked for; relevance, "
                     f"guards and identity are of {MAX_NAMED} annotators, of each of whom {MAX_READ} "
-                    f"training explanations are read and {MAX_HELD} responses held against their "
-                    f"own; {MAX_COMPARED} responses, of whole items, are compared word by word and "
+                    f"training explanations are fitted to, {MAX_RECALLED} searched for old words "
+                    f"and manner, all for copies, and {MAX_HELD} responses held against their own; "
+                    f"{MAX_COMPARED} responses, of whole items, are compared word by word and "
                     f"read for their argument; {MAX_COMPETING} items compete"
                 )
             words = lexicon_of(self.corpus)

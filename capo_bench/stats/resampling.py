@@ -20,6 +20,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 from capo_bench.errors import CapoBenchError
 
 Array = NDArray[np.float64]
+Weights = NDArray[np.int16] | NDArray[np.float64]
 Bounds = tuple[float, float]
 """The smallest and the largest value that a metric can have."""
 
@@ -29,6 +30,7 @@ LEVEL = 0.95
 
 _CHUNK = 100_000  # sums that are combined at once: few enough to stay in the processor's cache
 _SPARSE = 0.05  # share of sums that are not zero, below which a sparse product is the faster one
+_AS_FLOATS = 5_000_000  # weights that are kept as floats, 40 MB of them
 _ROUNDING = 1e-9  # what is equal but for rounding is equal, whatever order sums were added in
 _BEYOND = 1.5  # how far from the value one item more may be, in distances of the farthest seen
 _MOST_BIAS = 0.5  # standard errors of median bias that BCa corrects; beyond it its levels run away
@@ -341,7 +343,7 @@ def check_paired(ours: int, theirs: int) -> None:
         )
 
 
-def weighted_sums(weights: NDArray[np.int16], sums: Array) -> Callable[[slice], Array]:
+def weighted_sums(weights: Weights, sums: Array) -> Callable[[slice], Array]:
     """Sums over items, each times its weight, for a slice of draws.
 
     In a crowd an item has values for the few who answered it, so that a product that skips zeros is
@@ -352,9 +354,11 @@ def weighted_sums(weights: NDArray[np.int16], sums: Array) -> Callable[[slice], 
         sums: Shape (items, d).
     """
     if np.count_nonzero(sums) > _SPARSE * sums.size:
-        return lambda part: np.asarray(weights[part].astype(np.float64) @ sums)
+        return lambda part: np.asarray(weights[part].astype(np.float64, copy=False) @ sums)
     columns = csr_array(sums.T)
-    return lambda part: np.asarray((columns @ weights[part].astype(np.float64).T).T)
+    return lambda part: np.asarray(
+        (columns @ weights[part].astype(np.float64, copy=False).T).T
+    )
 
 
 def _without_each(metric: ItemSums) -> Array:
@@ -496,7 +500,7 @@ def combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Ar
 
 
 @lru_cache(maxsize=4)
-def _resamples(n: int, draws: int, seed: int) -> NDArray[np.int16]:
-    # How often each item is drawn: a multinomial row per draw.
+def _resamples(n: int, draws: int, seed: int) -> Weights:
+    # How often each item is drawn: a multinomial row per draw. Few are kept as products take them.
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    return counts.astype(np.int16)
+    return counts.astype(np.float64 if counts.size <= _AS_FLOATS else np.int16)

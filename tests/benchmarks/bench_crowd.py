@@ -127,9 +127,12 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--annotators", type=int, default=4000)
     parser.add_argument("--responses", type=int, default=85_000)
-    parser.add_argument("--only", choices=["rows", "profiles", "submission"])
+    parser.add_argument("--only", choices=["rows", "splits", "profiles", "submission"])
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.only == "splits":
+        load(str(given.file))  # has none, so that they are made
+        return None
     if given.only == "profiles":
         return profiles(given.file)
     if given.only == "submission":
@@ -145,6 +148,7 @@ def main() -> None:
         asked = ("--corpus", given.file, "--bertscore", "minilm")
         timed("-m", ours, "data", "validate", given.file, cache=folder)
         timed("-m", ours, "data", "describe", given.file, cache=folder)
+        timed(me, given.file, "--only", "splits", cache=folder)
         timed(me, given.file, "--only", "profiles", cache=folder)
         timed(me, given.file, "--only", "submission", "--folder", folder, cache=folder)
         timed("-m", ours, "controls", *asked, cache=folder)

@@ -12,7 +12,6 @@ from capo_bench.corpus.evaluable import (
     coverage,
     drawn,
     evaluable,
-    history_sizes,
     named,
     spread,
 )
@@ -55,7 +54,7 @@ FOUR = crowd(
 
 
 def test_only_explained_training_responses_count_where_there_are_explanations() -> None:
-    assert history_sizes(FOUR) == {"Ida": 2, "Ola": 0}
+    assert FOUR.history_sizes == {"Ida": 2, "Ola": 0, "Per": 0, "Eva": 0}
     assert evaluable(FOUR) == ("Ida",)
     assert evaluable(FOUR, minimum=3) == ()
     labels_alone = replace(FOUR, task=replace(TASK, explanations="none"))
