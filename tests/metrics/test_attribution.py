@@ -112,6 +112,7 @@ def test_an_empty_explanation_says_nothing(mini):
 
 def test_of_a_crowd_so_many_explanations_of_each_are_read(mini, monkeypatch):
     """The crowd is the mini corpus with a hundred annotators more, who answered nothing."""
+    monkeypatch.setattr(attribution_module, "MAX_READ", 100)  # nobody has so many
     idle = tuple(Annotator(f"idle{n}") for n in range(CROWD - len(mini.annotators)))
     at_most = replace(mini, annotators=(*mini.annotators, *idle))
     crowd = replace(mini, annotators=(*mini.annotators, *idle, Annotator("one more")))
