@@ -40,7 +40,7 @@ MAX_READ = 50
 """Most training explanations of an annotator of a crowd that classifiers are fitted to."""
 
 MAX_RECALLED = 100
-"""Most earlier explanations of an annotator of a crowd in which old words and manner are looked for."""
+"""Most earlier explanations of an annotator of a crowd in which old words and manner are sought."""
 
 MAX_HELD = 20
 """Most evaluated responses of an annotator of a crowd that are held against their own."""

@@ -32,7 +32,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from capo_bench.corpus.evaluable import MAX_COMPETING, MAX_HELD, MAX_RECALLED, asked, is_crowd, named, spread
+from capo_bench.corpus.evaluable import (
+    MAX_COMPETING,
+    MAX_HELD,
+    MAX_RECALLED,
+    asked,
+    is_crowd,
+    named,
+    spread,
+)
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import Attributor
-from capo_bench.metrics.cells import Prediction, join
+from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
 from capo_bench.metrics.registry import HEADLINE
 from capo_bench.prompts.responses import render_target
@@ -153,7 +154,7 @@ def best_of_each(found: Sequence[Fooled]) -> list[Fooled]:
 
 
 def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
-    """Of each family the attack that reaches most, unsearched; empty where nobody can be imitated.
+    """Of each family the attack that reaches most, unsearched; empty where not all can be imitated.
 
     Which they are is found once for a corpus and kept.
 
@@ -165,6 +166,9 @@ def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
     """
     if isinstance(scorer.instruments.attributor, Undefined):
         return {}
+    known = frozenset(named(scorer.corpus))
+    if any(a not in known for _, a in evaluated_cells(scorer.corpus, scorer.split)):
+        return {}  # an attack answers as those whose writing is known, a row as everybody
 
     def attacks() -> Iterator[Attack]:
         # An annotator's usual label tells nothing of an item: its label skill is 0.

@@ -356,9 +356,7 @@ def weighted_sums(weights: Weights, sums: Array) -> Callable[[slice], Array]:
     if np.count_nonzero(sums) > _SPARSE * sums.size:
         return lambda part: np.asarray(weights[part].astype(np.float64, copy=False) @ sums)
     columns = csr_array(sums.T)
-    return lambda part: np.asarray(
-        (columns @ weights[part].astype(np.float64, copy=False).T).T
-    )
+    return lambda part: np.asarray((columns @ weights[part].astype(np.float64, copy=False).T).T)
 
 
 def _without_each(metric: ItemSums) -> Array:
