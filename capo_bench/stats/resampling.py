@@ -501,4 +501,4 @@ def combined(metric: ItemSums, draws: int, sums: Callable[[slice], Array]) -> Ar
 def _resamples(n: int, draws: int, seed: int) -> Weights:
     # How often each item is drawn: a multinomial row per draw. Few are kept as products take them.
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    return counts.astype(np.float64 if counts.size <= _AS_FLOATS else np.int16)
+    return counts.astype(np.float64) if counts.size <= _AS_FLOATS else counts.astype(np.int16)
