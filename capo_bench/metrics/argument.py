@@ -55,6 +55,8 @@ class ArgumentClassifier:
         """
         masked = _masked(texts, inputs, self._lexicon)
         # Every set of predictions is held against the same human explanations.
+        if len(self._known) > MAX_RESPONSES:
+            self._known.clear()
         new = sorted(set(masked) - self._known.keys())
         if new:
             self._known.update(zip(new, self._model.predict(new), strict=True))

@@ -60,6 +60,7 @@ _RIDGE = 0.3
 _SHARED = 0.5  # how much a text of another annotator counts, against one of the same
 _POOL = 1024  # most texts that one classifier is trained on: its cost grows with their cube
 _CLIP = 3.0
+_REMEMBERED = 2**13  # texts whose shape is kept: every row asks for that of the annotators' own
 
 Grams = Mapping[tuple[str, ...], frozenset[str]]
 
@@ -102,6 +103,8 @@ class Discriminator:
         """Shape and novelty of one text; novelty leaves the annotator's responses to the item out."""
         key = (text, item.id, annotator)
         if key not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             self._known[key] = tuple(self._shape(text, item, annotator))
         return self._known[key]
 

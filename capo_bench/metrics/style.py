@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from capo_bench.metrics.lexicon import Lexicon
 from capo_bench.metrics.tokens import WORD, composed, normalise, words
 
-_REMEMBERED = 2**15  # texts beside their inputs: several metrics and rows read the same ones
+_REMEMBERED = 2**13  # texts beside their inputs: several metrics and rows read the same ones
 
 _COMMA = re.compile(r"[,،、，]")
 _SENTENCE_END = re.compile(r"[.!?؟।۔]+(?:\s|$)|[。！？]+")

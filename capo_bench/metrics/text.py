@@ -42,7 +42,7 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> A
     )
 
 
-@lru_cache(maxsize=2**16)  # content and contrast read the same pairs, and so do many control rows
+@lru_cache(maxsize=2**14)  # content and contrast read the same pairs, and so do many control rows
 def _rouge_l(reference: str, candidate: str) -> float:
     return float(_rouge.score(reference, candidate)["rougeL"].fmeasure)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import regex
 
-_REMEMBERED = 2**16  # texts: many metrics and rows read the same ones
+_REMEMBERED = 2**14  # texts: many metrics and rows read the same ones
 
 _LETTER = r"[\p{L}\p{N}]"
 _EMOJI = (
