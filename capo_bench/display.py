@@ -32,16 +32,27 @@ _COMMAND = re.compile(r"::(?=[A-Za-z-]+(?: [^\n]*?)?::)|##(?=\[)")
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    """A text as it is, but with an escape for every character that cannot be seen or that steers.
+    """A text as it is printed: as `revealed` shows it, and nothing in it that a program would obey.
 
-    Joiners and selectors stay where they belong: within emoji and within a script that joins. What
-    GitHub's runners take for a command, wherever it comes to stand in a line, is escaped, too.
+    What GitHub's runners take for a command, wherever it comes to stand in a line, is escaped, too.
 
     Args:
         text: The text.
         lines: Keep line breaks and tabs: for a text of several lines.
     """
     plain = _COMMAND.sub(lambda found: f"\\x{ord(found[0][0]):x}{found[0][1:]}", str(text))
+    return revealed(plain, lines=lines)
+
+
+def revealed(plain: str, *, lines: bool = False) -> str:
+    """A text as it is, but with an escape for every character that cannot be seen or that steers.
+
+    Joiners and selectors stay where they belong: within emoji and within a script that joins.
+
+    Args:
+        plain: The text.
+        lines: Keep line breaks and tabs: for a text of several lines.
+    """
     if plain.isascii() and plain.isprintable():
         return plain
     return "".join(

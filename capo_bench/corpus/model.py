@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, JsonValue, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.display import skeleton, visible
+from capo_bench.display import revealed, skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
@@ -194,7 +194,7 @@ def _check_spelling(names: Iterable[str]) -> None:
                 f"label {name!r} has a comma or a line break, which separate labels in a "
                 "response; write it otherwise"
             )
-        if visible(name) != name:
+        if revealed(name) != name:
             raise ValueError(
                 f"label {visible(name)!r} has characters that cannot be seen; a response could not "
                 "name it"
@@ -723,7 +723,7 @@ def readable(name: str) -> str:
     """
     if len(name) > MAX_NAME:
         raise ValueError(f"{visible(name[:60])!r} goes on for {len(name)} characters; shorten it")
-    shown = visible(name)
+    shown = revealed(name)  # what a runner would obey, such as `::a::b`, is an id like any other
     if shown != name or name != name.strip():
         raise ValueError(
             f"{shown[:80]!r} has a blank at its edge, or characters that cannot be seen or that "

@@ -16,6 +16,7 @@ from capo_bench.corpus.model import (
     Response,
     TaskSpec,
     Turn,
+    readable,
 )
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
@@ -197,6 +198,17 @@ def test_bad_file(tmp_path: Path, lines: list[str], change: Any, expected: list[
     assert "\n" not in message
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize("name", ["dev::snli::12", "a##[1]", "[red]a", "Zoë", "ਪ੍ਰੀਤ", "👩‍🔬"])
+def test_a_name_that_is_seen_may_hold_anything(name: str) -> None:
+    assert readable(name) == name
+
+
+@pytest.mark.parametrize("name", ["a\u200b", "a\u202eb", "a\nb", " a", "a\u00a0b", "a" * 1001])
+def test_a_name_with_what_cannot_be_seen_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be seen|shorten it"):
+        readable(name)
 
 
 def test_unreadable(tmp_path: Path) -> None:

@@ -80,12 +80,12 @@ def test_missing_cells_are_counted_and_named(make, scorer, rows):
 
 def test_extra_and_double_cells(make, scorer):
     folder = make(
-        edit=lambda rows: [*rows, rows[0], rows[0], replace(rows[1], item="\x1b[2J\n::error::")]
+        edit=lambda rows: [*rows, rows[0], rows[0], replace(rows[1], item="[red]::error::")]
     )
     extra, double = found(folder, scorer)
     assert extra[:2] == double[:2] == ("error", "completeness")
     assert extra[2].startswith("1 answered cells are no labelled cells of split test")
-    assert "'\\x1b[2J\\n::error::'" in extra[2]
+    assert "'[red]::error::'" in extra[2]
     assert double[2].startswith("1 of 91 cells are answered more than once")
 
 
@@ -201,9 +201,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("form", ["rich", "json", "github"])
 def test_a_hostile_submission_is_told_harmlessly(call, make, form):
-    folder = make(
-        **HOSTILE, edit=lambda r: [*r, replace(r[0], item="x\x1b[2J\n::error::%0A\u202e")]
-    )
+    folder = make(**HOSTILE)
+    file = folder / "predictions-1.jsonl"
+    sound = file.read_text()
+    hostile = {**json.loads(sound.splitlines()[0]), "item": "x\x1b[2J\n::error::%0A\u202e"}
+    file.write_text(sound + json.dumps(hostile) + "\n")
     status, out, err = call("verify", folder, "--corpus", "mini-nli", "--format", form)
     assert (status, err) == (1, "")
     assert "\x1b" not in out
@@ -212,11 +214,11 @@ def test_a_hostile_submission_is_told_harmlessly(call, make, form):
     if form == "json":
         (submission,) = json.loads(out)["submissions"]
         assert submission["accepted"] is False
-        assert submission["findings"][0]["rule"] == "completeness"
+        assert submission["findings"][0]["rule"] == "schema"
     if form == "github":
         (line,) = out.splitlines()
         assert line.startswith("::error file=")
-        assert "predictions-1.jsonl,title=capo-bench verify%3A completeness::1 answered" in line
+        assert "predictions-1.jsonl,line=92,title=capo-bench verify%3A schema::" in line
         assert "%250A" in line
 
 
