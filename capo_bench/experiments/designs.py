@@ -54,7 +54,7 @@ def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run,
     if is_file(corpus):
         settings.remove("persona")
     found = [Run(setting, "prompted", setting) for setting in settings]
-    sampled = {"gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}"}
+    sampled = _sampled(preset)
     for seed in preset.seeds:
         found.append(Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}))
         found.append(Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}))
@@ -211,11 +211,7 @@ def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
 
 def overfitting(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """The ladder's first seed, asked for items that it was trained on and for items that are new."""
-    trained = tuple(
-        run
-        for run in ladder(corpus, preset, ablations=False)
-        if run.system in ("sft", "capo") and run.seed == preset.seeds[0]
-    )
+    trained = _of_first_seed(corpus, preset, "sft", "capo")
     rows = []
     for run in trained:
         for split in ("train", "validation"):
@@ -303,11 +299,7 @@ def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
         dial: synthesize("places", dial, items=len(given.items)).corpus
         for dial in (size.distinctness if given.synthetic else ())
     }
-    (first,) = [
-        run
-        for run in ladder(corpus, preset, ablations=False)
-        if run.system == "sft" and run.seed == preset.seeds[0]
-    ]
+    (first,) = _of_first_seed(corpus, preset, "sft")
     again = replace(first, system="control-sft", start="sft", train={})
     rows = [Row("SFT", _asked(again, size), name, curve="SFT", x=1.0 if worlds else None)]
     for what, file in zip(shuffled_in_training, private, strict=True):
@@ -335,31 +327,20 @@ def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) ->
     """SFT and CAPO as the ladder trains them, on more and more items; all answer by sampling."""
     given = load(corpus)
     name, file = Path(corpus).name, "dose.jsonl"
-    trained_on = str(output / file)
-    sft = {**preset.train, **preset.sft, "seed": preset.seeds[0]}
-    capo = {**preset.train, **preset.capo, "seed": preset.seeds[0]}
-    sampled: Options = {
-        "gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}",
-        "limit": size.items,
-    }
-    asked = {"split": "validation", "corpus": corpus}
     rows = []
     for items in size.dose:
-        start = f"dose-{items}-sft"
-        for method, options, before in (("sft", sft, None), ("capo", capo, start)):
-            run = Run(
-                f"dose-{items}-{method}",
-                method,
-                "tag",
-                preset.seeds[0],
-                before,
-                {**options, "train_items": items},
-                trained_on,
-                sampled,
-                asked,
+        for trained in _of_first_seed(corpus, preset, "sft", "capo"):
+            run = replace(
+                trained,
+                system=f"dose-{items}-{trained.method}",
+                start=trained.start and f"dose-{items}-{trained.start}",
+                train={**trained.train, "train_items": items},
+                corpus=str(output / file),
+                evaluate={**_sampled(preset), "limit": size.items},
+                metadata={"split": "validation", "corpus": corpus},
             )
-            row = Row(f"{method.upper()}, {items} items", run, name, (), method.upper(), items)
-            rows.append(row)
+            curve = run.method.upper()
+            rows.append(Row(f"{curve}, {items} items", run, name, curve=curve, x=items))
     return Design(
         "How much training does a faithful model take?",
         "The ladder's SFT, and CAPO from there, on fewer or more training items; fewer are among "
@@ -416,9 +397,8 @@ def grown(corpus: Corpus, items: int) -> Corpus:
     if len(corpus.split("train")) >= items:
         return corpus
     if corpus.synthetic and corpus.name == "places":
-        larger = synthesize(
-            "places", items=25 * -(-items // 16)
-        ).corpus  # 16 of 25 are for training
+        # 16 of 25 are for training.
+        larger = synthesize("places", items=25 * -(-items // 16)).corpus
         if larger.items[: len(corpus.items)] == corpus.items:
             evaluated = tuple(item for item in corpus.items if item.split != "train")
             return replace(corpus, items=(*larger.split("train"), *evaluated))
@@ -487,6 +467,17 @@ def _by_history(corpus: Corpus) -> tuple[tuple[str, ...], tuple[str, ...]]:
     counts = {one: len(corpus.responses("train", one)) for one in corpus.annotator_ids}
     few = tuple(one for one, count in counts.items() if count <= FEW)
     return few, tuple(one for one, count in counts.items() if count >= MANY)
+
+
+def _of_first_seed(corpus: str, preset: Preset, *systems: str) -> tuple[Run, ...]:
+    """The ladder's runs of some systems, each after the one that it starts from."""
+    runs = ladder(corpus, preset, ablations=False)
+    return tuple(run for run in runs if run.system in systems and run.seed == preset.seeds[0])
+
+
+def _sampled(preset: Preset) -> Options:
+    """Options of `lm_eval run` for answers by sampling."""
+    return {"gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}"}
 
 
 def _asked(run: Run, size: Size, split: str = "validation", **metadata: str) -> Run:

@@ -285,9 +285,13 @@ def _step(model: Any, tokens: Tensor, cache: Cache, places: _Places) -> Tensor:
 
 def _given(model: Any, cache: Cache) -> dict[str, Cache]:
     """A cache under the name that the model has for it: transformers 5.24 renamed it."""
+    return {"cache" if takes(model, "cache") else "past_key_values": cache}
+
+
+def takes(model: Any, parameter: str) -> bool:
+    """Whether a model's forward pass, or that of the model below its adapter, has a parameter."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    renamed = "cache" in inspect.signature(base.forward).parameters
-    return {"cache" if renamed else "past_key_values": cache}
+    return parameter in inspect.signature(base.forward).parameters
 
 
 def _fitting(prompts: Sequence[Tokens], first: int, most: int) -> range:

@@ -8,7 +8,6 @@ products are oneDNN's where a trial says that they are faster. The answers are t
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -153,7 +152,8 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        if not requests or self.backend != "causal" or not _keeps_logits(self.model):
+        lean = self.backend == "causal" and decoding.takes(self.model, "logits_to_keep")
+        if not requests or not lean:
             found: list[tuple[float, bool]] = super()._loglikelihood_tokens(
                 requests, disable_tqdm, override_bs
             )
@@ -224,9 +224,3 @@ def _scored_path(context: list[int], continuation: list[int], most: int) -> Path
     """A context, cut from the left to what the model reads, and what is scored after it."""
     kept = context[-(most + 1 - len(continuation)) :]
     return Path(tuple(kept), tuple(continuation))
-
-
-def _keeps_logits(model: Any) -> bool:
-    """Whether a model can be told of which positions logits are wanted."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
