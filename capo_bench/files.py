@@ -45,6 +45,9 @@ YAML_BYTES = 64 * 1024
 DEPTH = 64
 """How deep brackets may be nested."""
 
+VALUES = 10_000_000
+"""How many values a JSON text, and cells a table, may have: in memory each takes up to 50 bytes."""
+
 LOCK, STAGED, READY = ".capo-bench.lock", ".capo-bench.partial", ".capo-bench.ready"
 """In a folder that is written: its lock, and what is not complete, or not in its place, yet."""
 
@@ -120,17 +123,27 @@ def read_text(path: Path, limit: int = FILE_BYTES) -> str:
     Raises:
         CapoBenchError: As `opened` does, or if it is not UTF-8; what else it seems to be is named.
     """
+    found = _text_bytes(path, limit)
+    try:
+        return found.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _not_utf_8(path, error) from error
+
+
+def _text_bytes(path: Path, limit: int) -> bytes:
+    """What a file holds, if it may be UTF-8 text."""
     found = read_bytes(path, limit)
     _refuse(path, found, (*_ARCHIVES, *_UTF_16))
     if b"\0" in found:
         raise CapoBenchError("is no UTF-8 text (it holds null bytes); save it as UTF-8", file=path)
-    try:
-        return found.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = found.count(b"\n", 0, error.start) + 1
-        raise CapoBenchError(
-            f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file=path, line=line
-        ) from error
+    return found
+
+
+def _not_utf_8(path: Path, error: UnicodeDecodeError, lines: int = 0) -> CapoBenchError:
+    # Places are counted from behind a byte order mark, and lines behind those that came before.
+    line = lines + error.object.count(b"\n", 0, error.start) + 1
+    where = f"byte {error.start}" + (" of the line" if lines else "")
+    return CapoBenchError(f"is not UTF-8 text ({where}); save it as UTF-8", file=path, line=line)
 
 
 def refuse_archive(path: Path, content: bytes) -> None:
@@ -161,14 +174,19 @@ def read_json_lines(
     Raises:
         CapoBenchError: As `read_text` does, or if a line is not JSON as `parse_json` takes it.
     """
-    text = read_text(path, limit)
-    if re.match(r"\s*\[", text):
+    content = _text_bytes(path, limit)
+    if re.match(rb"(\xef\xbb\xbf)?\s*\[", content):
         raise CapoBenchError(
             "an array; expected one JSON value a line, without brackets and commas around them",
             file=path,
             line=1,
         )
-    for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
+    # Line by line, since a text takes up to four times what its bytes do.
+    for number, raw in enumerate(io.BytesIO(content), start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise _not_utf_8(path, error, number - 1) from error
         if line.strip():
             try:
                 yield number, parse_json(line, finite=finite)
@@ -239,16 +257,20 @@ def parse_json(text: str, *, finite: bool = True) -> Any:
             and reads, but which are no JSON, and nobody's measure.
 
     Raises:
-        ValueError: If it is not JSON, repeats a key in one object, is nested deeper than `DEPTH`, or
-            holds half of a surrogate pair, which is no character and which no file can hold.
+        ValueError: If it is not JSON, repeats a key in one object, is nested deeper than `DEPTH`,
+            holds more than `VALUES`, or half of a surrogate pair, which is no character and which no
+            file can hold.
     """
+    brackets = text.count("[") + text.count("{")
+    if brackets + text.count(",") > VALUES:
+        raise ValueError(f"more than {VALUES:,} values; divide it")
     try:
         value = json.loads(text, object_pairs_hook=_no_duplicates)
     except RecursionError as error:
         raise ValueError(_DEEP) from error
     # Few texts can fail these, and walking through a value takes longer than reading it.
     large = finite and _NOT_FINITE.search(text)
-    if large or text.count("[") + text.count("{") > DEPTH or re.search(r"\\u[dD][89a-fA-F]", text):
+    if large or brackets > DEPTH or re.search(r"\\u[dD][89a-fA-F]", text):
         _check_value(value, finite)
     return value
 
@@ -612,6 +634,7 @@ def validated(
         return adapter.validate_python(value)
     except ValidationError as error:
         first, *others = error.errors()
+        whole = "the whole" if line is None else "the line"
         where = [
             first["loc"],
             *(
@@ -621,14 +644,18 @@ def validated(
                 and first["loc"][:-1] == other["loc"][:-1]
             ),
         ]
-        field = visible(", ".join(".".join(map(str, loc)) for loc in where) or "the line")[:300]
-        problem = first["msg"].removeprefix("Value error, ")
+        field = visible(", ".join(".".join(map(str, loc)) for loc in where) or whole)[:300]
         raise CapoBenchError(
-            f"{field}: {problem} (got {str(first['input'])[:60]!r}); {advice}",
+            f"{field}: {problem_of(error)} (got {str(first['input'])[:60]!r}); {advice}",
             file=file,
             line=line,
             id=id,
         ) from error
+
+
+def problem_of(error: ValidationError) -> str:
+    """What the first fault of a value is, without where and with what it came."""
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,11 +112,29 @@ def test_a_faulty_line_is_refused_by_its_number_and_field(tmp_path, content, nam
     assert named in said
 
 
+def test_a_line_has_so_many_values_at_most(tmp_path):
+    (tmp_path / "f").write_text('{}\n{"a": [' + "[]," * 5_000_001 + "[]]}")
+    said = refusal(list, read_json_lines(tmp_path / "f"))
+    assert "line 2: not valid JSON (more than 10,000,000 values; divide it)" in said
+
+
 def test_depth_up_to_the_limit_and_whole_surrogate_pairs_are_read(tmp_path):
     assert parse_json("[" * DEPTH + "1" + "]" * DEPTH)
     assert parse_json('"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
     (tmp_path / "f").write_text('{"a": [1,],}')
     assert read_json(tmp_path / "f", trailing_commas=True) == {"a": [1]}
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    # One character beyond the basic plane makes each of a text's take four bytes.
+    (tmp_path / "f").write_bytes('{"a": "\U0001f600"}\n'.encode() + b'{"a": "x"}\n' * 20_000)
+    size = (tmp_path / "f").stat().st_size
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_json_lines(tmp_path / "f", size)) == 20_001
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -313,6 +332,12 @@ def test_damaged_or_missing_states_of_a_checkpoint_are_named(tmp_path):
             assert f"{name}: is damaged" in refusal(check_state, tmp_path)
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
         assert f"{name}: is damaged" in refusal(check_state, tmp_path)
+        # Bits that say that a part is encrypted, and where the last one begins.
+        for place in (whole.rindex(b"PK\1\2") + 8, whole.rindex(b"PK\1\2") + 45):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1
+            (tmp_path / name).write_bytes(damaged)
+            assert f"{name}: is damaged" in refusal(check_state, tmp_path)
         (tmp_path / name).unlink()
         assert name[:5] in refusal(check_state, tmp_path)
         (tmp_path / name).write_bytes(whole)

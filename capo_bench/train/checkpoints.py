@@ -25,7 +25,7 @@ def last_whole(output: Path) -> Path | None:
     numbered = []
     for folder in output.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         number = folder.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
-        if number.isdigit() and _is_whole(folder):
+        if number.isdecimal() and _is_whole(folder):
             numbered.append((int(number), folder))
     return max(numbered)[1] if numbered else None
 
@@ -68,7 +68,8 @@ def check_state(checkpoint: Path) -> None:
             try:
                 with ZipFile(file) as parts:
                     damaged = parts.testzip()
-            except (OSError, BadZipFile, ValueError, NotImplementedError, zlib.error) as error:
+            # A turned bit can also say that a part is encrypted, or end beyond the file.
+            except (OSError, BadZipFile, ValueError, RuntimeError, EOFError, zlib.error) as error:
                 raise CapoBenchError(f"is damaged ({error}); {_EARLIER}", file=file) from error
             if damaged is not None:
                 raise CapoBenchError(f"is damaged (at {damaged}); {_EARLIER}", file=file)
