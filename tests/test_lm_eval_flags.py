@@ -443,7 +443,7 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
     assert with_adapter("vllm", given)["max_lora_rank"] == 64
     for nothing in ("{}", '{"base_model_name_or_path": ["BASE"]}'):
         (tmp_path / "adapter_config.json").write_text(nothing)
-        with pytest.raises(CapoBenchError, match="names no base model"):
+        with pytest.raises(CapoBenchError, match="base_model_name_or_path"):
             with_adapter("hf", given)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "~nobody/x"}')
     with pytest.raises(CapoBenchError, match="pretrained: ~nobody/x does not exist"):

@@ -1,5 +1,7 @@
 """Plans: weights as the models really have them, and a stage's cost worked out by hand."""
 
+import json
+
 import pytest
 from transformers import AutoModelForCausalLM
 
@@ -30,12 +32,25 @@ def test_weights_of_a_configuration_are_those_of_the_model(architecture, tmp_pat
     assert read_shape(str(folder)).weights == sum(matrices)
 
 
+SHAPE = {
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 4,
+    "vocab_size": 10,
+}
+
+
 def test_what_nothing_is_known_of_is_named(tmp_path):
     with pytest.raises(CapoBenchError, match="nothing is known of the model org/none"):
         read_shape("org/none")
     (tmp_path / "config.json").write_text('{"n_embd": 8}')
     with pytest.raises(CapoBenchError, match="num_attention_heads"):
         read_shape(str(tmp_path))
+    for key, value in {"num_attention_heads": 0, "hidden_size": 1e300, "vocab_size": True}.items():
+        (tmp_path / "config.json").write_text(json.dumps({**SHAPE, key: value}))
+        with pytest.raises(CapoBenchError, match=r"config\.json: .* counts nothing"):
+            read_shape(str(tmp_path))
     with pytest.raises(CapoBenchError, match="unknown device tpu"):
         read_device("tpu")
 

@@ -123,19 +123,27 @@ def read_shape(model: str) -> Shape:
         )
     found = read_json(file) if file.is_file() else known[name]
     try:
-        heads, hidden = int(found["num_attention_heads"]), int(found["hidden_size"])
+        given = {key: value for key, value in found.items() if value is not None}
+        heads = _count(given["num_attention_heads"])
+        hidden = _count(given["hidden_size"])
         return Shape(
-            num_hidden_layers=int(found["num_hidden_layers"]),
+            num_hidden_layers=_count(given["num_hidden_layers"]),
             hidden_size=hidden,
             num_attention_heads=heads,
-            num_key_value_heads=int(found.get("num_key_value_heads", heads)),
-            head_dim=int(found.get("head_dim") or hidden // heads),
-            intermediate_size=int(found["intermediate_size"]),
-            vocab_size=int(found["vocab_size"]),
-            tie_word_embeddings=bool(found.get("tie_word_embeddings", False)),
+            num_key_value_heads=_count(given.get("num_key_value_heads", heads)),
+            head_dim=_count(given.get("head_dim", hidden // heads)),
+            intermediate_size=_count(given["intermediate_size"]),
+            vocab_size=_count(given["vocab_size"]),
+            tie_word_embeddings=bool(given.get("tie_word_embeddings", False)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, ValueError) as error:
         raise CapoBenchError(f"no decoder that plans know: {error}", file=file) from error
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= 2**32:
+        raise ValueError(f"{str(value)[:60]!r} counts nothing; expected a whole number from 1 on")
+    return value
 
 
 def read_device(name: str) -> Device:

@@ -27,14 +27,12 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
 
 from capo_bench.errors import CapoBenchError, listed
-from capo_bench.files import read_json
 from capo_bench.harness.answers import sound_answers
 from capo_bench.harness.base import BenchTask
 from capo_bench.harness.dry_run import task_names
 from capo_bench.harness.judge import JudgeTask
 from capo_bench.harness.paths import tasks_path
-
-ADAPTER = "adapter_config.json"
+from capo_bench.train.adapters import ADAPTER, read_adapter
 
 # Beside lm_eval's own models, which are registered by the import above and by nothing else later.
 LEAN = "capo-hf"
@@ -188,17 +186,12 @@ def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
     folder = Path(str(arguments.get("pretrained", "")))
     if not (folder / ADAPTER).is_file() or (folder / "config.json").is_file():
         return arguments
-    found = read_json(folder / ADAPTER)
-    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
-    if not (base and isinstance(base, str)):
-        raise CapoBenchError(
-            f"{folder} holds an adapter that names no base model; give "
-            f"--model_args pretrained=BASE,peft={folder}"
-        )
+    found = read_adapter(folder / ADAPTER)
+    base = found["base_model_name_or_path"]
     if not model.startswith("vllm"):
         return {**arguments, "pretrained": base, "peft": str(folder)}
     # vLLM makes room for adapters of rank 16 unless it is told.
-    rank = {"max_lora_rank": found["r"]} if int(found.get("r") or 0) > 16 else {}
+    rank = {"max_lora_rank": found["r"]} if (found.get("r") or 0) > 16 else {}
     return {**rank, **arguments, "pretrained": base, "lora_local_path": str(folder)}
 
 

@@ -18,7 +18,6 @@ from lm_eval.tasks import TaskManager
 
 from capo_bench import __version__
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import read_json
 from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.registry import INVALID, metrics_of, needs_encoder
@@ -41,6 +40,7 @@ from capo_bench.scoring.predictions import read_sample
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.comparing import runs_mean
 from capo_bench.stats.resampling import ItemSums
+from capo_bench.train.adapters import ADAPTER, read_adapter
 
 Mode = Literal["quick", "full"]
 QUICK_ITEMS = 40
@@ -81,8 +81,8 @@ class Checkpoint:
             )
         if not folder.is_dir():
             return {"pretrained": self.path, **given}
-        if (folder / "adapter_config.json").is_file():
-            base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        if (folder / ADAPTER).is_file():
+            base = read_adapter(folder / ADAPTER)["base_model_name_or_path"]
             return {"pretrained": base, "peft": str(folder), **given}
         if not (folder / "config.json").is_file() and "gguf_file" not in given:
             raise CapoBenchError(

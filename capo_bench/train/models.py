@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from capo_bench.caches import cache_folder, kept_folder
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import opened, read_json
+from capo_bench.files import opened
+from capo_bench.train.adapters import ADAPTER, read_adapter
 
-ADAPTER_FILE = "adapter_config.json"
 MODEL_BYTES = 2**50
 """More than any model file has."""
 
@@ -33,9 +33,9 @@ def load_model(name: str, *, dtype: str, attention: str | None) -> tuple[Any, An
     Raises:
         CapoBenchError: If model or tokenizer cannot be loaded.
     """
-    adapter = Path(name) / ADAPTER_FILE
+    adapter = Path(name) / ADAPTER
     source = str(_converted(Path(name))) if name.endswith(".gguf") else name
-    base = _base_of(adapter) if adapter.is_file() else source
+    base = read_adapter(adapter)["base_model_name_or_path"] if adapter.is_file() else source
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base,
@@ -123,15 +123,6 @@ def join_tied_gradients(model: Any) -> None:
 def longest(model: Any) -> int | None:
     """The most positions that a model has, if it says so."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
-
-
-def _base_of(adapter: Path) -> str:
-    # In the hub's cache files are links.
-    found = read_json(adapter.resolve())
-    base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
-    if not isinstance(base, str) or not base:
-        raise CapoBenchError("names no base model", file=adapter)
-    return base
 
 
 def _with_adapter(model: Any, name: str) -> Any:
