@@ -168,10 +168,15 @@ def load(
         )
     if path is not None and spec not in _SOURCES:
         raise CapoBenchError(f"corpus {spec} takes no data path, but {path} is given; leave it out")
-    if spec in _SOURCES:
-        file: Path | None = _find(spec, Path(path) if path is not None else None).resolve()
-    else:
-        file = Path(spec).resolve() if spec not in SPECS else None
+    try:
+        if spec in _SOURCES:
+            file: Path | None = _find(spec, Path(path) if path is not None else None).resolve()
+        else:
+            file = Path(spec).resolve() if spec not in SPECS else None
+    except (RuntimeError, ValueError) as error:  # links in a circle, a null character
+        raise CapoBenchError(
+            f"cannot be read: {error}; check the path", file=path or spec
+        ) from error
     return _load(spec, splits, file, valid_only, min_responses, min_annotators)
 
 

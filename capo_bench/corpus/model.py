@@ -18,9 +18,9 @@ from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, JsonValue, StrictBool, TypeAdapter
+from pydantic import ConfigDict, JsonValue, Strict, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from capo_bench.display import revealed, skeleton, visible
@@ -39,6 +39,7 @@ def splits_before(split: str) -> tuple[SplitName, ...]:
 
 LabelKind = Literal["nominal", "multilabel", "ordinal", "interval"]
 Explanations = Literal["required", "optional", "none"]
+_Number = Annotated[float, Strict()]
 
 MAX_LEVELS = 1001
 """Most labels of a space, so that 0 to 100 in steps of 0.1 is one."""
@@ -47,6 +48,10 @@ _strict = ConfigDict(extra="forbid", str_strip_whitespace=False)
 _EDGES = " \t\n*\"'`“”‘’„«»"
 # What `float` takes besides is no way to write a label: `1e0`, `1_0`, `inf`.
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d+)?|\.\d+)")
+
+
+# What is taken off a response before its label is read: marks of turns and thoughts, tags, the cue.
+_TAKEN = re.compile(r"<[^<>]*>|◁[^▷]*▷|\[/?think\]|^(label|explanation)\s*:")
 
 
 def label_key(text: str) -> str:
@@ -76,10 +81,10 @@ class LabelSpace:
 
     kind: LabelKind
     labels: tuple[str, ...] = ()
-    values: tuple[float, ...] = ()
+    values: tuple[_Number, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    range: tuple[float, float] | None = None
-    step: float | None = None
+    range: tuple[_Number, _Number] | None = None
+    step: _Number | None = None
 
     def __post_init__(self) -> None:
         if self.kind == "interval":
@@ -150,7 +155,11 @@ def _grid(ends: tuple[float, float] | None, step: float | None) -> tuple[str, ..
         )
     low, high = ends
     steps = (high - low) / step if step > 0 else -1
-    if not 1 <= round(steps) < MAX_LEVELS or abs(steps - round(steps)) > 1e-6:
+    if (
+        not math.isfinite(steps)
+        or not 1 <= round(steps) < MAX_LEVELS
+        or abs(steps - round(steps)) > 1e-6
+    ):
         raise ValueError(
             f"from {low:g} to {high:g} in steps of {step:g} are no 2 to {MAX_LEVELS} numbers; choose "
             "a step that divides the range"
@@ -194,6 +203,11 @@ def _check_spelling(names: Iterable[str]) -> None:
                 f"label {name!r} has a comma or a line break, which separate labels in a "
                 "response; write it otherwise"
             )
+        if _TAKEN.search(label_key(name)):
+            raise ValueError(
+                f"label {name!r} looks like markup, or like the start of an answer, which are taken "
+                "off a response; write it otherwise"
+            )
         if revealed(name) != name:
             raise ValueError(
                 f"label {visible(name)!r} has characters that cannot be seen; a response could not "
@@ -232,13 +246,16 @@ class Wording:
         for name in ("answer", "examples", "persona", "ask"):
             text = getattr(self, name)
             try:
-                used = {key for _, key, _, _ in Formatter().parse(text) if key is not None}
+                found = [part[1:] for part in Formatter().parse(text) if part[1] is not None]
             except ValueError as error:
                 raise ValueError(
                     f"wording {name}: {error}; write a brace as {{{{ or }}}}"
                 ) from error
-            if unknown := used - allowed.get(name, {"annotator"}):
-                raise ValueError(f"wording {name} has the unknown placeholder {min(unknown)!r}")
+            for key, width, conversion in found:
+                if key not in allowed.get(name, {"annotator"}):
+                    raise ValueError(f"wording {name} has the unknown placeholder {key!r}")
+                if width or conversion:
+                    raise ValueError(f"wording {name}: write {{{key}}} without `:` or `!` in it")
 
 
 @dataclass(frozen=True, config=_strict)
@@ -411,6 +428,7 @@ class Corpus:
         _unique([item.id for item in self.items], f"corpus {self.name}: item")
         if not self.items:
             raise CapoBenchError(f"corpus {self.name} is empty: it needs at least one item")
+        _check_language(self.language, f"corpus {self.name}")
         known = dict.fromkeys(ids)
         for item in self.items:
             self._check(item, known)
@@ -432,10 +450,16 @@ class Corpus:
                 id=where,
             )
         check_labels(item, self.task.labels, corpus)
-        try:
-            readable(item.language or "")
-        except ValueError as error:
-            raise CapoBenchError(f"language {error}", file=corpus, id=where) from error
+        for annotator, responses in item.cells.items():
+            for judges in ([one.annotator for one in r.judgments] for r in responses):
+                if len(set(judges)) < len(judges):
+                    twice = next(one for one in judges if judges.count(one) > 1)
+                    raise CapoBenchError(
+                        f"{twice!r} judges one response twice; keep one judgment",
+                        file=corpus,
+                        id=f"{where}, annotator {annotator}",
+                    )
+        _check_language(item.language or "", corpus, where)
 
     @cached_property
     def annotator_ids(self) -> tuple[str, ...]:
@@ -713,6 +737,13 @@ def _leave_out(part: dict[str, Any], **defaults: object) -> None:
     for key, default in defaults.items():
         if part[key] == default:
             del part[key]
+
+
+def _check_language(tag: str, corpus: str, where: str | None = None) -> None:
+    try:
+        readable(tag)
+    except ValueError as error:
+        raise CapoBenchError(f"language {error}", file=corpus, id=where) from error
 
 
 def readable(name: str) -> str:

@@ -40,6 +40,7 @@ responses = st.lists(
                 makes_sense=st.none() | st.booleans(),
             ),
             max_size=2,
+            unique_by=lambda judgment: judgment.annotator,
         ).map(tuple),
     ),
     max_size=3,
@@ -157,6 +158,24 @@ def replaced(old: str, new: str, number: int) -> Any:
     return change
 
 
+def tasked(**said: Any) -> Any:
+    """Puts this into the task of the header."""
+
+    def change(lines: list[str]) -> list[str]:
+        header = json.loads(lines[0])
+        header["task"] |= said
+        return [json.dumps(header), *lines[1:]]
+
+    return change
+
+
+def interval(low: Any, high: Any, step: Any) -> Any:
+    return tasked(labels={"kind": "interval", "range": [low, high], "step": step})
+
+
+TWICE = '{"annotator": "Ida", "makes_sense": true}'
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -186,6 +205,26 @@ def replaced(old: str, new: str, number: int) -> Any:
         ),
         (replaced('"reply"', '"answer"', 3), ["item i1: the input texts are ['answer', 'letter']"]),
         (replaced('"id": "i1"', '"id": "i1", "idk": ["Eva"]', 3), ["item i1: annotator 'Eva'"]),
+        (
+            replaced('"warm", "cool"', '"warm", "Label: cool"', 1),
+            ["line 1", "looks like markup, or like the start of an answer"],
+        ),
+        (replaced('"warm", "cool"', '"warm", "<b>cool</b>"', 1), ["line 1", "looks like markup"]),
+        (
+            replaced('"label": "warm"', f'"label": "warm", "judgments": [{TWICE}, {TWICE}]', 3),
+            ["item i1, annotator Ida: 'Ida' judges one response twice; keep one judgment"],
+        ),
+        (replaced('"name": "letters"', '"name": "letters", "language": "en\\n"', 1), ["language"]),
+        *(
+            (tasked(wording={"ask": said}), ["line 1", "write {annotator} without `:` or `!`"])
+            for said in ("{annotator:>9999999999}", "{annotator!x}", "{annotator!r:>{annotator}}")
+        ),
+        *(
+            (interval(*given), ["line 1", "task.labels", "numbers"])
+            for given in ((0, 100, 5e-324), (-1e308, 1e308, 1), (0, 1e308, 1e-308))
+        ),
+        (interval("0", 100, 1), ["line 1", "task.labels.range.0", "valid number (got '0')"]),
+        (interval(0, True, 1), ["line 1", "task.labels.range.1", "valid number (got 'True')"]),
     ],
 )
 def test_bad_file(tmp_path: Path, lines: list[str], change: Any, expected: list[str]) -> None:

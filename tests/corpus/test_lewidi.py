@@ -5,7 +5,7 @@ import pytest
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus, Response
-from capo_bench.corpus.readers.lewidi import read_lewidi
+from capo_bench.corpus.readers.lewidi import personas, read_lewidi
 from capo_bench.errors import CapoBenchError
 
 from .build import nli_record, par_record, write_lewidi
@@ -249,6 +249,36 @@ def test_irony_labels_have_names_and_items_their_language(tmp_path: Path) -> Non
         {"Age": "19"},
         {"Nationality": "Peru"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("age", "read"),
+    [
+        ("123456789", "123456789"),
+        ("1234567.891", "1234567.891"),
+        ("12345678901234567890", "12345678901234567890"),
+        ("1e-7", "0.0000001"),
+        ("-0.0", "0"),
+        ("1e400", "infinite, or too large"),
+        ("true", "valid string"),
+    ],
+)
+def test_numbers_of_a_person_are_read_as_they_stand(tmp_path: Path, age: str, read: str) -> None:
+    folder = write_lewidi(tmp_path, "MP", train={})
+    file = folder / "MP_annotators_meta.json"
+    file.write_text(f'{{"1": {{"Age": {age}}}}}')
+    if read[-1].isdigit():
+        assert personas(folder, "lewidi-mp") == {"Ann1": {"Age": read}}
+    else:
+        with pytest.raises(CapoBenchError, match=rf"MP_annotators_meta\.json: .*{read}"):
+            personas(folder, "lewidi-mp")
+
+
+def test_an_annotators_number_is_bounded(tmp_path: Path) -> None:
+    record = crowd_record({f"Ann{'9' * 5000}": "6"}, context="Rain again.", response="Lovely.")
+    folder = write_lewidi(tmp_path, "CSC", train={"7": record})
+    with pytest.raises(CapoBenchError, match="item 7: annotator 'Ann999"):
+        read_lewidi(folder, "lewidi-csc")
 
 
 def test_a_crowds_annotators_and_labels_must_agree(tmp_path: Path) -> None:

@@ -195,12 +195,23 @@ def test_mini_corpora(spec: str) -> None:
         load(spec, path="somewhere")
 
 
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to("b.jsonl")
+    (tmp_path / "b.jsonl").symlink_to("a.jsonl")
+    with pytest.raises(CapoBenchError, match=r"a\.jsonl: .*(loop|a link)"):
+        load(str(tmp_path / "a.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ({"spec": "snli"}, r"unknown corpus 'snli'; expected one of nli, .*\.jsonl"),
         ({"spec": "nli", "splits": "own"}, "unknown splits 'own'; expected capo or native"),
         ({"spec": "absent.jsonl"}, r"absent\.jsonl: cannot be read"),
+        (
+            {"spec": "a\0.jsonl"},
+            r"a.x00\.jsonl: cannot be read: embedded null byte; check the path",
+        ),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], expected: str) -> None:

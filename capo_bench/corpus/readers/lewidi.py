@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, StrictFloat, StrictInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from capo_bench.corpus.model import (
@@ -29,6 +29,7 @@ from capo_bench.corpus.model import (
     TaskSpec,
     check_labels,
 )
+from capo_bench.corpus.readers.tables import tidy
 from capo_bench.corpus.tasks import CSC, MP, NLI, PARAPHRASE
 from capo_bench.display import skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
@@ -46,7 +47,7 @@ class _Info:
 
     explanations: tuple[str, ...] = ()
     source: str | None = None
-    level: float | None = None
+    level: StrictFloat | None = None
     language_variety: str | None = None
 
 
@@ -86,7 +87,7 @@ _NOT_KNOWN = frozenset({"", "nan", "DATA_EXPIRED", "CONSENT_REVOKED", "Prefer no
 
 _records = TypeAdapter(dict[str, Any])
 _record = TypeAdapter(_Record)
-_meta = TypeAdapter(dict[str, dict[str, str | float]])
+_meta = TypeAdapter(dict[str, dict[str, str | StrictInt | StrictFloat]])
 
 
 def read_lewidi(folder: Path, name: str) -> Corpus:
@@ -119,7 +120,7 @@ def read_lewidi(folder: Path, name: str) -> Corpus:
                 )
             unknown = item.cells.keys() - about.keys()
             if dataset.crowd:  # some of whom have no metadata
-                unknown = {one for one in unknown if not re.fullmatch("Ann[0-9]+", one)}
+                unknown = {one for one in unknown if not re.fullmatch("Ann[0-9]{1,18}", one)}
             if unknown:
                 raise CapoBenchError(
                     f"annotator {min(unknown)!r} is not in {dataset.prefix}_annotators_meta.json, "
@@ -159,15 +160,16 @@ def personas(folder: Path, name: str) -> dict[str, dict[str, JsonValue]]:
     # MP's file has NaN for an age that is not known.
     given = read_json(path, trailing_commas=True, finite=False)
     found = validated(_meta, given, advice, file=path)
-    known: dict[str, dict[str, JsonValue]] = {
-        # MP's file has the numbers alone, and ages such as 19.0.
-        f"Ann{one}" if re.fullmatch("[0-9]+", one) else one: {
-            what: f"{value:g}" if isinstance(value, float) else value
-            for what, value in about.items()
-            if str(value) not in _NOT_KNOWN
+    with naming(path):
+        known: dict[str, dict[str, JsonValue]] = {
+            # MP's file has the numbers alone, and ages such as 19.0.
+            f"Ann{one}" if re.fullmatch("[0-9]+", one) else one: {
+                what: value if isinstance(value, str) else tidy(value)
+                for what, value in about.items()
+                if str(value) not in _NOT_KNOWN
+            }
+            for one, about in found.items()
         }
-        for one, about in found.items()
-    }
     if len(known) < len(found):
         raise CapoBenchError("names an annotator twice, with `Ann` and without", file=path)
     return known
@@ -175,7 +177,7 @@ def personas(folder: Path, name: str) -> dict[str, dict[str, JsonValue]]:
 
 def _by_number(annotator: str) -> tuple[int, str]:
     number = annotator.removeprefix("Ann")
-    return (int(number) if number.isdigit() else -1, annotator)
+    return (int(number) if number.isdecimal() else -1, annotator)
 
 
 def _files(folder: Path, dataset: _Dataset) -> Iterator[tuple[SplitName, Path]]:
