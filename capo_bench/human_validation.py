@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, StrictInt, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
 from capo_bench.corpus.agreement import kappa
@@ -112,7 +112,7 @@ class Key:
     format: Literal["capo-bench-key/1"]
     corpus: str
     fingerprint: str
-    seed: int
+    seed: StrictInt
     rows: tuple[KeyRow, ...]
 
 
@@ -346,13 +346,13 @@ def _read_sheet(path: Path, rows: Mapping[str, KeyRow]) -> dict[str, dict[str, s
         )
     found: dict[str, dict[str, str]] = {}
     for line in table.rows:
-        name = (line["row"] or "").strip()
+        name = str(line["row"] or "").strip()
         if name not in rows:
             raise CapoBenchError(f"{path}: row {name!r} is not in the key; is it another sheet's?")
         if name in found:
             raise CapoBenchError(f"{path}: row {name} occurs twice; give one file for each rater")
         # Some spreadsheets make a yes of a box to tick into TRUE.
-        said = {column: (line[column] or "").casefold() for column in ANSWERS}
+        said = {column: str(line[column] or "").casefold() for column in ANSWERS}
         given = {column: _TICKED.get(answer, answer) for column, answer in said.items()}
         if not any(given.values()):
             continue

@@ -218,6 +218,7 @@ def test_kappas_are_those_of_scikit_learn_over_the_common_rows(tmp_path, drawn):
     ("answers", "message"),
     [
         (lambda _: ["3", "yes", "yes"], "row r.*: which is '3'; answer 1 or 2"),
+        (lambda _: ["[1]", "yes", "yes"], "row r.*: which is .*; answer 1 or 2"),
         (lambda _: ["1", "", "yes"], "row r.*: sound_1 is ''; answer yes or no"),
         (lambda _: ["", "", ""], "no row is filled in"),
     ],

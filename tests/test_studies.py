@@ -274,10 +274,21 @@ def test_predictions_for_another_corpus_are_refused(study):
         folders.build(study)
 
 
-def test_a_study_is_read_strictly(study):
-    text = (study / "study.yaml").read_text()
-    (study / "study.yaml").write_text(text.replace("wrong-item.jsonl", "../wrong-item.jsonl"))
-    with pytest.raises(CapoBenchError, match=r"study\.yaml"):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"predictions": "../wrong-item.jsonl"},
+        {"x": float("nan")},
+        {"seconds": {"train": float("inf")}},
+        {"curve": "a\u202eb"},
+        {"curve": "a" * 301},
+    ],
+)
+def test_a_study_is_read_strictly(study, changed):
+    spec = yaml.safe_load((study / "study.yaml").read_text())
+    spec["rows"][0] |= changed
+    (study / "study.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(CapoBenchError, match=rf"study\.yaml: rows\.0\.{next(iter(changed))}"):
         folders.read(study)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -22,7 +22,7 @@ from capo_bench.experiments.designs import Design, Row, asking_only
 from capo_bench.experiments.runs import Experiment
 from capo_bench.files import read_yaml, validated, write_text, writing_all
 from capo_bench.harness.paths import tasks_path
-from capo_bench.leaderboard.submission import Line, Text
+from capo_bench.leaderboard.submission import Finite, Line, Text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell, estimate_json
@@ -59,10 +59,10 @@ class RowSpec(BaseModel):
     ]
     split: Annotated[Line, Field(description="The split that was answered.")]
     annotators: Annotated[list[Line], Field(description="Targets scored; none: all of them.")] = []
-    curve: Annotated[str, Field(description="Line of the figure that it belongs to.")] = ""
-    x: Annotated[float | None, Field(description="Its place along the figure.")] = None
+    curve: Annotated[Line | Literal[""], Field(description="Line of the figure it is on.")] = ""
+    x: Annotated[Finite | None, Field(description="Its place along the figure.")] = None
     seconds: Annotated[
-        dict[Line, float], Field(description="Wall time of `train` and `evaluate`.")
+        dict[Line, Finite], Field(description="Wall time of `train` and `evaluate`.")
     ] = {}
     commands: Annotated[dict[Line, Text], Field(description="What was run.")] = {}
 
@@ -77,7 +77,7 @@ class StudySpec(BaseModel):
     model: Annotated[Line, Field(description="The base model.")]
     hardware: Annotated[Line, Field(description="What it ran on.")]
     bertscore: Annotated[Line, Field(description="BERTScore's encoder.")]
-    x: Annotated[str, Field(description="The figure's horizontal axis; empty: no figure.")] = ""
+    x: Annotated[Line | Literal[""], Field(description="The figure's axis; empty: no figure.")] = ""
     rows: Annotated[list[RowSpec], Field(min_length=1)]
 
 
