@@ -13,13 +13,15 @@ import json
 import random
 import re
 from collections import Counter
+from contextlib import suppress
 
+import pandas
 import pytest
 import yaml
 
 from capo_bench.corpus.importing import Wanted, import_table
 from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
-from capo_bench.corpus.readers.tables import read_table
+from capo_bench.corpus.readers.tables import read_delimited, read_table
 from capo_bench.display import skeleton
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import naming
@@ -624,6 +626,95 @@ def test_a_mutant_is_refused_in_one_line_or_nothing_of_it_is_lost(form, tmp_path
     assert not lost, f"{len(lost)} of {len(seen)} ({accepted} accepted), such as {lost[:3]}"
 
 
+CELLS = [
+    ["id", "text", "worker", "label", "reason"],
+    *(
+        [f"i{n // 2}", f"some {n // 2}", "AB"[n % 2], "yes", why]
+        for n, why in enumerate(
+            ["it is, so", 'she says "no"', "so\nit is", "größer ’tis", "x; y", ""]
+        )
+    ),
+]
+
+
+def delimited_mutants(rng):
+    """What can happen to delimited text: marks put in and taken out anywhere, and bytes turned."""
+    for delimiter, ends in ((",", "\n"), (";", "\r\n"), ("\t", "\n")):
+        out = io.StringIO()
+        csv.writer(out, delimiter=delimiter, lineterminator=ends).writerows(CELLS)
+        sound = out.getvalue()
+        for code in ("utf-8", "utf-8-sig", "cp1252", "utf-16"):
+            content = sound.encode(code)
+            yield content
+            yield from (content[:place] for place in rng.sample(range(len(content)), 12))
+            for place in rng.sample(range(len(content)), 24):
+                turned = content[place] ^ 1 << rng.randrange(8)
+                yield content[:place] + bytes([turned]) + content[place + 1 :]
+        for mark in (
+            '"',
+            delimiter,
+            "\r",
+            "\n",
+            "\u2028",
+            "\x0b",
+            "\ufeff",
+            "'",
+            "\\",
+            '""',
+            "\x00",
+        ):
+            for place in rng.sample(range(len(sound)), 12):
+                yield (sound[:place] + mark + sound[place:]).encode()
+            yield sound.replace(mark, "").encode()
+        yield (f"sep={delimiter}{ends}" + sound).encode()
+
+
+def of_pandas(content, delimiter):
+    """The same file as another program reads it."""
+    marks = {b"\xff\xfe": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+    codes = [code for mark, code in marks.items() if content.startswith(mark)] or [
+        "utf-8",
+        "cp1252",
+    ]
+    for code in codes:
+        with suppress(UnicodeDecodeError):
+            text = content.decode(code)
+            break
+    lines = {"skiprows": 1} if text.startswith("sep=") else {}
+    found = pandas.read_csv(
+        io.StringIO(text, newline=""), sep=delimiter, dtype=str, keep_default_na=False,
+        skip_blank_lines=False, index_col=False, **lines,
+    )  # fmt: skip
+    rows = [[str(cell).strip() for cell in row] for row in found.values.tolist()]
+    return [name.strip() for name in found.columns], [row for row in rows if any(row)]
+
+
+def test_a_mutant_of_delimited_text_is_refused_or_read_as_pandas_does(tmp_path):
+    named = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+    file, seen, read, refusals, longer = tmp_path / "t.csv", set(), 0, [], []
+    for mutant in delimited_mutants(random.Random("delimited")):
+        if mutant in seen:
+            continue
+        seen.add(mutant)
+        file.write_bytes(mutant)
+        try:
+            found = read_delimited(file)
+        except CapoBenchError as error:
+            refusals.append(str(error))
+            continue
+        read += 1
+        try:
+            columns, rows = of_pandas(mutant, named[found.notes[0].rpartition(" ")[2]])
+        except pandas.errors.ParserError as error:
+            longer.append(str(error))  # it also refuses a row that ends in a further, empty cell
+            continue
+        assert [[row.get(name) or "" for name in columns] for row in found.rows] == rows, mutant
+    assert all(str(file) in said and "\n" not in said for said in refusals)
+    assert all("Expected 5 fields" in said for said in longer)
+    assert read > len(seen) / 4
+    COUNTS["delimited"] = len(seen)
+
+
 SHEET = [["row", *ANSWERS], *([f"zq{n}1", "12"[n % 2], "yes", "no"] for n in range(4))]
 
 
@@ -675,5 +766,5 @@ def test_a_mutant_of_a_rating_sheet_is_refused_or_read_as_it_stands(tmp_path):
 
 
 def test_there_are_mutants_enough():
-    if set(COUNTS) == {*FORMATS, "sheet"}:  # all of the above ran in this process
+    if set(COUNTS) == {*FORMATS, "delimited", "sheet"}:  # all of the above ran in this process
         assert sum(COUNTS.values()) >= 2000, COUNTS

@@ -128,7 +128,7 @@ def import_table(table: Table, wanted: Wanted) -> tuple[Corpus, list[str]]:
     notes = list(table.notes)
     _check_columns(table, wanted)
     table = _emptied(table, wanted, notes)
-    table = replace(table, rows=_with_turns(table))
+    table = replace(table, rows=_with_turns(table, notes))
     rows, wanted = _long(table, wanted, notes)
     columns = _columns(rows, wanted, notes)
     rows = _complete(rows, columns, notes)
@@ -183,7 +183,7 @@ def _emptied(table: Table, wanted: Wanted, notes: list[str]) -> Table:
     return replace(table, rows=rows)
 
 
-def _with_turns(table: Table) -> tuple[Row, ...]:
+def _with_turns(table: Table, notes: list[str]) -> tuple[Row, ...]:
     """The rows with dialogues as tuples of speaker and text, which can be told apart."""
     spoken: dict[str, tuple[str, str]] = {}
     for name in table.columns:
@@ -200,26 +200,45 @@ def _with_turns(table: Table) -> tuple[Row, ...]:
             _by_name([key], "label", ()) for key in keys - what
         ):
             spoken[name] = (*who, *what)
+            if more := sorted({key for turn in turns for key in turn} - who - what):
+                notes.append(f"left out: {listed(more)} of the turns in {name!r}")
     if not spoken:
         return table.rows
-    return tuple({**row, **{n: _turns(row[n], *spoken[n]) for n in spoken}} for row in table.rows)
+    rows = []
+    for number, row in enumerate(table.rows, start=1):
+        rows.append(dict(row))
+        for name, keys_of in spoken.items():
+            try:
+                rows[-1][name] = _turns(row[name], *keys_of)
+            except CapoBenchError as error:
+                place = f"row {number}, column {name}"
+                raise CapoBenchError(error.message, id=place) from error
+    return tuple(rows)
 
 
 def _turns(cell: Any, who: str, what: str) -> tuple[tuple[str, str], ...] | None:
-    return tuple((turn.get(who) or "", turn.get(what) or "") for turn in cell) if cell else None
+    turns = cell if isinstance(cell, list) else [cell]
+    return tuple(_turn(turn, who, what) for turn in turns) if cell else None
+
+
+def _turn(turn: Any, who: str, what: str) -> tuple[str, str]:
+    said = (turn.get(who) or "", turn.get(what) or "") if isinstance(turn, dict) else ()
+    if not said or not all(isinstance(part, str) for part in said):
+        raise CapoBenchError(
+            f"a turn is {str(turn)[:60]!r}; expected texts as its {who!r} and {what!r}"
+        )
+    return said
 
 
 def _check_columns(table: Table, wanted: Wanted) -> None:
     given = wanted.columns.values()
     patterns = [n for n in given if n not in table.columns and ("*" in n or "," in n)]
-    named = [*(n for n in given if n not in patterns), *wanted.texts]
+    named = [*(n for n in given if n not in patterns), *wanted.texts, *wanted.group_by]
     missing = [name for name in named if name not in table.columns]
     if missing:
         raise CapoBenchError(
             f"there is no column {missing[0]!r}; the table has {listed(table.columns, 20)}"
         )
-    if stray := [name for name in wanted.group_by if wanted.texts and name not in wanted.texts]:
-        raise CapoBenchError(f"--group-by names {stray[0]!r}, which is none of the texts")
 
 
 def _long(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wanted]:
@@ -390,6 +409,17 @@ def _lists(table: Table, wanted: Wanted) -> tuple[str, ...]:
     if not parallel:
         return ()
     lengths = [len(row[parallel[0]] or ()) for row in table.rows]
+    for role in ("label", "explanation"):  # those of an item, each of them one annotator's
+        name = wanted.columns.get(role) or _by_name(table.columns, role, ())
+        if list not in kinds.get(name, ()):
+            continue
+        for number, (row, length) in enumerate(zip(table.rows, lengths, strict=True), start=1):
+            own = row[name] or []
+            if not isinstance(own, list) or len(own) != length:
+                raise CapoBenchError(
+                    f"{str(own)[:60]!r} are not {length}, one for each of {parallel[0]!r}",
+                    id=f"row {number}, column {name}",
+                )
     return tuple(
         name for name in listed_ones if [len(row[name] or ()) for row in table.rows] == lengths
     )
@@ -400,8 +430,16 @@ def _exploded(
 ) -> tuple[list[Row], Wanted]:
     rows: list[Row] = []
     columns = dict(wanted.columns)
+    # What an item and an answer both have, such as an id, is the answer's by that name.
+    own = {
+        name for row in table.rows for one in _answers(row[names[0]]) for name in answer_cells(one)
+    }
     for number, row in enumerate(table.rows, start=1):
-        common = {name: cell for name, cell in row.items() if name not in names}
+        common = {
+            f"item.{name}" if name in own else name: cell
+            for name, cell in row.items()
+            if name not in names
+        }
         common[_ROW] = str(number)
         first = row[names[0]]
         if isinstance(first, dict):
@@ -419,6 +457,11 @@ def _exploded(
     return [{name: row.get(name) for name in every} for row in rows], replace(
         wanted, columns=columns
     )
+
+
+def _answers(cell: Any) -> Sequence[Mapping[str, Any]]:
+    """An item's answers, if they are objects."""
+    return cell if isinstance(cell, list) and cell and isinstance(cell[0], dict) else ()
 
 
 def _by_name(columns: Sequence[str], role: Role, taken: Sequence[str]) -> str:
@@ -721,6 +764,7 @@ def _corpus(
         "optional" if len(explained) > 1 else "required" if explained == {True} else "none"
     )
     about_item, about_who = _meta(rows, items, columns, notes)
+    _check_fields(columns.texts)
     again: Counter[str] = Counter()
     made = tuple(
         Item(
@@ -744,6 +788,8 @@ def _corpus(
     )
     notes += [f"left out: {count} {what}" for what, count in again.items()]
     fields = {_field(name): name.replace("_", " ").strip().capitalize() for name in columns.texts}
+    if stray := [name for name in wanted.group_by if name not in columns.texts]:
+        raise CapoBenchError(f"--group-by names {stray[0]!r}, which is none of the texts")
     task = TaskSpec(
         name=wanted.name,
         instruction=wanted.instruction or _QUESTIONS[space.kind],
@@ -764,6 +810,17 @@ def _corpus(
         license=wanted.license,
         language=wanted.language,
     )
+
+
+def _check_fields(texts: Sequence[str]) -> None:
+    named: dict[str, str] = {}
+    for name in texts:
+        other = named.setdefault(_field(name), name)
+        if other != name:
+            raise CapoBenchError(
+                f"the texts {other!r} and {name!r} would both be the field {_field(name)!r}; rename "
+                "one of the columns"
+            )
 
 
 def _field(column: str) -> str:

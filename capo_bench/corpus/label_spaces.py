@@ -13,8 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from pydantic import ValidationError
+
 from capo_bench.corpus.model import MAX_LEVELS, LabelKind, LabelSpace, label_key
 from capo_bench.errors import CapoBenchError, listed
+from capo_bench.files import problem_of
 
 _SEPARATORS = ("|", ";", ",")
 _SCALES = ((0, 1), (-1, 1), (0, 10), (0, 100), (-100, 100))
@@ -161,7 +164,7 @@ def _numeric_kind(numbers: Sequence[float | None]) -> LabelKind:
 
 def _ranked(labels: Collection[str]) -> tuple[str, ...]:
     """The labels in order, if each begins with a number of its own or all are of a usual scale."""
-    numbered = {label: re.match(r"(\d+)\s*[-\N{EN DASH}:.=)]\s*\D", label) for label in labels}
+    numbered = {label: re.match(r"(\d{1,9})\s*[-\N{EN DASH}:.=)]\s*\D", label) for label in labels}
     numbers = {label: int(found[1]) for label, found in numbered.items() if found}
     if len(labels) > 2 and len(set(numbers.values())) == len(labels):
         return tuple(sorted(labels, key=numbers.__getitem__))
@@ -182,6 +185,8 @@ def _made(
             return LabelSpace(kind, known)
         if kind == "ordinal" and len(numbers) >= len(labels):
             low, high = int(min(numbers)), int(max(numbers))
+            if high - low >= MAX_LEVELS:
+                raise _too_many(low, high)
             return LabelSpace(kind, tuple(str(level) for level in range(low, high + 1)))
         if kind == "ordinal":
             raise CapoBenchError(
@@ -190,9 +195,9 @@ def _made(
         if kind == "interval":
             return _scale(numbers)
         return LabelSpace(kind, tuple(labels))
-    except ValueError as error:
+    except ValidationError as error:
         raise CapoBenchError(
-            f"{error}; name them with --labels, or choose another --kind"
+            f"{problem_of(error)}; name them with --labels, or choose another --kind"
         ) from error
 
 
@@ -216,7 +221,11 @@ def _scale(numbers: Sequence[float]) -> LabelSpace:
             if (high - low) / step < MAX_LEVELS:
                 return LabelSpace("interval", range=(low, high), step=step)
             break
-    raise CapoBenchError(
+    raise _too_many(low, high)
+
+
+def _too_many(low: float, high: float) -> CapoBenchError:
+    return CapoBenchError(
         f"the labels have more than {MAX_LEVELS} levels between {low:g} and {high:g}; round them, "
         "such as to whole numbers"
     )

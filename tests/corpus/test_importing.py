@@ -2,6 +2,8 @@
 
 import csv
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import datasets
@@ -14,7 +16,7 @@ from capo_bench.cli.data import app
 from capo_bench.corpus.importing import Wanted, import_table
 from capo_bench.corpus.model import Corpus, LabelSpace, Response, Turn
 from capo_bench.corpus.readers import jsonl
-from capo_bench.corpus.readers.tables import read_delimited, read_table
+from capo_bench.corpus.readers.tables import read_delimited, read_table, tidy
 from capo_bench.errors import CapoBenchError
 
 LONG = [
@@ -268,6 +270,20 @@ def test_what_cannot_be_seen_is_asked_for_by_name(tmp_path: Path, text, fault) -
         ("t.json", '[{"label": "é"}]'.encode("latin-1"), "is not UTF-8 text"),
         ("t.json", "[]".encode("utf-16"), "is UTF-16 text"),
         ("t.parquet", b"PAR1", "cannot be read as Parquet"),
+        ("t.csv", b'a,b\n1,"open\n2,x\n', "line 2: a quotation that does not end"),
+        ("t.csv", b'a,b\n1,x\n2,"so" she\n', "line 3: a quotation that does not end, or that goes"),
+        (
+            "t.csv",
+            "a,größe\n1,é\n".encode()[:-2] + b"\n",
+            r"line 2: is damaged UTF-8 text .byte 12.",
+        ),
+        ("t.csv", b"\xef\xbb\xbfa,b\n1,\xff\n", "line 2: is damaged UTF-8 text"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16")[:-1], "is damaged UTF-16 text"),
+        ("t.json", b'{"columns": ["a"], "data": [5]}', "entry 1 of `data`: expected a list of 1"),
+        ("t.json", b'{"columns": ["a"], "data": [["x"], ["x", "y"]]}', "entry 2 of `data`"),
+        ("t.json", b'{"columns": ["a", "b"], "data": [["x"]]}', "entry 1 of `data`"),
+        ("t.json", b'{"columns": ["a", "a"], "data": [["x", "y"]]}', "no name twice"),
+        ("t.json", b'{"columns": [{}], "data": [["x"]]}', "needs a name for each column"),
     ],
 )
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, name, content, fault) -> None:
@@ -281,6 +297,157 @@ def test_no_column_of_a_parquet_file_hides_another(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays(columns, names=["text", "text"]), tmp_path / "t.parquet")
     with pytest.raises(CapoBenchError, match="two columns are 'text'"):
         read_table(tmp_path / "t.parquet")
+
+
+def test_a_table_has_so_many_cells_at_most(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" * 5_000_001)
+    with pytest.raises(CapoBenchError, match="has more than 10,000,000 cells; divide it"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_long_cell_is_read_before_any_other_table(tmp_path: Path) -> None:
+    csv.field_size_limit(131072)  # as it is in a new process
+    (tmp_path / "t.csv").write_text(f"a,b\n1,{'x' * 150_000}\n")
+    assert len(read_table(tmp_path / "t.csv").rows[0]["b"]) == 150_000
+
+
+@pytest.mark.parametrize(
+    ("cell", "read"),
+    [
+        (1e-10, "0.0000000001"),
+        (0.1 + 0.2, "0.3"),
+        (0.12345678912345, "0.12345678912345"),
+        (1700000000.123456, "1700000000.123456"),
+        (-0.0, "0"),
+        (19.0, "19"),
+        (1e22, "1" + "0" * 22),
+        (2**64, "18446744073709551616"),
+        (Decimal("2.00"), "2"),
+        (Decimal("1.50"), "1.50"),
+        (Decimal("1E-20"), "0." + "0" * 19 + "1"),
+        ("größe".encode(), "größe"),
+        (b"1.0", "1"),
+        (date(2020, 1, 2), "2020-01-02"),
+        ([{"a": b"x"}, None], [{"a": "x"}, None]),
+    ],
+)
+def test_a_cell_of_any_type_is_the_text_that_it_stands_for(cell: object, read: object) -> None:
+    assert tidy(cell) == read
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        (pa.array([b"\xff"]), "row 1: column 'c': bytes that are no UTF-8 text"),
+        (pa.array([1e300 * 1e300]), "row 1: column 'c': a number is infinite"),
+        (pa.array([1], pa.timestamp("us", tz="No/Where")), "cannot be read as Parquet: 'No/Where'"),
+        (pa.array(["x" * 2**20] * 300), "unpacked it has more than the 268,435,456 bytes"),
+        (pa.nulls(10_000_001), "or 10,000,000 cells"),
+    ],
+)
+def test_a_parquet_file_is_bounded_and_its_cells_are_texts(tmp_path: Path, column, fault) -> None:
+    pq.write_table(pa.table({"c": column}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 2**21
+    with pytest.raises(CapoBenchError, match=fault):
+        read_table(tmp_path / "t.parquet")
+
+
+def answered(**more) -> dict:
+    return {"text": "A cup of tea", "annotators": ["a", "b"], **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        (
+            [answered(labels=["x", "y"]), answered(labels=["x", "y", "y"])],
+            "row 2, column labels: .* are not 2, one for each of 'annotators'",
+        ),
+        (
+            [answered(labels=["x", "y"]), answered(labels="x")],
+            "row 2, column labels: 'x' are not 2",
+        ),
+        (
+            [answered(labels=["x", "y"], reasons=["it is so"])],
+            "row 1, column reasons: .* are not 2",
+        ),
+        (
+            [
+                {"chat": [{"role": "a", "content": "Tea?"}], "worker": "w", "label": "x"},
+                {"chat": [{"role": "a", "content": [{"text": "?"}]}], "worker": "v", "label": "y"},
+            ],
+            "row 2, column chat: a turn is .* expected texts as its 'role' and 'content'",
+        ),
+        (
+            [
+                {"chat": [{"role": "a", "content": "Tea?"}], "worker": "w", "label": "x"},
+                {"chat": ["Tea?"], "worker": "v", "label": "y"},
+            ],
+            "row 2, column chat: a turn is 'Tea",
+        ),
+        (
+            [
+                {"A T": f"a cup {n // 2}", "a-t": f"tea {n // 2}", "who": "vw"[n % 2], "label": n % 2}
+                for n in range(8)
+            ],
+            "the texts 'A T' and 'a-t' would both be the field 'a_t'",
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_of_answers_is_lost_or_given_to_another(tmp_path: Path, rows, fault) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    with pytest.raises(CapoBenchError, match=fault):
+        imported(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("most", "wanted", "fault"),
+    [
+        (4, {"group_by": ("who",)}, "there is no column 'who'"),
+        (4, {"group_by": ("label",)}, "--group-by names 'label', which is none of the texts"),
+        (10**12, {"kind": "ordinal"}, "more than 1001 levels between 1 and 1e.12; round them"),
+        (10**12, {"kind": "interval"}, "more than 1001 levels between 1 and 1e.12; round them"),
+    ],
+)
+def test_what_is_asked_of_a_table_is_bounded(tmp_path: Path, most, wanted, fault) -> None:
+    with pytest.raises(CapoBenchError, match=fault):
+        imported(long(tmp_path, [1, 2, 3, most] * 3), **wanted)
+
+
+def test_levels_are_numbered_by_short_numbers(tmp_path: Path) -> None:
+    labels = [f"{'9' * 5000}{n % 3} - good" for n in range(12)]
+    corpus, _ = imported(long(tmp_path, labels))
+    assert corpus.task.labels == LabelSpace("nominal", tuple(labels[:3]))
+
+
+def test_an_item_keeps_its_id_where_its_answers_have_ids_too(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"d{n}",
+            "text": f"A cup of tea {n}",
+            "answers": [
+                {"id": 10 * n + k, "worker": "vw"[k], "label": (n + k) % 2} for k in range(2)
+            ],
+        }
+        for n in range(6)
+    ]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    corpus, _ = imported(tmp_path / "t.json")
+    assert [item.id for item in corpus.items] == [f"d{n}" for n in range(6)]
+    assert corpus.by_id["d3"].cells == {"v": (Response("1"),), "w": (Response("0"),)}
+
+
+def test_labels_by_annotator_may_lack_some(tmp_path: Path) -> None:
+    labels = [{"Ann": "x", "Bob": "y"}, {"Ann": "y", "Bob": None}, {"Ann": None, "Bob": "x"}]
+    rows = pa.table({"text": ["A cup", "A pot", "Some tea"], "labels": labels})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    corpus, notes = imported(tmp_path / "t.parquet", texts=("text",))
+    assert [dict(item.cells) for item in corpus.items] == [
+        {"Ann": (Response("x"),), "Bob": (Response("y"),)},
+        {"Ann": (Response("y"),)},
+        {"Bob": (Response("x"),)},
+    ]
+    assert "left out: 2 rows without a label" in notes
 
 
 def test_a_named_column_must_be_there(tmp_path: Path) -> None:

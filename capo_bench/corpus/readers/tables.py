@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,7 @@ from capo_bench.display import skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import (
     FILE_BYTES,
+    VALUES,
     naming,
     read_bytes,
     read_json,
@@ -36,6 +38,7 @@ _DELIMITED = (".csv", ".tsv", ".txt", ".tab")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
 _RUN_TOGETHER = re.compile(r"['\"]\s+['\"]")  # to Python, `'a' 'b'` is one text
+_BEYOND = re.compile(r"[^\x00-\x7f]")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -103,25 +106,36 @@ def read_delimited(path: Path) -> Table:
     columns of nothing but empty cells are left out.
 
     Raises:
-        CapoBenchError: If the file cannot be read, a quotation does not end, a column has no name or
-            the name of another, or a row has more cells than there are columns; the line is named.
+        CapoBenchError: If the file cannot be read, a quotation does not end or goes on after its
+            end, a column has no name or the name of another, or a row has more cells than there are
+            columns; the line is named.
     """
+    csv.field_size_limit(FILE_BYTES)
     text, encoding = _decoded(path)
     first, _, rest = text.partition("\n")
     declared = re.fullmatch(r"sep=(.)", first.strip("\r\ufeff "))
     delimiter = declared[1] if declared else _delimiter(text)
     notes = [f"{encoding} text, cells divided by {_named(delimiter)}"]
-    csv.field_size_limit(FILE_BYTES)
-    reader = csv.reader(io.StringIO(rest if declared else text, newline=""), delimiter=delimiter)
+    if text.count(delimiter) + text.count("\n") + text.count("\r") > VALUES:
+        raise CapoBenchError(f"has more than {VALUES:,} cells; divide it", file=path)
+    body = io.StringIO(rest if declared else text, newline="")
+    reader = csv.reader(body, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
+    before = int(bool(declared))  # where the last row ended
     try:
         for row in reader:
+            before = reader.line_num + bool(declared)
             if any(cell.strip() for cell in row):
                 rows.append(row)
-                lines.append(reader.line_num + bool(declared))
+                lines.append(before)
     except csv.Error as error:
-        raise CapoBenchError(f"is no table: {error}", file=path, line=reader.line_num) from error
+        raise CapoBenchError(
+            "a quotation that does not end, or that goes on after its end; write a quotation mark "
+            "inside of a quoted cell twice",
+            file=path,
+            line=before + 1,
+        ) from error
     if not rows:
         raise CapoBenchError("is empty: expected a heading and rows", file=path)
     heading = [name.strip() for name in rows[0]]
@@ -196,11 +210,21 @@ def _decoded(path: Path) -> tuple[str, str]:
     encoding = next((code for mark, code in _BOMS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        lenient = content.decode(encoding, "replace")
+        broken = lenient.count("\N{REPLACEMENT CHARACTER}")
+        # What has more sound letters beyond ASCII than broken ones is no other encoding.
+        if encoding != "utf-8" or len(_BEYOND.findall(lenient)) > 2 * broken:
+            raise CapoBenchError(
+                f"is damaged {encoding.removesuffix('-sig').upper()} text (byte {error.start}); save "
+                "it anew as UTF-8",
+                file=path,
+                line=error.object.count(b"\n", 0, error.start) + 1,
+            ) from error
         try:
             text, encoding = content.decode("cp1252"), "Windows-1252"
-        except UnicodeDecodeError as error:
-            raise CapoBenchError("is neither UTF-8 nor Windows-1252 text", file=path) from error
+        except UnicodeDecodeError as other:
+            raise CapoBenchError("is neither UTF-8 nor Windows-1252 text", file=path) from other
     if "\0" in text:
         raise CapoBenchError("holds null bytes, so it is no text; save it as CSV", file=path)
     return text, encoding.removesuffix("-sig").upper() if encoding != "Windows-1252" else encoding
@@ -237,7 +261,8 @@ def _of_json(path: Path) -> Table:
     value = read_json(path, finite=False)  # pandas writes NaN for an empty cell
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         value = next(iter(value.values()))
-    value = _transposed(value)
+    with naming(path):
+        value = _transposed(value)
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
         keyed = [(f"entry {key}", {"id": key, **row}) for key, row in value.items()]
         return _of_objects(path, keyed)
@@ -252,7 +277,7 @@ def _transposed(value: Any) -> Any:
         return value
     names, data = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(data, list):
-        return [dict(zip(names, row, strict=False)) for row in data]
+        return _split_table(names, data)
     columns = list(value.values())
     if all(isinstance(one, dict) for one in columns):  # cells by the number of their row
         counted = [str(number) for number in range(len(columns[0]))]
@@ -262,6 +287,20 @@ def _transposed(value: Any) -> Any:
     if not all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):
         return value
     return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _split_table(names: Sequence[Any], rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """The rows of what pandas calls split: the columns' names, and beside them a list a row."""
+    heading = [str(name) for name in names if isinstance(name, str | int)]
+    if len(set(heading)) < len(names):
+        raise CapoBenchError("`columns` needs a name for each column, and no name twice")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, list) or len(row) != len(heading):
+            raise CapoBenchError(
+                f"expected a list of {len(heading)} cells, one for each of `columns`",
+                id=f"entry {number} of `data`",
+            )
+    return [dict(zip(heading, row, strict=True)) for row in rows]
 
 
 def answer_cells(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -319,7 +358,8 @@ def _check_names(
 def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Columns of objects that have the same keys in all rows, so that these are columns too.
 
-    Objects of several short texts alone stay as they are: they may be labels by annotator.
+    Objects of several short texts alone, or of none, stay as they are: they may be labels by
+    annotator.
     """
     keys: dict[str, set[tuple[str, ...]]] = {}
     short: dict[str, bool] = {}
@@ -327,37 +367,63 @@ def _fixed(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         for name, value in row.items():
             if isinstance(value, dict):
                 keys.setdefault(name, set()).add(tuple(value))
-                alone = all(isinstance(part, str) and len(part) <= 40 for part in value.values())
+                said = [part for part in value.values() if part is not None]
+                alone = all(isinstance(part, str) and len(part) <= 40 for part in said)
                 short[name] = short.get(name, True) and alone and len(value) > 1
     return frozenset(name for name, found in keys.items() if len(found) == 1 and not short[name])
 
 
 def _flat(row: Mapping[str, Any], fixed: frozenset[str]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in fixed and isinstance(value, dict):
-            for key, part in value.items():
-                flat[key if key not in row and key not in flat else f"{name}.{key}"] = tidy(part)
-        else:
-            flat[name] = tidy(value)
+    name = ""
+    try:
+        for name, value in row.items():
+            if name in fixed and isinstance(value, dict):
+                for key, part in value.items():
+                    free = key not in row and key not in flat
+                    flat[key if free else f"{name}.{key}"] = tidy(part)
+            else:
+                flat[name] = tidy(value)
+    except CapoBenchError as error:
+        raise CapoBenchError(f"column {name[:60]!r}: {error.message}") from error
     return flat
 
 
 def tidy(value: Any) -> Any:
-    """A cell's value as text, `None`, or a list or mapping of such."""
+    """A cell's value as text, `None`, or a list or mapping of such.
+
+    Raises:
+        CapoBenchError: If it is an infinite number, or bytes that are no UTF-8 text.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, str):
-        return _plain(value.strip()) or None
     if isinstance(value, Mapping):
         return {str(key): tidy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(part) for part in value]
-    if isinstance(value, float) and math.isinf(value):
-        raise CapoBenchError("a number is infinite, or too large; write it as a text")
+    return _plain(_as_text(value).strip()) or None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):  # a Parquet file need not say that they are text
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise CapoBenchError("bytes that are no UTF-8 text; write texts") from error
     if isinstance(value, float):
-        return f"{value:.9f}".rstrip("0").rstrip(".")
+        if math.isinf(value):
+            raise CapoBenchError("a number is infinite, or too large; write it as a text")
+        return plain_number(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plain_number(value: float) -> str:
+    """A number as people write it, without exponent, and without what binary fractions add to it."""
+    rounded = round(value, 9)
+    value = rounded if math.isclose(rounded, value, rel_tol=1e-12) else value
+    return _plain(f"{Decimal(repr(value + 0.0)):f}")  # no -0
 
 
 def _of_parquet(path: Path) -> Table:
@@ -367,9 +433,9 @@ def _of_parquet(path: Path) -> Table:
         table = pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path)))
         names = Counter(table.schema_arrow.names)
         twice = [name for name, count in names.items() if count > 1]
-        found = [] if twice else table.read().to_pylist()
-    # The last two: of moments that Python has no name for.
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        found = [] if twice else _rows(table)
+    # The last three: of moments that Python has no name for, and zones.
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
         reason = str(error).split("\n")[0]
         raise CapoBenchError(f"cannot be read as Parquet: {reason}", file=path) from error
     if twice:
@@ -377,6 +443,26 @@ def _of_parquet(path: Path) -> Table:
             f"two columns are {twice[0]!r}; give each column a name of its own", file=path
         )
     return _of_objects(path, [(f"row {n}", row) for n, row in enumerate(found, start=1)])
+
+
+def _rows(table: Any) -> list[dict[str, Any]]:
+    """The rows of an open Parquet file; few bytes of it can stand for any number of cells."""
+    groups = (table.metadata.row_group(n) for n in range(table.metadata.num_row_groups))
+    longest = max((group.total_byte_size for group in groups), default=0)  # bounds each cell
+    too_much = ValueError(
+        f"unpacked it has more than the {FILE_BYTES:,} bytes or {VALUES:,} cells that are read; "
+        "divide it"
+    )
+    if table.metadata.num_rows * len(table.schema_arrow.names) > VALUES:
+        raise too_much
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for batch in table.iter_batches(batch_size=min(max(FILE_BYTES // max(longest, 1), 1), 1024)):
+        size += batch.nbytes
+        if size > FILE_BYTES:
+            raise too_much
+        rows += batch.to_pylist()
+    return rows
 
 
 def _of_folder(folder: Path) -> Table:
