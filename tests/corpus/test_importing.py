@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -303,6 +304,37 @@ def test_a_table_has_so_many_cells_at_most(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\n" * 5_000_001)
     with pytest.raises(CapoBenchError, match="has more than 10,000,000 cells; divide it"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder, other: (folder / "validation.csv").symlink_to(other / "t.csv"),
+        lambda folder, other: os.mkfifo(folder / "README.md"),
+        lambda folder, other: readme(folder, f"{other}/t.csv"),
+        lambda folder, other: readme(folder, "../other/t.csv"),
+        lambda folder, other: (folder / "dataset_dict.json").write_text('{"splits": ["../other"]}'),
+        lambda folder, other: (folder / "state.json").write_text(
+            '{"_data_files": [{"filename": "../other/data.arrow"}]}'
+        ),
+    ],
+)
+def test_a_folder_of_datasets_reads_nothing_outside_of_it(tmp_path: Path, change) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    datasets.Dataset.from_dict({"text": ["secret"]}).save_to_disk(other)
+    (other / "data.arrow").write_bytes(next(other.glob("*.arrow")).read_bytes())
+    (other / "t.csv").write_text("text,label\nsecret,x\n")
+    folder.mkdir()
+    (folder / "train.csv").write_text("text,label\nmine,x\n")
+    assert read_table(folder).rows == ({"split": "train", "text": "mine", "label": "x"},)
+    change(folder, other)
+    with pytest.raises(CapoBenchError, match=r"leads out of the folder|no regular file"):
+        read_table(folder)
+
+
+def readme(folder: Path, data: str) -> None:
+    configured = f"---\nconfigs:\n- config_name: default\n  data_files: {data}\n---\n"
+    (folder / "README.md").write_text(configured)
 
 
 def test_a_long_cell_is_read_before_any_other_table(tmp_path: Path) -> None:

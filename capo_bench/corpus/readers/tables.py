@@ -12,7 +12,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -469,14 +469,37 @@ def _of_folder(folder: Path) -> Table:
     import datasets
 
     saved = any((folder / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    # What is made of local files is of no use to anybody later.
     with _datasets(folder, "no folder of `datasets`"), TemporaryDirectory() as cache:
-        # What `load_dataset` makes of local files is of no use to anybody later.
-        found = (
-            datasets.load_from_disk(str(folder))
-            if saved
-            else datasets.load_dataset(str(folder), cache_dir=cache)
-        )
-        return _of_datasets(folder, found)
+        _check_inside(folder, folder.rglob("*"))
+        if saved:
+            _check_inside(folder, _saved_files(folder))
+            return _of_datasets(folder, datasets.load_from_disk(str(folder)))
+        builder = datasets.load_dataset_builder(str(folder), cache_dir=cache)
+        # A README.md may name any file or address as the data.
+        named = (builder.config.data_files or {}).values()
+        _check_inside(folder, (Path(file) for files in named for file in files))
+        builder.download_and_prepare()
+        return _of_datasets(folder, builder.as_dataset())
+
+
+def _saved_files(folder: Path) -> Iterator[Path]:
+    """What `datasets.load_from_disk` would read of a folder."""
+    several = folder / "dataset_dict.json"
+    parts = read_json(several)["splits"] if several.is_file() else [""]
+    for part in parts:
+        for file in read_json(folder / part / "state.json")["_data_files"]:
+            yield folder / part / file["filename"]
+
+
+def _check_inside(folder: Path, files: Iterable[Path]) -> None:
+    """Refuses links and names that lead out of a folder, and what is no file."""
+    inside = folder.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(inside):
+            raise CapoBenchError(f"leads out of the folder {folder}; put the file there", file=file)
+        if not file.is_dir() and not file.is_file():
+            raise CapoBenchError("no regular file; put the file itself here", file=file)
 
 
 def _of_hub(name: str) -> Table:
