@@ -24,13 +24,16 @@ MIN_EXPLANATIONS = 15
 """Fewest training explanations of an annotator whose manner of writing can be known."""
 
 MAX_NAMED = 50
-"""Most annotators who are told from each other by their writing: of a crowd the busiest. Telling so
+"""Most annotators who are told from each other by their writing: of more the busiest. Telling so
 many apart is hard enough, and what it takes grows with annotators times words."""
 
 CROWD = 100
 """Most annotators of a corpus of which everything is read; with more it is a crowd."""
 
-MAX_ASKED = 2000
+MAX_NAMED_OF_CROWD = 25
+"""Most of them in a crowd: few with many responses tell more than many with few."""
+
+MAX_ASKED = 1000
 """Most responses of a crowd with reasons that are asked for and scored, of one split."""
 
 MAX_COMPARED = 100
@@ -67,14 +70,15 @@ def evaluable(corpus: Corpus, minimum: int = MIN_TRAIN) -> tuple[str, ...]:
 def named(corpus: Corpus, minimum: int = MIN_EXPLANATIONS) -> tuple[str, ...]:
     """The annotators whose writing can be known, in the corpus's order.
 
-    Those with at least so many training explanations, of more than `MAX_NAMED` the busiest; nobody in
-    a corpus of labels alone.
+    Those with at least so many training explanations, of more than `MAX_NAMED` (of a crowd
+    `MAX_NAMED_OF_CROWD`) the busiest; nobody in a corpus of labels alone.
     """
     if corpus.task.explanations == "none":
         return ()
     sizes = corpus.history_sizes
     known = [one for one in corpus.annotator_ids if sizes[one] >= minimum]
-    chosen = set(sorted(known, key=lambda one: -sizes[one])[:MAX_NAMED])
+    most = MAX_NAMED_OF_CROWD if is_crowd(corpus) else MAX_NAMED
+    chosen = set(sorted(known, key=lambda one: -sizes[one])[:most])
     return tuple(one for one in known if one in chosen)
 
 
@@ -90,32 +94,45 @@ def spread(rows: Sequence[T], most: int) -> list[T]:
     return [rows[index * len(rows) // most] for index in range(most)]
 
 
-def drawn(items: Sequence[Item], sizes: Sequence[int], most: int) -> list[int]:
+def drawn(
+    items: Sequence[Item], sizes: Sequence[int], most: int, wanted: Sequence[int] | None = None
+) -> list[int]:
     """Places of whole items that hold so many responses at most, or of all if there are no more.
 
-    Their ids tell which: the same whatever order they come in and whoever answers them.
+    Those that are wanted most, and of equals their ids tell which: the same whatever order they come
+    in.
 
     Args:
         items: The items.
         sizes: Responses to each of them.
         most: Responses at most, but of one item all.
+        wanted: How much each of them is wanted; default: all alike.
     """
     if sum(sizes) <= most:
         return list(range(len(items)))
-    order = sorted(range(len(items)), key=lambda at: blake2b(items[at].id.encode()).digest())
+    first = [-one for one in wanted or [0] * len(items)]
+    order = sorted(
+        range(len(items)), key=lambda at: (first[at], blake2b(items[at].id.encode()).digest())
+    )
     totals = accumulate(sizes[at] for at in order)
     kept = sum(total <= most for total in totals)
     return sorted(order[: max(kept, 1)])
 
 
 def asked(corpus: Corpus, split: str) -> Sequence[Item]:
-    """The items of a split about which annotators are asked; see `MAX_ASKED`."""
+    """The items of a split about which annotators are asked; see `MAX_ASKED`.
+
+    Those that most of the annotators answered whose writing is known (`named`): the headline is
+    theirs, and of a crowd's responses at random they would be few.
+    """
     items = corpus.split(split)
     if not is_crowd(corpus) or corpus.task.explanations == "none":
         return items
-    known = frozenset(evaluable(corpus))
-    sizes = [sum(bool(own) and a in known for a, own in item.cells.items()) for item in items]
-    return [items[at] for at in drawn(items, sizes, MAX_ASKED)]
+    sizes, wanted = (
+        [sum(bool(own) and a in some for a, own in item.cells.items()) for item in items]
+        for some in (frozenset(evaluable(corpus)), frozenset(named(corpus)))
+    )
+    return [items[at] for at in drawn(items, sizes, MAX_ASKED, wanted)]
 
 
 def competing(corpus: Corpus, split: str) -> Sequence[Item]:

@@ -12,6 +12,7 @@ An error keeps a submission off the board, a warning stands beside its row, a no
 | `prompts` | warning | prompts that are not those of the setting that the card names |
 | `fingerprint` | error | predictions for another corpus, other splits or another validity filter |
 | `completeness` | error | cells of the split that a run misses, has twice, or should not have |
+| `completeness` | note | answers beyond what is asked for, which are left out |
 | `claims` | error | a claimed score farther than `CLAIM_TOLERANCE` from the recomputed one |
 | `claims` | warning, note | a claimed score that is no metric here, or one by another encoder |
 | `guards` | warning | an annotator's responses beyond `GUARD_LIMIT` of what people do themselves |
@@ -23,18 +24,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from capo_bench.errors import CapoBenchError, noting_faults
-from capo_bench.leaderboard.findings import Finding, Verified
+from capo_bench.leaderboard.findings import Finding, Severity, Verified
 from capo_bench.leaderboard.submission import (
     CARD,
     Card,
     Submission,
     read_submission,
 )
-from capo_bench.metrics.cells import Cells, evaluated_cells, join
+from capo_bench.metrics.cells import Cells, evaluated_cells, join, labelled_cells
 from capo_bench.metrics.registry import INVALID, METRICS
 from capo_bench.metrics.tokens import normalise
 from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
@@ -82,7 +83,8 @@ def _verify(folder: Path, scorer: Scorer, board: str | None) -> Verified:
         fault = Finding("error", "schema", Path(error.file or folder), error.line, error.message)
         return Verified(folder, (fault,))
     findings = [*check_card(submission, scorer, board), *check_cells(submission, scorer)]
-    if all(finding.rule not in ("fingerprint", "completeness") for finding in findings):
+    wrong = {finding.rule for finding in findings if finding.severity == "error"}
+    if wrong.isdisjoint(("fingerprint", "completeness")):
         card = submission.card
         if _same_metrics(card) and any(run.claimed for run in card.runs):
             (found,) = measured(scorer, submission.predictions)
@@ -130,30 +132,41 @@ def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
         yield Finding("error", "fingerprint", files[0], 1, message)
         return
     expected = {(item.id, annotator) for item, annotator in evaluated_cells(corpus, scorer.split)}
+    labelled = labelled_cells(corpus, scorer.split)
     every = f"of {len(expected)} cells"
     for file, predictions in zip(files, submission.predictions, strict=True):
         found = Counter((line.item, line.annotator) for line in predictions)
-        for what, cells, advice in (
+        checks: tuple[tuple[Severity, str, Collection[tuple[str, str]], str], ...] = (
             (
+                "error",
                 f"{every} are missing",
-                sorted(expected - found.keys()),
+                expected - found.keys(),
                 "run the task without --limit; an empty response counts as one",
             ),
             (
+                "error",
                 f"answered cells are no labelled cells of split {scorer.split}",
-                sorted(found.keys() - expected),
+                found.keys() - labelled,
                 "remove them",
             ),
             (
+                "error",
                 f"{every} are answered more than once",
-                sorted(cell for cell, times in found.items() if times > 1),
+                {cell for cell, times in found.items() if times > 1},
                 "keep one response for each",
             ),
-        ):
+            (
+                "note",
+                "answers are to items or for annotators that nobody is asked about",
+                labelled & found.keys() - expected,
+                "they are left out",
+            ),
+        )
+        for severity, what, cells, advice in checks:
             if cells:
-                named = ", ".join(f"{item!r} of {a!r}" for item, a in _short(cells))
+                named = ", ".join(f"{item!r} of {a!r}" for item, a in _short(sorted(cells)))
                 message = f"{len(cells)} {what}, such as {named}; {advice}"
-                yield Finding("error", "completeness", file, None, message)
+                yield Finding(severity, "completeness", file, None, message)
 
 
 def check_claims(

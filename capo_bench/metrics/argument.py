@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 
-from capo_bench.corpus.evaluable import MAX_NAMED, MAX_READ, is_crowd
+from capo_bench.corpus.evaluable import is_crowd
 from capo_bench.corpus.model import Corpus, LabelSpace
 from capo_bench.metrics.attribution import ngram_vectorisers
 from capo_bench.metrics.cells import Cells
@@ -29,7 +29,7 @@ MIN_EXPLANATIONS = 10
 """Training explanations below which it cannot be learnt how people argue for a label."""
 
 MAX_RESPONSES = 10_000
-"""About as many training responses are read at most, evenly spread; of a crowd, half of them."""
+"""About as many training responses are read at most, evenly spread; of a crowd, a quarter of them."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def fit_arguments(corpus: Corpus) -> ArgumentClassifier | Undefined:
         if response.explanation
         for label in response.labels
     ]
-    most = MAX_NAMED * MAX_READ if is_crowd(corpus) else MAX_RESPONSES
+    most = MAX_RESPONSES // 4 if is_crowd(corpus) else MAX_RESPONSES
     rows = rows[:: -(-len(rows) // most)] if rows else rows  # a sample of a large crowd
     known = Counter(side for *_, side in rows)
     for side in dict.fromkeys(stance.values()):

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from scipy.special import expit, logit
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from capo_bench.corpus.evaluable import MAX_READ, MIN_EXPLANATIONS, is_crowd, named, spread
 from capo_bench.corpus.model import Corpus, Known
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
+from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import features, mask_content, style_feature_names
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
@@ -47,7 +47,7 @@ class Attributor:
     normalised: bool
     _fields: tuple[str, ...]
     _lexicon: Lexicon
-    _vectorisers: tuple[TfidfVectorizer, ...]
+    _vectorisers: tuple[NgramVectorizer, ...]
     _mean: Array
     _scale: Array
     _classifier: Any
@@ -189,12 +189,12 @@ def _fit(classifier: LogisticRegression, rows: csr_matrix, who: NDArray[np.int64
     classifier.n_features_in_ = rows.shape[1]
 
 
-def ngram_vectorisers() -> tuple[TfidfVectorizer, TfidfVectorizer]:
+def ngram_vectorisers() -> tuple[NgramVectorizer, NgramVectorizer]:
     """L2-normalised sublinear TF-IDF of word 1-2-grams and of character 2-5-grams."""
     options = {"sublinear_tf": True, "min_df": 2, "lowercase": False}
     return (
-        TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", **options),
-        TfidfVectorizer(ngram_range=(2, 5), analyzer="char", **options),
+        NgramVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", **options),
+        NgramVectorizer(ngram_range=(2, 5), analyzer="char", **options),
     )
 
 

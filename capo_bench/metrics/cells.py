@@ -121,6 +121,16 @@ def evaluated_cells(corpus: Corpus, split: str) -> list[tuple[Item, str]]:
     ]
 
 
+def labelled_cells(corpus: Corpus, split: str) -> frozenset[tuple[str, str]]:
+    """Ids of item and annotator of all labelled cells of a split, asked about or not."""
+    return frozenset(
+        (item.id, annotator)
+        for item in corpus.split(split)
+        for annotator, given in item.cells.items()
+        if given
+    )
+
+
 def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells:
     """Puts predictions beside the corpus.
 
@@ -138,12 +148,7 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
     if not predictions:
         raise CapoBenchError("there are no predictions to score")
     expected = evaluated_cells(corpus, split)
-    known = {
-        (item.id, annotator)
-        for item in corpus.split(split)
-        for annotator, given in item.cells.items()
-        if given
-    }
+    known = labelled_cells(corpus, split)
     said: dict[tuple[str, str], Prediction] = {}
     for prediction in predictions:
         cell = (prediction.item, prediction.annotator)

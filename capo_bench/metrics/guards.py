@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from capo_bench.corpus.evaluable import (
     MAX_READ,
@@ -31,6 +31,7 @@ from capo_bench.corpus.evaluable import (
 from capo_bench.corpus.model import Corpus, Item, Known
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
+from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.tokens import normalise, words
 from capo_bench.stats.resampling import (
@@ -55,6 +56,7 @@ COPIED_FROM_ALL = 0.5
 COPY_N, PHRASE_N = 4, 3
 _SUBSAMPLES = 200
 _AT_ONCE = 1024  # texts compared with all items
+_REMEMBERED = 2**13  # texts beside their items
 _SEED = 0
 
 
@@ -67,7 +69,7 @@ class ItemVectors:
     .45 with mean-pooled MiniLM token vectors less their mean, and no encoder is needed.
     """
 
-    _vectoriser: TfidfVectorizer
+    _vectoriser: NgramVectorizer
 
     def items(self, items: Sequence[Item]) -> csr_matrix:
         """Vectors of items' input texts, one row each."""
@@ -90,6 +92,12 @@ class Pool:
     _vectors: ItemVectors
     _place: Mapping[str, int]
     _items: csr_matrix
+    _known: dict[tuple[str, str], tuple[float, float, float]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def __len__(self) -> int:
+        return len(self._place)
 
     def nearness(self, texts: Sequence[str], own: Sequence[Item]) -> tuple[Array, Array, Array]:
         """How close each text is to its own item, and how many of the pool's are.
@@ -102,6 +110,18 @@ class Pool:
             Similarity to the own item, 0..1; number of items that are closer; number of others that
             are as close. Each of shape (n,).
         """
+        # Every row of responses is held against the annotators' own explanations.
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        keys = [(text, item.id) for text, item in zip(texts, own, strict=True)]
+        new = {key: item for key, item in zip(keys, own, strict=True) if key not in self._known}
+        if new:
+            found = self._nearness([text for text, _ in new], list(new.values()))
+            self._known.update(zip(new, map(tuple, found.T.tolist()), strict=True))
+        to_own, closer, level = np.array([self._known[key] for key in keys]).reshape(-1, 3).T
+        return to_own, closer, level
+
+    def _nearness(self, texts: Sequence[str], own: Sequence[Item]) -> Array:
         at = np.array([self._place.get(item.id, -1) for item in own], dtype=np.int64)
         outside = at < 0
         vectors = self._vectors.texts(texts)
@@ -121,7 +141,7 @@ class Pool:
             found[0, part] = to_own
             found[1, part] = (similarity > to_own[:, None]).sum(axis=1)
             found[2, part] = (similarity == to_own[:, None]).sum(axis=1) - ~outside[part]
-        return found[0], found[1], found[2]
+        return found
 
     def relevant(self, texts: Sequence[str], own: Sequence[Item]) -> Flags:
         """Whether fewer than a tenth of the other items are as close to the text as its own is.
@@ -149,17 +169,26 @@ def _fitted(known: Known) -> ItemVectors:
     read = spread(items, MAX_VOCABULARY) if is_crowd(known.corpus) else items
     texts = [normalise(" ".join(item.text.values())) for item in read]
     options = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
-    return ItemVectors(TfidfVectorizer(sublinear_tf=True, **options).fit(texts))
+    return ItemVectors(NgramVectorizer(sublinear_tf=True, **options).fit(texts))
+
+
+def fit_competitors(corpus: Corpus, split: str) -> Pool:
+    """The items of a split that texts about one of them are compared with; see `competing`.
+
+    What was fitted to a corpus lately is not fitted again.
+    """
+    return _competitors(Known.of(corpus), split)
+
+
+@lru_cache(maxsize=4)
+def _competitors(known: Known, split: str) -> Pool:
+    return fit_item_vectors(known.corpus).among(competing(known.corpus, split))
 
 
 def ngrams(tokens: Sequence[str], n: int) -> frozenset[Gram]:
     """The distinct n-grams of a text; a text shorter than n is one gram, an empty one has none."""
     n = min(n, len(tokens))
-    return (
-        frozenset(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
-        if n
-        else frozenset()
-    )
+    return frozenset(zip(*(tokens[i:] for i in range(n)), strict=False))
 
 
 @dataclass(frozen=True)
@@ -236,7 +265,7 @@ class GramIndex:
 
 def index_grams(grams: Sequence[frozenset[Gram]]) -> GramIndex:
     """Indexes the n-grams of training explanations."""
-    column = {gram: i for i, gram in enumerate(sorted(frozenset().union(*grams)))}
+    column = {gram: i for i, gram in enumerate(dict.fromkeys(chain.from_iterable(grams)))}
     return GramIndex(column, _incidence([[column[g] for g in own] for own in grams], len(column)))
 
 
@@ -278,7 +307,7 @@ def fit_guards(corpus: Corpus) -> Guards | Undefined:
     pool = corpus.split("train")
     lexicon = lexicon_of(corpus)
     vectors = fit_item_vectors(corpus)
-    competitors = vectors.among(competing(corpus, "train"))
+    competitors = fit_competitors(corpus, "train")
     own: dict[int, Habitual] = {}
     place = {annotator: index for index, annotator in enumerate(corpus.annotator_ids)}
     for annotator in named(corpus) if len(pool) > 1 else ():
@@ -390,7 +419,7 @@ def excesses(cells: Cells, guards: Guards) -> tuple[Flags, Array]:
         responses is the number of responses in excess. Rows of annotators outside `guards.own` are 0.
     """
     texts, inputs = cells.explanations, cells.inputs
-    competitors = guards.vectors.among(competing(cells.corpus, str(cells.items[0].split)))
+    competitors = fit_competitors(cells.corpus, str(cells.items[0].split))
     relevant = competitors.relevant(texts, [cells.items[index] for index in cells.item])
     lexicon = lexicon_of(cells.corpus)
     excess = np.zeros((len(cells), 3))

@@ -22,7 +22,7 @@ words is still that annotator.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -30,10 +30,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from capo_bench.corpus.evaluable import (
-    MAX_COMPETING,
     MAX_HELD,
     MAX_RECALLED,
     asked,
@@ -43,8 +41,9 @@ from capo_bench.corpus.evaluable import (
 )
 from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
 from capo_bench.metrics.cells import Cells
-from capo_bench.metrics.guards import ItemVectors, Pool, fit_item_vectors
+from capo_bench.metrics.guards import Pool, fit_competitors
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
+from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import mask_normalised, style_features
 from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Array, Undefined
@@ -62,7 +61,7 @@ _POOL = 1024  # most texts that one classifier is trained on: its cost grows wit
 _CLIP = 3.0
 _REMEMBERED = 2**13  # texts whose shape is kept: every row asks for that of the annotators' own
 
-Grams = Mapping[tuple[str, ...], frozenset[str]]
+Grams = Mapping[tuple[str, ...], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -84,18 +83,16 @@ class Discriminator:
 
     Attributes:
         histories: The annotators' n-grams.
-        vectors: How texts are compared with items.
+        competitors: The items that a text is compared with, beside its own.
         pool: The items of the evaluated split that are asked about. Without their cells, for who does
             not know them, nothing is held against what the others answered.
         lexicon: Of the corpus's languages.
-        rivals: Most of these items that a text is compared with, beside its own; `None`: all.
     """
 
     histories: Histories
-    vectors: ItemVectors
+    competitors: Pool
     pool: Sequence[Item]
     lexicon: Lexicon
-    rivals: int | None = None
     _known: dict[tuple[str, str, str], tuple[float, ...]] = field(default_factory=dict, repr=False)
     _told: dict[str, Sequence[Grams]] = field(default_factory=dict, repr=False)
 
@@ -125,8 +122,8 @@ class Discriminator:
 
     def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
         """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
-        own, closer, _ = self._competing.nearness(texts, items)
-        return np.column_stack([own, np.sqrt(closer / len(self._rivals))])
+        own, closer, _ = self.competitors.nearness(texts, items)
+        return np.column_stack([own, np.sqrt(closer / len(self.competitors))])
 
     def _answers(self, item: str) -> Sequence[Grams]:
         """For n = 1 to 5, which annotators' explanations of an item of the pool hold an n-gram."""
@@ -141,14 +138,6 @@ class Discriminator:
     @cached_property
     def _by_id(self) -> Mapping[str, Item]:
         return {item.id: item for item in self.pool}
-
-    @cached_property
-    def _rivals(self) -> Sequence[Item]:
-        return self.pool if self.rivals is None else spread(self.pool, self.rivals)
-
-    @cached_property
-    def _competing(self) -> Pool:
-        return self.vectors.among(self._rivals)
 
 
 def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
@@ -185,9 +174,9 @@ def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
             for annotator, own in told.items()
         },
     )
-    rivals = MAX_COMPETING if is_crowd(corpus) else None
-    pool = list(asked(corpus, split))
-    return Discriminator(histories, fit_item_vectors(corpus), pool, lexicon, rivals)
+    return Discriminator(
+        histories, fit_competitors(corpus, split), list(asked(corpus, split)), lexicon
+    )
 
 
 @dataclass(frozen=True)
@@ -356,7 +345,7 @@ def _wording(masked: Sequence[str], lexicon: Lexicon) -> Iterator[csr_matrix]:
         (skeletons, "word", 4),
     ):
         shortest = 2 if analyzer == "char" else 1
-        yield TfidfVectorizer(
+        yield NgramVectorizer(
             sublinear_tf=True,
             lowercase=False,
             analyzer=analyzer,
@@ -464,7 +453,7 @@ def _holders(texts: Iterable[tuple[Sequence[str], str]]) -> list[Grams]:
         for n, known in enumerate(found, 1):
             for gram in _grams(tokens, n):
                 known[gram].add(name)
-    return [{gram: frozenset(names) for gram, names in known.items()} for known in found]
+    return [dict(known) for known in found]
 
 
 def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterator[float]:
@@ -475,7 +464,8 @@ def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterat
     """
     for n, known in enumerate(others, 1):
         grams = _grams(tokens, n)
-        seen = sum(bool(known.get(gram, frozenset()) - {own}) for gram in grams)
+        holders = (known.get(gram, ()) for gram in grams)
+        seen = sum(len(names) > (own in names) for names in holders)
         yield seen / len(grams) if grams else 0.5
     grams = _grams(tokens, 3)
     held = Counter(name for gram in grams for name in others[2].get(gram, ()) if name != own)
@@ -483,4 +473,4 @@ def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterat
 
 
 def _grams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)]
+    return list(zip(*(tokens[at:] for at in range(n)), strict=False))

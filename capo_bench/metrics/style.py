@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -110,14 +111,14 @@ def _style_features(text: str, inputs: tuple[str, ...], lexicon: Lexicon) -> tup
         float(text[:1].isupper()),
         len(_QUOTE.findall(text)) / n,
         (text.count("(") + text.count("[")) / n,
-        sum(character.isdigit() for character in text) / n,
-        sum(character.isupper() for character in text) / n,
+        sum(map(str.isdigit, text)) / n,
+        sum(map(str.isupper, text)) / n,
     ]
     if lexicon.function_words:
         row.append(rate(lexicon.function.__contains__))
     row.extend(map(rate, lexicon.kinds.values()))
     for source in inputs:
-        row.extend(_overlap(tokens, words(source), lexicon))
+        row.extend(_overlap(tokens, _source(source), lexicon))
     return tuple(row)
 
 
@@ -147,28 +148,46 @@ def features(
     return np.hstack([own.reshape(len(texts), -1), rates])
 
 
-def _overlap(tokens: list[str], source: list[str], lexicon: Lexicon) -> list[float]:
-    vocabulary = set(source)
-    copied = sum(token in vocabulary for token in tokens)
+@dataclass(frozen=True)
+class _Source:
+    """An input text, for those who look words up in it.
+
+    Attributes:
+        pairs: Pairs of neighbours.
+        places: Where each word stands.
+    """
+
+    pairs: frozenset[tuple[str, str]]
+    places: Mapping[str, Sequence[int]]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _source(text: str) -> _Source:
+    tokens = words(text)
+    places: dict[str, list[int]] = {}
+    for at, token in enumerate(tokens):
+        places.setdefault(token, []).append(at)
+    return _Source(frozenset(pairwise(tokens)), places)
+
+
+def _overlap(tokens: list[str], source: _Source, lexicon: Lexicon) -> list[float]:
+    vocabulary = source.places.keys()
+    copied = sum(map(vocabulary.__contains__, tokens))
     content = [token for token in tokens if token not in lexicon.function]
-    pairs = set(pairwise(source))
     own_pairs = list(pairwise(tokens))
-    of_content = sum(token in vocabulary for token in content) / max(len(content), 1)
+    of_content = sum(map(vocabulary.__contains__, content)) / max(len(content), 1)
     return [
         copied / max(len(tokens), 1),
         *([of_content] if lexicon.function_words else []),
-        sum(pair in pairs for pair in own_pairs) / max(len(own_pairs), 1),
-        float(_longest_run(tokens, source)),
+        sum(map(source.pairs.__contains__, own_pairs)) / max(len(own_pairs), 1),
+        float(_longest_run(tokens, source.places)),
         len(vocabulary & set(tokens)) / max(len(vocabulary), 1),
     ]
 
 
-def _longest_run(a: list[str], b: list[str]) -> int:
+def _longest_run(a: list[str], places: Mapping[str, Sequence[int]]) -> int:
     # Longest common substring of words by dynamic programming; few pairs of words are equal, so that
     # only those are visited. `ending` has the length of the run that ends at each place in b.
-    places: dict[str, list[int]] = {}
-    for j, token in enumerate(b):
-        places.setdefault(token, []).append(j)
     longest = 0
     ending: dict[int, int] = {}
     for token in a:

@@ -25,6 +25,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -574,10 +576,27 @@ def _brings_in(task: TaskSpec, lead: str) -> bool:
     return _NOT_OWN.search(clause) is not None
 
 
+@dataclass(frozen=True)
+class KnownTask:
+    """A task that is known by its digest, to remember what was read with it."""
+
+    digest: str
+    task: TaskSpec = field(compare=False)
+
+    @classmethod
+    def of(cls, task: TaskSpec) -> KnownTask:
+        """A task as it is known."""
+        return cls(task.digest, task)
+
+
 def read_labels(task: TaskSpec, text: str) -> tuple[str, ...] | str:
     """The labels that a short text consists of, in the label space's order, or why there are none."""
-    if len(text) > _HEAD:
-        return UNKNOWN
+    return UNKNOWN if len(text) > _HEAD else _read_labels(KnownTask.of(task), text)
+
+
+@lru_cache(maxsize=2**12)  # responses share the few ways in which labels are written
+def _read_labels(known: KnownTask, text: str) -> tuple[str, ...] | str:
+    task = known.task
     text = _ABROAD.sub(r" (\g<word>)", text.replace("（", " (").replace("）", ")"))
     if not _numeric(task):
         text = re.sub(r"^[\s*_`]*\(?[a-zA-Z1-9][.)][ \t]+", "", text)  # which of the options it is

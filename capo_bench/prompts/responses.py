@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -23,6 +23,7 @@ from capo_bench.prompts.reading import (
     UNFINISHED,
     UNKNOWN,
     Answer,
+    KnownTask,
     answered,
     disowns,
     find_answer,
@@ -113,19 +114,11 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     labels, where the task allows several) and an explanation. Whatever follows the first answer as
     a further item or annotator is ignored, but a text that states another label besides is invalid.
     """
-    return _parsed(_Known(task.digest, task), text)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A task that is known by its digest."""
-
-    digest: str
-    task: TaskSpec = field(compare=False)
+    return _parsed(KnownTask.of(task), text)
 
 
 @lru_cache(maxsize=2**15)  # control rows and submissions share many texts
-def _parsed(known: _Known, text: str) -> Parsed:
+def _parsed(known: KnownTask, text: str) -> Parsed:
     task = known.task
     if not text.strip():
         return Parsed((), "", EMPTY)

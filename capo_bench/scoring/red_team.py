@@ -22,6 +22,7 @@ from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import Attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
+from capo_bench.metrics.guards import fit_competitors
 from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
 from capo_bench.metrics.registry import HEADLINE
 from capo_bench.prompts.responses import render_target
@@ -199,14 +200,13 @@ def searched(material: Material, generator: str, candidates: int, seed: int) -> 
     discriminator, rehearsed = (
         Discriminator(
             fitted.histories,
-            fitted.vectors,
+            fit_competitors(corpus, split),
             # What the others answered to the evaluated items, the peers alone know.
             [
                 item if GENERATORS[generator][0] == "peers" else replace(item, cells={})
                 for item in corpus.split(split)
             ],
             material.lexicon,
-            fitted.rivals,
         )
         for split in (material.split, before(material.split))
     )

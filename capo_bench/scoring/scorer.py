@@ -20,7 +20,7 @@ from capo_bench.corpus.evaluable import (
     MAX_COMPARED,
     MAX_COMPETING,
     MAX_HELD,
-    MAX_NAMED,
+    MAX_NAMED_OF_CROWD,
     MAX_READ,
     MAX_RECALLED,
     coverage,
@@ -274,8 +274,9 @@ class Scorer:
         if self.corpus.task.explanations != "none":
             if is_crowd(self.corpus):
                 left_out["crowd"] = (
-                    f"at most {MAX_ASKED} responses, of whole items, are asked for; relevance, "
-                    f"guards and identity are of {MAX_NAMED} annotators, of each of whom {MAX_READ} "
+                    f"at most {MAX_ASKED} responses, of whole items, are asked for, first to what "
+                    f"the busiest answered; relevance, guards and identity are of "
+                    f"{MAX_NAMED_OF_CROWD} annotators, of each of whom {MAX_READ} "
                     f"training explanations are fitted to, {MAX_RECALLED} searched for old words "
                     f"and manner, all for copies, and {MAX_HELD} responses held against their own; "
                     f"{MAX_COMPARED} responses, of whole items, are compared word by word and "

@@ -128,6 +128,24 @@ def test_of_a_large_crowd_the_busiest_are_told_apart() -> None:
     assert named(corpus, minimum=1) == tuple(f"A{n}" for n in range(10, 60))
 
 
+def test_of_a_crowd_fewer_are_told_apart_and_first_asked_for(monkeypatch) -> None:
+    """Everybody answered fifteen train items, and P0 to P24 one more; each two of the test items."""
+    people = [f"P{n}" for n in range(CROWD + 1)]
+    train = [("train", dict.fromkeys(people, SAID))] * 15
+    more = ("train", dict.fromkeys(people[:25], SAID))
+    test = [("test", {people[n]: SAID, people[n + 1]: SAID}) for n in range(CROWD)]
+    many = crowd(*train, more, *test)
+    assert named(many) == tuple(people[:25])
+    # Both of items i16 to i39 are among them, one of i40.
+    monkeypatch.setattr(evaluable_module, "MAX_ASKED", 48)
+    assert {item.id for item, _ in evaluated_cells(many, "test")} == {
+        f"i{n}" for n in range(16, 40)
+    }
+    monkeypatch.setattr(evaluable_module, "MAX_ASKED", 50)
+    items = {item.id for item, _ in evaluated_cells(many, "test")}
+    assert items == {f"i{n}" for n in range(16, 41)}
+
+
 def test_of_a_crowd_with_reasons_whole_items_are_asked_about(monkeypatch) -> None:
     """Which ones hangs on their ids alone, and what is left out is counted."""
     people = [f"P{n}" for n in range(CROWD + 1)]
@@ -170,6 +188,10 @@ def test_whole_items_by_their_ids() -> None:
     assert drawn(items, [1] * 6, 4) == sorted(order[:4])
     assert drawn(items, [3] * 6, 10) == sorted(order[:3])
     assert drawn(items, [9] * 6, 4) == order[:1]
+    # those that are wanted most come first
+    last = order[-1]
+    wanted = [int(at == last) for at in range(6)]
+    assert drawn(items, [1] * 6, 3, wanted) == sorted([last, *order[:2]])
 
 
 def test_of_a_crowd_some_items_are_compared_and_some_people_known(monkeypatch) -> None:

@@ -144,7 +144,7 @@ def test_what_the_others_answered_to_the_item_is_known_but_not_the_targets_own(d
     )
     pool = [replace(one, cells={**one.cells, a: ()}) for one in discriminator.pool]
     without = Discriminator(
-        discriminator.histories, discriminator.vectors, pool, discriminator.lexicon
+        discriminator.histories, discriminator.competitors, pool, discriminator.lexicon
     )
     mine, theirs = own(item, a), neighbours(item, a)
     assert discriminator.shape(theirs, item, a)[-6:] == (1,) * 6
