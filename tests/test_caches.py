@@ -3,9 +3,11 @@
 import pickle
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import datasets
 import numpy as np
@@ -215,6 +217,19 @@ def answered(file):
     )
     cached.dbdict.close()
     return found == prompts, len(model.asked)
+
+
+@pytest.mark.parametrize("key", ["NULL", "x'ff'", "CAST(x'ff' AS TEXT)"])
+def test_answers_whose_keys_are_no_text_are_nobodys(tmp_path, key):
+    file = tmp_path / "answers_rank0.db"
+    with closing(sqlite3.connect(file)) as base:
+        for table in ("unnamed", "capo_bench_copy"):
+            base.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, value BLOB)")
+            base.execute(f"INSERT INTO {table} VALUES ({key}, x'00')")
+        base.commit()
+    sound_answers(file)
+    assert answered(file) == (True, 12)
+    assert sound_answers(file) == 0
 
 
 def test_damaged_answers_of_a_model_are_asked_for_again(tmp_path):

@@ -431,6 +431,9 @@ def xml_mutants():
         yield "duplicate", XML[:end] + found[0] + XML[end:]
         yield "rename", XML[:start] + found[0].replace(name, name.upper()) + XML[end:]
         yield "rename", XML[:start] + found[0].replace(name, f"{name}x") + XML[end:]
+        for other in (name.lower(), name.swapcase(), f"{name}x") if found[3] else ():
+            content, _, rest = XML[end:].partition(f"</{name}>")
+            yield "rename", f"{XML[:start]}<{other}>{content}</{other}>{rest}"
         if found[1]:
             for inner in ("", " ", "<b>x</b>", f"<b>{found[2]}</b>", f"{found[2]}<b/>tail", "&#0;"):
                 yield "retype", XML[:start] + f"<{name}>{inner}</{name}>" + XML[end:]

@@ -42,7 +42,8 @@ def sound_answers(file: Path) -> int:
             base.text_factory = bytes
             for table, rows in ((_KEPT, kept), (_COPY, copies)):
                 # By the table alone: an index that is damaged could lead to another's answer.
-                for key, value in base.execute(f'SELECT key, value FROM "{table}" NOT INDEXED'):
+                rows_of = f'SELECT key, value FROM "{table}" NOT INDEXED'
+                for key, value in base.execute(f"{rows_of} WHERE typeof(key) = 'text'"):
                     rows[key] = value
             made = {sql.decode() for (sql,) in base.execute("SELECT sql FROM sqlite_master") if sql}
             whole = made == set(_SCHEMA) and base.execute("PRAGMA integrity_check").fetchall() == [
@@ -55,7 +56,7 @@ def sound_answers(file: Path) -> int:
         with closing(sqlite3.connect(partial)) as base:
             for statement in _SCHEMA:
                 base.execute(statement)
-            found = [(key.decode(), value) for key, value in sound.items()]
+            found = [(key.decode(errors="backslashreplace"), v) for key, v in sound.items()]
             base.executemany(f'INSERT INTO "{_KEPT}" VALUES (?, ?)', found)
             base.commit()
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of what is replaced

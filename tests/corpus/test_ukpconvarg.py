@@ -74,6 +74,24 @@ def test_faulty_files_are_refused_by_name(tmp_path: Path, answers, start, fault)
     assert "AMT" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "tag"),
+    [
+        ("mTurkAssignment>", "mturkAssignment>", "mturkAssignment"),
+        ("mTurkAssignment>", "answer>", "answer"),
+        ("mTurkAssignments>", "assignments>", "mTurkAssignment"),
+    ],
+)
+def test_no_answer_is_lost_where_elements_have_other_names(tmp_path, old, new, tag) -> None:
+    folder = write(tmp_path, ("W", "a1", "So."), ("V", "a2", "No."))
+    (file,) = folder.glob("*.xml")
+    text = file.read_text()
+    assert f"<{old}" in text
+    file.write_text(text.replace(f"<{old}", f"<{new}", 1).replace(f"</{old}", f"</{new}", 1))
+    with pytest.raises(CapoBenchError, match=f"a reason stands in {tag}, expected it in"):
+        read_ukpconvarg(folder)
+
+
 def test_a_folder_without_xml_is_named(tmp_path: Path) -> None:
     with pytest.raises(CapoBenchError, match=r"holds no \.xml files"):
         read_ukpconvarg(tmp_path)

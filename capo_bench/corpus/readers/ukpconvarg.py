@@ -83,7 +83,14 @@ def _items(file: Path) -> Iterator[Item]:
 
 def _cells(pair: Element) -> dict[str, tuple[Response, ...]]:
     cells: dict[str, tuple[Response, ...]] = {}
-    for assignment in pair.iterfind("mTurkAssignments/mTurkAssignment"):
+    assignments = pair.findall("mTurkAssignments/mTurkAssignment")
+    with_reason = (one for one in pair.iter() if one.find("reason") is not None)
+    if stray := [one for one in with_reason if one not in assignments]:
+        raise CapoBenchError(
+            f"a reason stands in {stray[0].tag}, expected it in mTurkAssignments/mTurkAssignment; "
+            "mend the file"
+        )
+    for assignment in assignments:
         who = _text(assignment, "turkID")
         if not re.fullmatch("[A-Z0-9]+", who):
             raise CapoBenchError(f"turkID {who!r}: expected capitals and digits alone")
