@@ -1,0 +1,140 @@
+"""An attack on the headline that chooses all responses of an annotator together.
+
+    python tests/benchmarks/herding.py --corpus paraphrase
+
+A two-sample test sees a set. The search of the red team takes for each cell the candidate that one
+discriminator likes best, so that what it takes is alike. Here the candidates of several generators
+are taken whose maximum mean discrepancy (Gretton et al. 2012) from the annotator's explanations
+outside the evaluated split is least, by the score's own kernel: cell by cell, until none changes.
+All that it reads is known before the evaluated split is answered; labels are as the red team's.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from capo_bench.corpus.model import splits_before
+from capo_bench.metrics.cells import Prediction, join
+from capo_bench.metrics.guards import fit_competitors
+from capo_bench.metrics.indistinguishability import (
+    Discriminator,
+    _cosines,
+    _wording,
+    fit_discriminator,
+)
+from capo_bench.metrics.style import mask_normalised
+from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.forgeries import GENERATORS, Material
+from capo_bench.scoring.options import Options
+from capo_bench.scoring.red_team import _shapes
+from capo_bench.stats.resampling import Array, Undefined, estimate
+
+EACH = 4  # candidates of a generator for each cell
+ROUNDS = 12
+WRITERS = (
+    "swapped-words",
+    "refilled-any",
+    "refilled-by-label",
+    "stitched-clauses",
+    "fourgram-chain",
+    "mixture",
+    "dropped-words",
+    "copied",
+)
+
+
+def herded(material: Material, generators: Sequence[str]) -> list[str]:
+    """An explanation for each cell."""
+    corpus, split = material.corpus, material.split
+    histories = fit_discriminator(corpus, split).histories
+
+    def shapes(of: str, texts: Sequence[str], cells: Sequence[tuple]) -> Array:
+        # What the others answered is known of no split.
+        pool = [replace(item, cells={}) for item in corpus.split(of)]
+        read = Discriminator(histories, fit_competitors(corpus, of), pool, material.lexicon)
+        return _shapes(read, texts, cells)
+
+    drawn = [material.texts(g, material.cells, seed) for g in generators for seed in range(EACH)]
+    drawn_shapes = np.stack([shapes(split, texts, material.cells) for texts in drawn])
+    chosen = [""] * len(material.cells)
+    for annotator in material.history:
+        rows = [at for at, (_, a) in enumerate(material.cells) if a == annotator]
+        known = [
+            (of, item, response.explanation)
+            for of in splits_before(split)
+            for item, response in corpus.responses(of, annotator)
+            if response.explanation
+        ]
+        human = np.vstack(
+            [
+                shapes(of, [t for s, _, t in known if s == of], cells)
+                for of in splits_before(split)
+                if (cells := [(item, annotator) for s, item, _ in known if s == of])
+            ]
+        )
+        texts = [(item, text) for _, item, text in known]
+        texts += [(material.cells[row][0], some[row]) for some in drawn for row in rows]
+        shape = np.vstack([human, drawn_shapes[:, rows].reshape(-1, human.shape[1])])
+        shape = (shape - human.mean(axis=0)) / (human.std(axis=0) + 1e-9)
+        shape = np.clip(shape, -3, 3) / np.sqrt(shape.shape[1])
+        masked = [mask_normalised(text, item.text, material.lexicon) for item, text in texts]
+        wording = sum((_cosines(b) for b in _wording(masked, material.lexicon)), np.zeros(())) / 3
+        norms = (shape**2).sum(axis=1)
+        apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
+        kernel = (wording + np.exp(-apart / 2)) / 2
+        taken = _nearest_set(kernel, len(known), len(rows))
+        for at, row in enumerate(rows):
+            chosen[row] = drawn[taken[at]][row]
+    return chosen
+
+
+def _nearest_set(kernel: Array, known: int, cells: int) -> list[int]:
+    """Which candidate each cell takes: rows are the known texts and then all cells' candidates."""
+    to_known, among = kernel[known:, :known].mean(axis=1), kernel[known:, known:]
+    rng = np.random.default_rng(0)
+    taken = rng.integers(len(among) // cells, size=cells) * cells + np.arange(cells)
+    near = among[:, taken].sum(axis=1)
+    for _ in range(ROUNDS):
+        before = taken.copy()
+        for cell in rng.permutation(cells):
+            near -= among[:, taken[cell]]
+            own = np.arange(cell, len(among), cells)
+            cost = (2 * near[own] + among[own, own]) / cells - 2 * to_known[own]
+            taken[cell] = own[cost.argmin()]
+            near += among[:, taken[cell]]
+        if (taken == before).all():
+            break
+    return (taken // cells).tolist()
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="mini-nli")
+    parser.add_argument("--generators", nargs="+", choices=GENERATORS, default=WRITERS)
+    given = parser.parse_args()
+    scorer = Options(given.corpus).scorer()
+    material = Material(scorer.corpus, scorer.split)
+    texts = herded(material, given.generators)
+    print("| labels | faithful rate | label skill | P(target) | indistinguishable |")
+    print("|---|--:|--:|--:|--:|")
+    for labels in ("predicted", "majority"):
+        guess = getattr(material, f"{labels}_label")
+        predictions = [
+            Prediction(item.id, a, render_target([guess(item, a)], text))
+            for (item, a), text in zip(material.cells, texts, strict=True)
+        ]
+        axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
+        shown = [
+            "not defined"
+            if isinstance(found, Undefined)
+            else f"{(one := estimate(found)).value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+            for found in axes.values()
+        ]
+        print(f"| {labels} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
