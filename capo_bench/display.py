@@ -73,6 +73,11 @@ def _joins(before: str) -> bool:
     return unicodedata.category(before) in ("So", "Sk", "Mn", "Mc") or "\u0600" <= before < "\u1100"
 
 
+def blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return all(c.isspace() or _shown(c, "", lines=False) != c for c in text)
+
+
 def say(*lines: object, file: TextIO | None = None) -> None:
     """Prints lines as `visible` shows them, each of them one line, whatever is in it."""
     for line in lines:

@@ -1710,6 +1710,17 @@ def test_a_text_without_end_is_no_answer():
     )
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad \u2800", "\u3164", "\U000e0041", "&#8203;"])
+def test_what_cannot_be_seen_explains_nothing(unseen):
+    for text in (
+        f"Label: neutral\nExplanation: {unseen}",
+        f'{{"label": "neutral", "why": "{unseen}"}}',
+    ):
+        assert parse(NLI, text).labels == ("neutral",)
+        assert parse(NLI, text).explanation == ""
+        assert parse(NLI, text).error == "no explanation"
+
+
 def test_what_can_be_read_of_an_invalid_answer_is_kept():
     assert parse(NLI, "Label: neutral").labels == ("neutral",)
     assert parse(NLI, "Label: maybe\nExplanation: a").explanation == "a"

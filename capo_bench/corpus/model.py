@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, JsonValue, Strict, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.display import revealed, skeleton, visible
+from capo_bench.display import blank, revealed, skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
@@ -308,7 +308,8 @@ class Response:
 
     Attributes:
         label: One of the corpus's labels.
-        explanation: The annotator's own words, without edge whitespace; `""` where none was given.
+        explanation: The annotator's own words, without edge whitespace; `""` where none was given,
+            or nothing of it can be seen.
         judgments: Verdicts of a validation round, the author's own among them, if there was one.
         also: Further labels that the same explanation is for (multi-label corpora).
     """
@@ -319,7 +320,7 @@ class Response:
     also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.explanation.strip():
+        if blank(self.explanation):
             object.__setattr__(self, "explanation", "")
 
     @property

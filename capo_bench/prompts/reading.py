@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import regex
 
 from capo_bench.corpus.model import TaskSpec
+from capo_bench.display import blank
 
 
 class Answer(NamedTuple):
@@ -53,6 +54,7 @@ def answered(task: TaskSpec, labels: tuple[str, ...], explanation: str) -> Answe
     """A label that was read, with its explanation as far as the task has them."""
     if task.explanations == "none":
         return Answer(labels, "")
+    explanation = "" if blank(explanation) else explanation
     lacking = task.explanations == "required" and not explanation
     return Answer(labels, explanation, NO_EXPLANATION if lacking else None)
 

@@ -359,6 +359,7 @@ def test_a_long_cell_is_read_before_any_other_table(tmp_path: Path) -> None:
         (Decimal("1E-20"), "0." + "0" * 19 + "1"),
         ("größe".encode(), "größe"),
         (b"1.0", "1"),
+        ("\u00ad\u200b", None),
         (date(2020, 1, 2), "2020-01-02"),
         ([{"a": b"x"}, None], [{"a": "x"}, None]),
     ],

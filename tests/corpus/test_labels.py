@@ -136,7 +136,12 @@ def test_explanations_are_as_the_task_declares_them(tmp_path, explanations, give
 
 @pytest.mark.parametrize(
     ("first", "second", "found"),
-    [("So.", "So.", "required"), ("So.", "", "optional"), ("", "", "none"), ("  ", "", "none")],
+    [
+        ("So.", "So.", "required"),
+        ("So.", "", "optional"),
+        ("", "", "none"),
+        ("  ", "\u200b", "none"),
+    ],
 )
 def test_the_responses_of_version_1_tell_whether_there_are_explanations(
     tmp_path, first, second, found

@@ -31,7 +31,7 @@ from capo_bench.corpus.model import (
 )
 from capo_bench.corpus.readers.tables import tidy
 from capo_bench.corpus.tasks import CSC, MP, NLI, PARAPHRASE
-from capo_bench.display import skeleton, visible
+from capo_bench.display import blank, skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json, validated
 
@@ -282,7 +282,7 @@ def _cells(record: _Record, task: TaskSpec) -> dict[str, tuple[Response, ...]]:
         )
     cells: dict[str, tuple[Response, ...]] = {}
     for annotator, explanation in zip(annotators, explanations, strict=True):
-        if not explanation.strip():
+        if blank(explanation):
             raise CapoBenchError(f"{annotator}'s explanation is empty; mend the file")
         sofar = cells.get(annotator, ())
         cells[annotator] = (*sofar, Response(labels[annotator][len(sofar)], explanation.strip()))

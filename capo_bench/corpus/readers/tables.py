@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from capo_bench.display import skeleton, visible
+from capo_bench.display import blank, skeleton, visible
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import (
     FILE_BYTES,
@@ -250,7 +250,7 @@ def _named(delimiter: str) -> str:
 
 def _cell(row: Sequence[str], index: int) -> str | None:
     cell = row[index].strip() if index < len(row) else ""
-    return _plain(cell) or None
+    return None if blank(cell) else _plain(cell)
 
 
 def _plain(text: str) -> str:
@@ -401,7 +401,8 @@ def tidy(value: Any) -> Any:
         return {str(key): tidy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(part) for part in value]
-    return _plain(_as_text(value).strip()) or None
+    text = _as_text(value).strip()
+    return None if blank(text) else _plain(text)
 
 
 def _as_text(value: Any) -> str:
