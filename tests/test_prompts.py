@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from capo_bench.corpus.model import Response
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
+from capo_bench.display import blank
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import SETTINGS, Prompter, prompt_hash
 from capo_bench.prompts.reading import strip_marks, strip_markup, strip_thoughts, unmarked
-from capo_bench.prompts.responses import parse, render_target
+from capo_bench.prompts.responses import LOST, as_read, parse, render_target
 
 line = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp"))).map(
     lambda text: " ".join(text.split())
@@ -27,8 +28,63 @@ def test_parse_is_the_inverse_of_render_target(labels, words):
     assume(bare == words and words not in {"...", "…"} and not {"**", "Label"} & set(words.split()))
     parsed = parse(NLI, render_target(labels, words))
     assert set(parsed.labels) == set(labels)
-    assert parsed.explanation == words
-    assert (parsed.error is None) == bool(words)
+    assert parsed.explanation == ("" if blank(words) else words)
+    assert (parsed.error is None) == (not blank(words))
+
+
+ODD = st.lists(
+    st.sampled_from(
+        "Label: Explanation: entailment neutral because \n \n\n - * ** > | ` <b> </b> <think> "
+        "</think> </s> [/INST] <|im_end|> &amp; &#8203; \u200d \u00a0 \u00ad ... ( ) [ ] { } "
+        "<reason> wrong. Actually, I refuse. --- ``` \\textbf{a} {'label':'neutral'} . ! 7".split(
+            " "
+        )
+    ),
+    max_size=7,
+).map(" ".join)
+
+
+@given(words=ODD)
+def test_whoever_repeats_an_annotator_is_read_as_the_annotator_is(words):
+    human = Response("entailment", words)
+    read, fault = as_read(NLI, human)
+    if fault is None and human.explanation:
+        said = parse(NLI, render_target(["entailment"], words))
+        assert (said.labels, said.error) == (("entailment",), None)
+        assert said.explanation == read.explanation
+        # No word is lost, and formatting alone goes.
+        for word in ("because", "wrong", "Actually", "7", "amp"):
+            assert (word in read.explanation) == (word in strip_markup(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("- a <b>cat</b> &amp; a dog", "a cat & a dog"),
+        ("**a cat**", "a cat"),
+        ("two \N{ZERO WIDTH SPACE}cats", "two cats"),
+        ("Label: entailment, since it is a cat", "Label: entailment, since it is a cat"),
+        ("<explanation>a cat</explanation>", "<explanation>a cat</explanation>"),
+    ],
+)
+def test_formatting_goes_from_what_annotators_wrote_as_it_goes_from_answers(words, read):
+    assert as_read(NLI, Response("entailment", words)) == (Response("entailment", read), None)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("Label: neutral because of the cat", "different labels in different places"),
+        ("a cat </s> or a dog", LOST),
+        ("a cat </think> or a dog", "no label is stated"),
+        ("I take that back.", "a label that the text does not stand by"),
+        ("...", "no explanation"),
+        ("a" * 5001, "an explanation of more than 5,000 characters"),
+    ],
+)
+def test_an_annotators_words_may_be_no_answer(words, fault):
+    human = Response("entailment", words)
+    assert as_read(NLI, human) == (human, fault)
 
 
 VALID = [

@@ -14,6 +14,7 @@ from capo_bench.errors import CapoBenchError, listed
 
 if TYPE_CHECKING:
     from capo_bench.corpus.describe import Description
+    from capo_bench.corpus.model import Corpus
 
 app = typer.Typer(
     help="Describe, convert and check corpora of label-explanation pairs.", no_args_is_help=True
@@ -132,6 +133,7 @@ def import_command(
     with naming(table):
         corpus, notes = import_table(read_table(table), wanted)
         used = in_splits(corpus)
+        _check_answers(used)
     jsonl.write(corpus, out)
     description = describe(used)
     for note in notes:
@@ -174,10 +176,14 @@ def validate(
     from capo_bench.corpus.describe import describe
     from capo_bench.corpus.load import in_splits
     from capo_bench.corpus.readers import jsonl
+    from capo_bench.files import naming
     from capo_bench.metrics.lexicon import language_remarks
 
     corpus = jsonl.read(file)
-    description = describe(in_splits(corpus))
+    used = in_splits(corpus)
+    with naming(file):
+        _check_answers(used)
+    description = describe(used)
     remarks = [*_remarks(description), *language_remarks(corpus)]
     if corpus.items[0].split is None:
         remarks.insert(0, "the items have no split; they are split 60/20/20 % when they are loaded")
@@ -201,6 +207,14 @@ def _check_name(file: Path, force: bool) -> None:
     if file.suffix != ".jsonl":
         raise CapoBenchError(f"{file} does not end in .jsonl, by which a corpus file is known")
     may_write(file, force)
+
+
+def _check_answers(corpus: Corpus) -> None:
+    """Refuses a corpus if what its annotators answered would not be read as it is."""
+    from capo_bench.scoring.predictions import human_predictions
+
+    for split in {item.split for item in corpus.items} - {"train", None}:
+        human_predictions(corpus, str(split))
 
 
 def _summary(d: Description) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from capo_bench.corpus.evaluable import MAX_COMPARED, asked, drawn, evaluable, is_crowd, named
 from capo_bench.corpus.model import Corpus, Item, Response
 from capo_bench.errors import CapoBenchError
-from capo_bench.prompts.responses import Parsed, parse
+from capo_bench.prompts.responses import Parsed, as_read, parse
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cells:
         items: The evaluated items, in the corpus's order.
         item: Index of each cell's item in `items`, shape (cells,).
         annotator: Index of each cell's annotator in `corpus.annotator_ids`, shape (cells,).
-        references: The human responses of each cell, one or more.
+        references: The human responses of each cell, one or more, as they are read (`as_read`).
         parsed: What each prediction says.
         truncated: Whether each prediction ended at the token limit; `None` where it is not known.
     """
@@ -188,7 +188,10 @@ def join(corpus: Corpus, split: str, predictions: Sequence[Prediction]) -> Cells
         items=items,
         item=np.array([item_index[item.id] for item, _ in cells], dtype=np.int64),
         annotator=np.array([annotator_index[a] for _, a in cells], dtype=np.int64),
-        references=tuple(item.cells[annotator] for item, annotator in cells),
+        references=tuple(
+            tuple(as_read(corpus.task, own)[0] for own in item.cells[annotator])
+            for item, annotator in cells
+        ),
         parsed=tuple(parse(corpus.task, answer.response) for answer in answers),
         truncated=tuple(answer.truncated for answer in answers),
     )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from capo_bench.corpus.model import TaskSpec
+from capo_bench.corpus.model import Response, TaskSpec
 from capo_bench.prompts.reading import (
     CONFLICT,
     DISOWNED,
@@ -58,6 +58,8 @@ ANSWER_CHARACTERS = 20_000
 EMPTY = "no text"
 ENDLESS = f"an answer of more than {ANSWER_CHARACTERS:,} characters"
 TOO_LONG = f"an explanation of more than {EXPLANATION_CHARACTERS:,} characters"
+
+LOST = "an answer that ends within it, as at </s> or [/INST]"
 
 MANY_INVALID = 0.05
 """Above this share of invalid responses, people are told why (`complaints`)."""
@@ -115,6 +117,31 @@ def parse(task: TaskSpec, text: str) -> Parsed:
     a further item or annotator is ignored, but a text that states another label besides is invalid.
     """
     return _parsed(KnownTask.of(task), text)
+
+
+def as_read(task: TaskSpec, response: Response) -> tuple[Response, str | None]:
+    """An annotator's response as it would be read if a model gave it.
+
+    Formatting goes that is taken off every answer, so that who repeats an annotator word by word says
+    the same.
+
+    Returns:
+        The response, and `None`; or the response as it stands, and why its words are no answer: they
+        state another label, say, or take the answer back.
+    """
+    parsed = parse(task, render_target(response.labels, response.explanation))
+    if parsed.error is not None:
+        return response, parsed.error
+    whole = _letters(strip_markup(response.explanation)) == _letters(parsed.explanation)
+    if set(parsed.labels) != set(response.labels) or not whole:
+        return response, LOST
+    if parsed.explanation == response.explanation:
+        return response, None
+    return replace(response, explanation=parsed.explanation), None
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
 
 
 @lru_cache(maxsize=2**15)  # control rows and submissions share many texts

@@ -18,7 +18,7 @@ from capo_bench.corpus.model import Corpus, SplitName, readable
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.files import naming, read_json_lines, validated, write_json_lines
 from capo_bench.metrics.cells import Prediction, evaluated_cells
-from capo_bench.prompts.responses import render_target
+from capo_bench.prompts.responses import as_read, render_target
 
 PREDICTIONS_BYTES = 64 * 2**20
 SAMPLES_BYTES = 1024 * 2**20  # they repeat every prompt
@@ -228,12 +228,25 @@ def read_predictions(path: Path) -> PredictionFile:
 
 
 def human_predictions(corpus: Corpus, split: str) -> list[Prediction]:
-    """What the annotators themselves answered, the first response of each labelled cell."""
-    return [
-        Prediction(item.id, annotator, render_target(first.labels, first.explanation))
-        for item, annotator in evaluated_cells(corpus, split)
-        for first in item.cells[annotator][:1]
-    ]
+    """What the annotators themselves answered, the first response of each labelled cell.
+
+    Raises:
+        CapoBenchError: If the words of one of them are no answer, whoever gives it (`as_read`).
+    """
+    predictions = []
+    for item, annotator in evaluated_cells(corpus, split):
+        first = item.cells[annotator][0]
+        _, fault = as_read(corpus.task, first)
+        if fault is not None:
+            raise CapoBenchError(
+                f"the explanation {first.explanation[:60]!r} is read as: {fault}; reword it, or "
+                "leave the response out",
+                file=f"corpus {corpus.name}",
+                id=f"item {item.id}, annotator {annotator}",
+            )
+        answer = render_target(first.labels, first.explanation)
+        predictions.append(Prediction(item.id, annotator, answer))
+    return predictions
 
 
 def write_predictions(path: Path, corpus: Corpus, predictions: Sequence[Prediction]) -> None:

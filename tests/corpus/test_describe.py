@@ -202,6 +202,20 @@ def test_command_validate_names_the_line(letters: Path) -> None:
         run("validate", letters)
 
 
+def test_command_validate_names_an_explanation_that_is_no_answer(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    odd = replace(
+        SPLIT.items[1], cells={"Ola": (Response("cool", "Label: warm, but it is curt."),)}
+    )
+    jsonl.write(replace(SPLIT, items=(SPLIT.items[0], odd, *SPLIT.items[2:])), file)
+    fault = (
+        r"letters\.jsonl, item 2, annotator Ola: the explanation 'Label: warm, but it is curt\.' is "
+        "read as: different labels in different places; reword it, or leave the response out"
+    )
+    with pytest.raises(CapoBenchError, match=fault):
+        run("validate", file)
+
+
 def test_command_convert(tmp_path: Path) -> None:
     record = nli_record("Ann1,Ann1", {"Ann1": "neutral,entailment"}, ["Perhaps.", "Surely."])
     folder = write_lewidi(tmp_path / "data", "VariErrNLI", train={"12": record})
