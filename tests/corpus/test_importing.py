@@ -6,6 +6,7 @@ import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pyarrow as pa
@@ -74,11 +75,11 @@ def test_the_same_crowd_in_any_file_needs_no_word_of_explanation(
         pq.write_table(pa.Table.from_pylist(LONG), path / "train-00000-of-00001.parquet")
     elif ":" in name:
 
-        def load_dataset(*asked):
+        def load_dataset_builder(*asked):
             assert asked == ("owner/crowd", "full")
-            return datasets.DatasetDict({"train": datasets.Dataset.from_list(LONG)})
+            return on_hub(LONG, {"train": ["hf://datasets/owner/crowd@1f/t.csv"]})
 
-        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     elif content is None:
         pq.write_table(pa.Table.from_pylist(LONG), path)
     else:
@@ -96,6 +97,16 @@ def test_the_same_crowd_in_any_file_needs_no_word_of_explanation(
     assert "left out: the columns seconds" in notes
 
 
+def on_hub(rows: list[dict], files: dict[str, list[str]]) -> SimpleNamespace:
+    """What `datasets.load_dataset_builder` gives for a data set of the hub."""
+    found = datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)})
+    return SimpleNamespace(
+        config=SimpleNamespace(data_files=files),
+        download_and_prepare=lambda: None,
+        as_dataset=lambda: found,
+    )
+
+
 def test_what_datasets_cannot_load_is_one_line(tmp_path, monkeypatch) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CapoBenchError, match=r"empty: is no folder of `datasets`: \w.*") as error:
@@ -103,10 +114,10 @@ def test_what_datasets_cannot_load_is_one_line(tmp_path, monkeypatch) -> None:
     assert "\n" not in str(error.value)
     monkeypatch.chdir(tmp_path)
 
-    def load_dataset(*_):
+    def load_dataset_builder(*_):
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub.\nx")
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     found = "^a/b: is no file, no folder, and no data set that the hub gives: Dataset 'a/b' doesn't"
     with pytest.raises(CapoBenchError, match=found) as error:
         read_table("a/b")
@@ -330,6 +341,39 @@ def test_a_folder_of_datasets_reads_nothing_outside_of_it(tmp_path: Path, change
     change(folder, other)
     with pytest.raises(CapoBenchError, match=r"leads out of the folder|no regular file"):
         read_table(folder)
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/passwd", "https://a.org/t.csv", "C:\\t.csv", "file:///t.csv"]
+)
+def test_a_data_set_of_the_hub_reads_nothing_outside_of_it(monkeypatch, file) -> None:
+    named = {"train": ["hf://datasets/a/b@1f/t.csv"]}
+    hub = on_hub([{"text": "mine", "label": "x"}], named)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: hub)
+    assert read_table("a/b").rows == ({"split": "train", "text": "mine", "label": "x"},)
+    named["test"] = [file]
+    with pytest.raises(CapoBenchError, match=r"a/b: names data outside of the hub, .*get them"):
+        read_table("a/b")
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_numbers_of_any_width_are_read_as_they_print(tmp_path: Path, kind) -> None:
+    column = [0.1, 2.5, 3.0, None]
+    nested = {
+        "list": pa.array([column, None, [], [0.7]], pa.list_(kind)),
+        "object": pa.array(
+            [{"a": 0.1, "b": [0.2]}] * 4, pa.struct({"a": kind, "b": pa.list_(kind)})
+        ),
+        "map": pa.array([[("k", 0.3)]] * 4, pa.map_(pa.string(), kind)),
+    }
+    table = pa.table({"n": pa.array(column, kind), **nested})
+    pq.write_table(table, tmp_path / "t.parquet")
+    rows = read_table(tmp_path / "t.parquet").rows
+    assert [row["n"] for row in rows] == ["0.1", "2.5", "3", None]
+    assert [row["list"] for row in rows] == [["0.1", "2.5", "3", None], None, [], ["0.7"]]
+    assert (rows[0]["a"], rows[0]["b"], rows[0]["map"]) == ("0.1", ["0.2"], [["k", "0.3"]])
+    datasets.Dataset(table.select(["n", "list"])).save_to_disk(tmp_path / "saved")
+    assert [row["n"] for row in read_table(tmp_path / "saved").rows] == ["0.1", "2.5", "3", None]
 
 
 def readme(folder: Path, data: str) -> None:

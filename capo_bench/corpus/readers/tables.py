@@ -462,8 +462,31 @@ def _rows(table: Any) -> list[dict[str, Any]]:
         size += batch.nbytes
         if size > FILE_BYTES:
             raise too_much
-        rows += batch.to_pylist()
+        rows += _printed(batch.to_pylist(), table.schema_arrow)
     return rows
+
+
+def _printed(rows: Iterable[dict[str, Any]], schema: Any) -> Iterator[dict[str, Any]]:
+    """Rows of an Arrow schema with numbers of 16 and 32 bits as they print: .1, not .10000000149."""
+    narrow = {field.name: field.type for field in schema if "float" in str(field.type)}
+    for row in rows:
+        yield {**row, **{name: _shortest(row[name], kind) for name, kind in narrow.items()}}
+
+
+def _shortest(value: Any, kind: Any) -> Any:
+    """A cell of an Arrow type, or what is in it."""
+    from pyarrow import types
+
+    if isinstance(value, float):
+        narrow = types.is_float32(kind) or types.is_float16(kind)
+        return float(str(kind.to_pandas_dtype()(value))) if narrow else value
+    if isinstance(value, dict):
+        return {name: _shortest(part, kind.field(name).type) for name, part in value.items()}
+    if isinstance(value, list) and types.is_map(kind):
+        return [(key, _shortest(part, kind.item_type)) for key, part in value]
+    if isinstance(value, list):
+        return [_shortest(part, kind.value_type) for part in value]
+    return value
 
 
 def _of_folder(folder: Path) -> Table:
@@ -509,8 +532,17 @@ def _of_hub(name: str) -> Table:
     place, _, configuration = name.partition(":")
     with _datasets(name, "no file, no folder, and no data set that the hub gives"):
         # Code that comes with a data set is never run: what needs it is refused.
-        found = datasets.load_dataset(place, configuration or None)
-    return _of_datasets(name, found)
+        builder = datasets.load_dataset_builder(place, configuration or None)
+        # Its README.md may name any file of this machine, or any address, as the data.
+        for file in (
+            file for files in (builder.config.data_files or {}).values() for file in files
+        ):
+            if not str(file).startswith("hf://datasets/"):
+                raise CapoBenchError(
+                    f"names data outside of the hub, {file}; get them yourself", file=name
+                )
+        builder.download_and_prepare()
+        return _of_datasets(name, builder.as_dataset())
 
 
 @contextmanager
@@ -547,7 +579,7 @@ def _of_datasets(source: Path | str, found: Any) -> Table:
             for column, feature in part.features.items()
             if isinstance(feature, datasets.ClassLabel)
         }
-        for row in part:
+        for row in _printed(part, part.features.arrow_schema):
             for column, feature in named.items():
                 known = row[column] is not None and row[column] >= 0
                 row[column] = feature.int2str(row[column]) if known else None
