@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -107,6 +108,18 @@ def skeleton(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKC", name).casefold().translate(_ALIKE)
     return "".join(c for c in plain if not c.isspace() and visible(c) == c)
+
+
+def look_alikes(names: Collection[str]) -> tuple[str, str] | None:
+    """Two names that look alike, if any do; of names in ASCII alone nobody takes one for another."""
+    if "".join(names).isascii():
+        return None
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(skeleton(name), name)
+        if other != name and not (other + name).isascii():
+            return other, name
+    return None
 
 
 _ALIKE = str.maketrans(

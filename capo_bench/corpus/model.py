@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, JsonValue, Strict, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from capo_bench.display import blank, revealed, skeleton, visible
+from capo_bench.display import blank, look_alikes, revealed, visible
 from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
@@ -408,8 +408,8 @@ class Corpus:
             and no part of the fingerprint or of a written file.
 
     Raises:
-        CapoBenchError: On a duplicate or unknown id, an unknown label, or a missing input text; the
-            message names the item.
+        CapoBenchError: On a name that is not `readable`, a duplicate or unknown id, an unknown label,
+            or a missing input text; the message names the item.
     """
 
     name: str
@@ -424,6 +424,10 @@ class Corpus:
     personas: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        try:
+            readable(self.name)
+        except ValueError as error:
+            raise CapoBenchError(f"corpus name {error}") from error
         ids = [annotator.id for annotator in self.annotators]
         _unique(ids, f"corpus {self.name}: annotator")
         _unique([item.id for item in self.items], f"corpus {self.name}: item")
@@ -776,12 +780,7 @@ def _unique(ids: list[str], what: str) -> None:
         if identifier in seen:
             raise CapoBenchError(f"{what} {identifier!r} occurs twice; ids must be unique")
         seen.add(identifier)
-    if "".join(ids).isascii():
-        return
-    alike: dict[str, str] = {}
-    for identifier in ids:
-        other = alike.setdefault(skeleton(identifier), identifier)
-        if other != identifier and not (other + identifier).isascii():
-            raise CapoBenchError(
-                f"{what} {identifier!r} looks like {other!r}; write them alike, or tell them apart"
-            )
+    if alike := look_alikes(ids):
+        raise CapoBenchError(
+            f"{what} {alike[1]!r} looks like {alike[0]!r}; write them alike, or tell them apart"
+        )

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from capo_bench.display import visible
+from capo_bench.display import look_alikes, visible
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json_lines, read_yaml, write_text, writing, writing_all
 from capo_bench.metrics.cells import Prediction
@@ -51,6 +51,15 @@ Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=_TEXT), _Seen
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what JSON readers hold exactly
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")]
+
+
+def _told_apart(settings: dict[str, Any]) -> dict[str, Any]:
+    if alike := look_alikes(settings):
+        raise ValueError(f"{alike[1]!r} looks like {alike[0]!r}; keep one")
+    return settings
+
+
+_ToldApart = AfterValidator(_told_apart)
 Setting = Text | Whole | Finite | bool | Annotated[list[Text], Field(max_length=64)] | None
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -115,6 +124,7 @@ class Card(BaseModel):
     decoding: Annotated[
         dict[Line, Setting],
         Field(max_length=64, description="Generation settings, such as temperature."),
+        _ToldApart,
     ]
     versions: Annotated[
         dict[Line, Line],
@@ -123,6 +133,7 @@ class Card(BaseModel):
             description="Versions as text. `metrics` and `task` decide whether the rows of a board "
             "are comparable; others, such as capo_bench, lm_eval, torch, are for the reader.",
         ),
+        _ToldApart,
     ]
     hardware: Annotated[Line, Field(description="What it ran on.")]
     submitted_by: Annotated[Line, Field(description="Who ran it and answers for it.")]

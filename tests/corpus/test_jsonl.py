@@ -19,6 +19,7 @@ from capo_bench.corpus.model import (
     readable,
 )
 from capo_bench.corpus.readers import jsonl
+from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json
 
@@ -63,11 +64,15 @@ def spoken(turns: dict[str, tuple[Turn, ...]]) -> dict[str, str]:
     return dict.fromkeys(turns, "A: Tea?\nB: Please.")
 
 
+def seen(name: str) -> bool:
+    return name == name.strip() and visible(name) == name
+
+
 @st.composite
 def corpora(draw: st.DrawFn) -> Corpus:
     parts = draw(st.lists(item_parts, min_size=1, max_size=4))
     return Corpus(
-        name=draw(text),
+        name=draw(text.filter(seen)),
         task=TASK,
         annotators=tuple(
             Annotator(name, draw(st.dictionaries(text, text, max_size=2))) for name in ANNOTATORS
@@ -224,6 +229,14 @@ TWICE = '{"annotator": "Ida", "makes_sense": true}'
             for given in ((0, 100, 5e-324), (-1e308, 1e308, 1), (0, 1e308, 1e-308))
         ),
         (interval("0", 100, 1), ["line 1", "task.labels.range.0", "valid number (got '0')"]),
+        *(
+            (replaced('"name": "letters"', f'"name": "{name}"', 1), ["corpus name", fault])
+            for name, fault in (
+                ("a" * 1001, "goes on for 1001 characters; shorten it"),
+                ("let\\u200bters", "'let\\\\u200bters' has a blank at its edge, or characters"),
+                (" letters", "has a blank at its edge"),
+            )
+        ),
         (interval(0, True, 1), ["line 1", "task.labels.range.1", "valid number (got 'True')"]),
     ],
 )

@@ -66,6 +66,8 @@ RUN = CARD["runs"][0]
         ({"url": 'https://a"onclick=b'}, "url: String should match pattern"),
         ({"decoding": {"a": {"b": 1}}}, "decoding.a"),
         ({"decoding": {"a": float("inf")}}, "decoding.a"),
+        ({"decoding": {"top_p": 1, "ｔｏｐ_p": 2}}, "decoding: .*looks like 'top_p'; keep one"),
+        ({"versions": {"task": "1", "t\u0430sk": "2"}}, "versions: .*looks like 'task'; keep one"),
         ({"runs": []}, "runs: List should have at least 1 item"),
         ({"runs": [{**RUN, "file": "../x.jsonl"}]}, "runs.0.file: String should match pattern"),
         ({"runs": [{**RUN, "file": "/etc/passwd"}]}, "runs.0.file: String should match pattern"),
