@@ -274,10 +274,20 @@ def test_predictions_for_another_corpus_are_refused(study):
         folders.build(study)
 
 
+def test_annotators_of_a_study_are_the_corpus_s(study):
+    spec = yaml.safe_load((study / "study.yaml").read_text())
+    spec["rows"][0]["annotators"] = ["ann2"]
+    (study / "study.yaml").write_text(yaml.safe_dump(spec))
+    fault = r"study\.yaml, row wrong-item <b>: annotator 'ann2' is not among .* mend the id"
+    with pytest.raises(CapoBenchError, match=fault):
+        folders.build(study)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"predictions": "../wrong-item.jsonl"},
+        {"split": "dev"},
         {"x": float("nan")},
         {"seconds": {"train": float("inf")}},
         {"curve": "a\u202eb"},

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from capo_bench.errors import CapoBenchError
+from capo_bench.corpus.model import SplitName
+from capo_bench.errors import CapoBenchError, listed
 from capo_bench.experiments.curves import draw
 from capo_bench.experiments.designs import Design, Row, asking_only
 from capo_bench.experiments.runs import Experiment
@@ -57,7 +58,7 @@ class RowSpec(BaseModel):
             description="A corpus's name, or a .jsonl file of the folder.",
         ),
     ]
-    split: Annotated[Line, Field(description="The split that was answered.")]
+    split: Annotated[SplitName, Field(description="The split that was answered.")]
     annotators: Annotated[list[Line], Field(description="Targets scored; none: all of them.")] = []
     curve: Annotated[Line | Literal[""], Field(description="Line of the figure it is on.")] = ""
     x: Annotated[Finite | None, Field(description="Its place along the figure.")] = None
@@ -203,7 +204,16 @@ def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
         file = folder / PREDICTIONS / row.predictions
         found = read_predictions(file)
         options = _options(folder, row.corpus, row.split, spec.bertscore)
-        found.check(file, options.load())
+        corpus = options.load()
+        found.check(file, corpus)
+        known = corpus.annotator_ids
+        if stray := [one for one in row.annotators if one not in known]:
+            raise CapoBenchError(
+                f"annotator {stray[0]!r} is not among those of corpus {corpus.name} "
+                f"({listed(known)}); mend the id",
+                file=folder / STUDY,
+                id=f"row {row.name}",
+            )
         scorer = _scorer(options, tuple(row.annotators))
         kept = _only(found.predictions, row.annotators)
         systems.append(Scored(row.name, _scores(scorer, kept), row, "system"))

@@ -156,7 +156,13 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
         raise CapoBenchError(f"{file} names no torch_seed; run lm-eval with --seed")
     reported = results["results"].get(task, {})
     with naming(file):
-        known = _known(results, config, metadata, str(results.get("versions", {}).get(task)))
+        known = _known(results, config, metadata, results.get("versions", {}).get(task))
+        answered = _once(read_predictions(samples), samples)
+        if (told := metadata["signature"].get("fingerprint")) != answered.fingerprint:
+            raise CapoBenchError(
+                f"is of the corpus with fingerprint {told}, but {samples.name} answers "
+                f"{answered.fingerprint}; keep what one run wrote together"
+            )
     return LoggedRun(
         file=file,
         task=task,
@@ -167,7 +173,7 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
             for name in results.get("higher_is_better", {}).get(task, {})
             if isinstance(reported.get(f"{name},none"), int | float)
         },
-        answered=_once(read_predictions(samples), samples),
+        answered=answered,
         complaints=_texts(metadata.get("complaints")),
     )
 
@@ -184,15 +190,19 @@ def read_given(card: Path | None, settings: Sequence[str]) -> dict[str, Any]:
         settings: `key=value` each; they go before the file's.
 
     Raises:
-        CapoBenchError: If the file is not plain YAML, or a setting has no `=`.
+        CapoBenchError: If the file is not plain YAML, a setting has no `=`, or a key is set twice.
     """
     given = read_yaml(card)[0] if card else {}
     if not isinstance(given, dict):
         raise CapoBenchError(f"{card}: expected a line `key: value` for each key of the card")
+    said: set[str] = set()
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise CapoBenchError(f"--set {setting}: expected key=value")
+        if key.strip() in said:
+            raise CapoBenchError(f"--set {key.strip()} is given twice; keep one")
+        said.add(key.strip())
         given[key.strip()] = _typed(key.strip(), value.strip())
     return given
 
@@ -244,7 +254,7 @@ def _task(file: Path, tasks: list[str], wanted: str | None) -> str:
 
 
 def _known(
-    results: dict[str, Any], config: dict[str, Any], metadata: dict[str, Any], task_version: str
+    results: dict[str, Any], config: dict[str, Any], metadata: dict[str, Any], task_version: object
 ) -> dict[str, Any]:
     arguments = results["config"].get("model_args")
     arguments = arguments if isinstance(arguments, dict) else {}

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from capo_bench.display import visible
 from capo_bench.files import read_json, validated, write_text
 from capo_bench.metrics.cells import Prediction
-from capo_bench.regression.sides import Side
+from capo_bench.regression.sides import FACTS, Side
 from capo_bench.scoring.options import ANSWERED
 from capo_bench.scoring.predictions import Id
 
@@ -29,7 +30,7 @@ class BaselineRun(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the sampling.")]
     responses: Annotated[
-        dict[Id, dict[Id, str]],
+        dict[Id, Annotated[dict[Id, str], Field(min_length=1)]],
         Field(min_length=1, description="Raw responses by item and annotator."),
     ]
 
@@ -85,6 +86,12 @@ class Baseline(BaseModel):
             raise ValueError("the runs do not answer the same items and annotators")
         if len({run.seed for run in self.runs}) < len(self.runs):
             raise ValueError("two runs have the same seed")
+        for what, given, known in (
+            ("facts", self.facts, FACTS),
+            ("options", self.options, ANSWERED),
+        ):
+            if unknown := [key for key in given if key not in known]:
+                raise ValueError(f"{what} have the unknown key {visible(unknown[0][:80])!r}")
         if "fingerprint" not in self.facts:
             raise ValueError("facts lack the corpus's fingerprint")
         return self
@@ -103,7 +110,7 @@ class Baseline(BaseModel):
                 for run in self.runs
             ),
             facts=self.facts,
-            options={key: self.options[key] for key in ANSWERED if key in self.options},
+            options=self.options,
         )
 
 

@@ -82,6 +82,12 @@ def read_side(paths: Sequence[Path]) -> Side:
         CapoBenchError: If one cannot be read, or they are not runs of one task and corpus.
     """
     parts = [part for path in paths for part in _read(path)]
+    seen: set[Path] = set()
+    for part in parts:
+        file = Path(part.name).resolve()
+        if file in seen:
+            raise CapoBenchError("is given twice; one run counts once", file=part.name)
+        seen.add(file)
     first = parts[0]
     for part in parts[1:]:
         differing = mismatches(first.facts, part.facts)
@@ -123,7 +129,15 @@ def _file(path: Path) -> Side:
     options = {key: found.options[key] for key in ANSWERED if key in found.options}
     facts = {"fingerprint": found.fingerprint}
     if options:
-        facts |= {"split": str(options["split"])} | _results(path)
+        facts["split"] = str(options["split"])
+        told = _results(path)
+        if differing := mismatches(facts, told):
+            raise CapoBenchError(
+                f"the results beside it are of another run: {'; '.join(map(str, differing))}; "
+                "keep what one run wrote together",
+                file=path,
+            )
+        facts |= told
     return Side(str(path), found.repeats, facts, options)
 
 
@@ -163,7 +177,7 @@ def _results(samples: Path) -> dict[str, str]:
         return run_facts(results, task)
     except (KeyError, TypeError, AttributeError) as error:
         raise CapoBenchError(
-            f"{file} has not the form of lm_eval's results for {task} ({error!r} is missing)"
+            f"{file} has not the form of lm_eval's results for {task} ({error!r})"
         ) from error
 
 
@@ -171,15 +185,21 @@ def run_facts(results: Mapping[str, Any], task: str) -> dict[str, str]:
     """The keys of `FACTS` in the results of an lm-eval run of a capo task."""
     metadata = results["configs"][task]["metadata"]
     facts = {
-        "fingerprint": str(metadata["signature"]["fingerprint"]),
-        "split": str(metadata["split"]),
+        "fingerprint": _plain(metadata["signature"]["fingerprint"]),
+        "split": _plain(metadata["split"]),
         "task": task,
-        "task_version": str(results["versions"][task]),
-        "prompt_hash": str(metadata["prompt_hash"]),
-        "metrics": str(metadata["signature"]["metrics"]),
+        "task_version": _plain(results["versions"][task]),
+        "prompt_hash": _plain(metadata["prompt_hash"]),
+        "metrics": _plain(metadata["signature"]["metrics"]),
     }
     if metadata.get("form", "auto") != "auto":  # auto: not known before the model is
-        facts["form"] = str(metadata["form"])
+        facts["form"] = _plain(metadata["form"])
     if "chat_template" in results:
         facts["chat_template"] = "yes" if results["chat_template"] else "no"
     return facts
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{value!r} is no text")
+    return str(value)

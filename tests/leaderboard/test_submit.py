@@ -167,6 +167,10 @@ def _climbing(results):
             "claimed",
         ),
         (_climbing, "/samples_../../x_"),
+        (
+            lambda results: results["configs"][TASK]["metadata"]["signature"].update(fingerprint=3),
+            "is of the corpus with fingerprint 3, but samples_",
+        ),
     ],
 )
 def test_runs_that_cannot_be_submitted(call, edited, card, tmp_path, change, message):
@@ -202,6 +206,7 @@ def test_runs_of_one_system_differ_in_the_seed_alone(
         (("--set", "colour=red"), "colour: Extra inputs are not permitted"),
         (("--set", "test_items_seen=maybe"), "test_items_seen: Input should be a valid boolean"),
         (("--set", "prompt_hash=0"), "prompt_hash come from the results alone"),
+        (("--set", "board=nli"), "--set board is given twice; keep one"),
         (("--set", "licence"), "--set licence: expected key=value"),
         (("--task", "capo_nli"), "has no task capo_nli; it has capo_mini_nli_tag"),
     ],

@@ -258,6 +258,9 @@ def test_a_baseline_is_read_as_written(file):
         ({"max_drops": {"label_accuracy": 0}}, "greater than 0"),
         ({"runs": []}, "runs"),
         ({"facts": {}}, "fingerprint"),
+        ({"facts": {"fingerprint": "f", "prompt_hash\u200b": "x"}}, "facts have the unknown key"),
+        ({"options": {"spilt": "train"}}, "options have the unknown key 'spilt'"),
+        ({"runs": [{"seed": 0, "responses": {"i": {}}}]}, "runs.0.responses.i: .*at least 1"),
     ],
 )
 def test_a_wrong_baseline_is_one_line(file, tmp_path, change, message):

@@ -72,6 +72,31 @@ def test_results_of_another_form_are_one_line(tmp_path):
         read_side([folder])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("split", "train", "results beside it are of another run: split: test against train"),
+        ("signature", {"fingerprint": "0" * 16, "metrics": 1}, "of another run: "),
+        ("prompt_hash", None, "has not the form of lm_eval's results"),
+    ],
+)
+def test_results_and_samples_are_of_one_run(tmp_path, key, value, fault):
+    folder = logged(tmp_path / "run")
+    file = folder / f"results_{DATE}.json"
+    results = json.loads(file.read_text())
+    results["configs"]["capo_x"]["metadata"][key] = value
+    file.write_text(json.dumps(results))
+    with pytest.raises(CapoBenchError, match=fault):
+        read_side([folder])
+
+
+def test_one_run_counts_once(tmp_path):
+    folder = logged(tmp_path / "run")
+    for again in (folder, tmp_path / "run" / ".." / "run", *folder.glob("samples_*")):
+        with pytest.raises(CapoBenchError, match="is given twice; one run counts once"):
+            read_side([folder, again])
+
+
 def test_a_submission_in_a_board_answers_what_the_board_asks_for(tmp_path):
     (tmp_path / "board.yaml").write_text(
         "title: T\ncorpus: own.jsonl\nsplit: dev\nbertscore: minilm\n"
