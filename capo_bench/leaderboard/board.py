@@ -6,9 +6,7 @@ current metrics, and so are the references, control rows and humans, which stand
 
 from __future__ import annotations
 
-import ctypes
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -346,7 +344,6 @@ class _Outcome:
 def _reference(scorer: Scorer, name: str, row: Sequence[Prediction]) -> Entry:
     kind: Kind = "human" if name == HUMAN else "control"
     (found,) = measured(scorer, (row,))
-    _give_back_memory()
     return Entry(name, kind, None, False, found.of([HEADLINE]))
 
 
@@ -372,15 +369,7 @@ def _outcome(scorer: Scorer, board: str, folder: Path, contrasted: bool) -> _Out
         outcome.warnings += more
         if not outcome.forged:
             outcome.warnings += _on_responses(submission, scorer)
-    _give_back_memory()
     return outcome
-
-
-def _give_back_memory() -> None:
-    """Hands freed memory to the system: glibc keeps it, in pieces too small for the next row."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _sorted(findings: Iterable[Verdict]) -> tuple[list[str], list[str]]:
