@@ -15,6 +15,9 @@ phrases has bigrams that are all known and trigrams that never occur; a copy has
 takes half of an answer from another annotator has runs of words that two people never share. People
 lie in between, and a fit to people's own rates of all leaves no threshold to step under.
 
+Texts are compared with the *labels that they are given with*: a set of texts may as a whole be as the
+annotator's are and yet argue, one by one, for other labels than they are said to.
+
 Case, punctuation and the spelling of contractions are dropped first: who retypes an annotator's
 words is still that annotator.
 """
@@ -39,9 +42,10 @@ from capo_bench.corpus.evaluable import (
     named,
     spread,
 )
-from capo_bench.corpus.model import SPLITS, Corpus, Item, splits_before
+from capo_bench.corpus.model import SPLITS, Corpus, Item, Response, splits_before
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import Pool, fit_competitors
+from capo_bench.metrics.labels import indicators
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import mask_normalised, style_features
@@ -56,7 +60,7 @@ FOLDS = 100
 
 _LONGEST = 5  # n-grams by which novelty is told
 _RIDGE = 0.3
-_SHARED = 0.5  # how much a text of another annotator counts, against one of the same
+_SHARED = 0.5  # how much a text counts that is another annotator's, or given with another label
 _POOL = 1024  # most texts that one classifier is trained on: its cost grows with their cube
 _CLIP = 3.0
 _REMEMBERED = 2**13  # texts whose shape is kept: every row asks for that of the annotators' own
@@ -240,7 +244,9 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     Kernel ridge regression, each item's texts predicted by a fit without them, in closed form: the
     result hangs on no random folds. Its kernel is the mean of the cosine similarities of wording and
     of a Gaussian of the standardised shape and novelty; texts of the same annotator count double, so
-    that a trick played on all annotators is learnt from all, and a trait of one from that one.
+    that a trick played on all annotators is learnt from all, and a trait of one from that one. So do
+    texts that are given with the same labels (the cosine of label sets in between): what is compared
+    is how labels and texts go together.
 
     Args:
         cells: The evaluated cells. Those whose annotator gave no explanation, or has fewer than
@@ -249,16 +255,16 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
         discriminator: As from `fit_discriminator` for the evaluated split.
     """
     human = [
-        next((r.explanation for r in own if normalise(r.explanation)), None)
-        for own in cells.references
+        _compared(own, parsed.labels)
+        for own, parsed in zip(cells.references, cells.parsed, strict=True)
     ]
     n_annotators = len(cells.corpus.annotator_ids)
     known = frozenset(named(cells.corpus, minimum=0))
     ids = cells.corpus.annotator_ids
     counted = np.array(
         [
-            text is not None and ids[annotator] in known
-            for text, annotator in zip(human, cells.annotator, strict=True)
+            response is not None and ids[annotator] in known
+            for response, annotator in zip(human, cells.annotator, strict=True)
         ]
     )
     present = np.bincount(cells.annotator[counted], minlength=n_annotators)
@@ -272,7 +278,7 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     passes = np.zeros(len(cells))
     pools = []
     for rows in _pools(cells, counted):
-        own = [human[row] or "" for row in rows]
+        own = [response for row in rows if (response := human[row])]
         kernel = _kernel(cells, discriminator, rows, own)
         items, group = np.unique(cells.item[rows], return_inverse=True)
         group %= FOLDS
@@ -285,6 +291,16 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     with np.errstate(invalid="ignore"):
         shares = _odds(sums / np.bincount(cells.annotator[counted], minlength=n_annotators))
     return Discrimination(counted, passes, shares, tuple(pools))
+
+
+def _compared(own: Sequence[Response], labels: Collection[str]) -> Response | None:
+    """The annotator's response with an explanation that one with these labels is compared with.
+
+    One that shares a label, else the first.
+    """
+    told = [response for response in own if normalise(response.explanation)]
+    alike = (response for response in told if not set(labels).isdisjoint(response.labels))
+    return next(alike, told[0] if told else None)
 
 
 def _pools(cells: Cells, counted: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
@@ -303,13 +319,13 @@ def _pools(cells: Cells, counted: NDArray[np.bool_]) -> Iterator[NDArray[np.int6
 
 
 def _kernel(
-    cells: Cells, discriminator: Discriminator, rows: NDArray[np.int64], own: Sequence[str]
+    cells: Cells, discriminator: Discriminator, rows: NDArray[np.int64], own: Sequence[Response]
 ) -> Array:
-    """Similarities of the annotators' own texts and then the responses, (2 rows, 2 rows)."""
+    """Similarities of the annotators' own responses and then the evaluated, (2 rows, 2 rows)."""
     items = [cells.items[index] for index in cells.item[rows]] * 2
     annotators = np.tile(cells.annotator[rows], 2)
     ids = cells.corpus.annotator_ids
-    texts = [*own, *(cells.parsed[row].explanation for row in rows)]
+    texts = [answer.explanation for answer in (*own, *(cells.parsed[row] for row in rows))]
     masked = [
         mask_normalised(text, item.text, discriminator.lexicon)
         for text, item in zip(texts, items, strict=True)
@@ -332,8 +348,16 @@ def _kernel(
     shape = np.clip(shape, -_CLIP, _CLIP) / np.sqrt(shape.shape[1])
     norms = (shape**2).sum(axis=1)
     apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
-    same = annotators[:, None] == annotators
-    return np.asarray((wording + np.exp(-apart / 2)) / 2 * np.where(same, 1, _SHARED))
+    labels = [frozenset(response.labels) for response in own]
+    # Of several labels those that the annotator's response gives, if it gives any of them.
+    said = [frozenset(cells.parsed[row].labels) for row in rows]
+    labels += [theirs & mine or mine for theirs, mine in zip(labels, said, strict=True)]
+    sets = indicators(cells.corpus.task.labels.labels, labels).astype(np.float64)
+    sets /= np.sqrt(np.maximum(sets.sum(axis=1, keepdims=True), 1))
+    kernel = (wording + np.exp(-apart / 2)) / 2
+    for alike in (annotators[:, None] == annotators, sets @ sets.T):
+        kernel = kernel * (_SHARED + (1 - _SHARED) * alike)
+    return np.asarray(kernel)
 
 
 def _wording(masked: Sequence[str], lexicon: Lexicon) -> Iterator[csr_matrix]:

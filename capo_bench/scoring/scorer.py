@@ -49,7 +49,7 @@ from capo_bench.stats.resampling import (
     resample,
 )
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised whenever a metric of the same name may come out differently."""
 
 

@@ -4,13 +4,14 @@
 
 A two-sample test sees a set. The search of the red team takes for each cell the candidate that one
 discriminator likes best, so that what it takes is alike. Here the candidates of several generators
-are taken whose maximum mean discrepancy (Gretton et al. 2012) from the annotator's explanations
-outside the evaluated split is least, by the score's own kernel: cell by cell, until none changes.
-All that it reads is known before the evaluated split is answered; labels are as the red team's.
+are taken whose maximum mean discrepancy (Gretton et al. 2012) from the annotator's responses
+outside the evaluated split is least, by the score's own kernel of labels and explanations: cell by
+cell, until none changes. All that it reads, but for the majority's labels, is known before the
+evaluated split is answered; labels are the red team's.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +20,13 @@ from capo_bench.corpus.model import splits_before
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.guards import fit_competitors
 from capo_bench.metrics.indistinguishability import (
+    _SHARED,
     Discriminator,
     _cosines,
     _wording,
     fit_discriminator,
 )
+from capo_bench.metrics.labels import indicators
 from capo_bench.metrics.style import mask_normalised
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.forgeries import GENERATORS, Material
@@ -45,8 +48,10 @@ WRITERS = (
 )
 
 
-def herded(material: Material, generators: Sequence[str]) -> list[str]:
-    """An explanation for each cell."""
+def herded(
+    material: Material, generators: Sequence[str], labels: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """An explanation for each cell, by each kind of labels that the cells are to be given."""
     corpus, split = material.corpus, material.split
     histories = fit_discriminator(corpus, split).histories
 
@@ -58,23 +63,23 @@ def herded(material: Material, generators: Sequence[str]) -> list[str]:
 
     drawn = [material.texts(g, material.cells, seed) for g in generators for seed in range(EACH)]
     drawn_shapes = np.stack([shapes(split, texts, material.cells) for texts in drawn])
-    chosen = [""] * len(material.cells)
+    chosen = {kind: [""] * len(material.cells) for kind in labels}
     for annotator in material.history:
         rows = [at for at, (_, a) in enumerate(material.cells) if a == annotator]
         known = [
-            (of, item, response.explanation)
+            (of, item, response)
             for of in splits_before(split)
             for item, response in corpus.responses(of, annotator)
             if response.explanation
         ]
         human = np.vstack(
             [
-                shapes(of, [t for s, _, t in known if s == of], cells)
+                shapes(of, [r.explanation for s, _, r in known if s == of], cells)
                 for of in splits_before(split)
                 if (cells := [(item, annotator) for s, item, _ in known if s == of])
             ]
         )
-        texts = [(item, text) for _, item, text in known]
+        texts = [(item, response.explanation) for _, item, response in known]
         texts += [(material.cells[row][0], some[row]) for some in drawn for row in rows]
         shape = np.vstack([human, drawn_shapes[:, rows].reshape(-1, human.shape[1])])
         shape = (shape - human.mean(axis=0)) / (human.std(axis=0) + 1e-9)
@@ -84,9 +89,15 @@ def herded(material: Material, generators: Sequence[str]) -> list[str]:
         norms = (shape**2).sum(axis=1)
         apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
         kernel = (wording + np.exp(-apart / 2)) / 2
-        taken = _nearest_set(kernel, len(known), len(rows))
-        for at, row in enumerate(rows):
-            chosen[row] = drawn[taken[at]][row]
+        own = [response.labels for *_, response in known]
+        for kind, guessed in labels.items():
+            said = own + [(guessed[row],) for _ in drawn for row in rows]
+            sets = indicators(corpus.task.labels.labels, said).astype(np.float64)
+            sets /= np.sqrt(sets.sum(axis=1, keepdims=True))
+            joint = kernel * (_SHARED + (1 - _SHARED) * (sets @ sets.T))
+            taken = _nearest_set(joint, len(known), len(rows))
+            for at, row in enumerate(rows):
+                chosen[kind][row] = drawn[taken[at]][row]
     return chosen
 
 
@@ -117,14 +128,14 @@ def main() -> None:
     given = parser.parse_args()
     scorer = Options(given.corpus).scorer()
     material = Material(scorer.corpus, scorer.split)
-    texts = herded(material, given.generators)
+    guesses = {"predicted": material.predicted_label, "majority": material.majority_label}
+    labels = {kind: [guess(*cell) for cell in material.cells] for kind, guess in guesses.items()}
     print("| labels | faithful rate | label skill | P(target) | indistinguishable |")
     print("|---|--:|--:|--:|--:|")
-    for labels in ("predicted", "majority"):
-        guess = getattr(material, f"{labels}_label")
+    for kind, texts in herded(material, given.generators, labels).items():
         predictions = [
-            Prediction(item.id, a, render_target([guess(item, a)], text))
-            for (item, a), text in zip(material.cells, texts, strict=True)
+            Prediction(item.id, a, render_target([label], text))
+            for (item, a), label, text in zip(material.cells, labels[kind], texts, strict=True)
         ]
         axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
         shown = [
@@ -133,7 +144,7 @@ def main() -> None:
             else f"{(one := estimate(found)).value:.3f} [{one.low:.3f}, {one.high:.3f}]"
             for found in axes.values()
         ]
-        print(f"| {labels} | {' | '.join(shown)} |", flush=True)
+        print(f"| {kind} | {' | '.join(shown)} |", flush=True)
 
 
 if __name__ == "__main__":

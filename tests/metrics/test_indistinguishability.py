@@ -129,6 +129,38 @@ def test_a_copy_of_an_earlier_response_is_told(discriminator):
     assert discriminate(copies, discriminator).shares.mean() < 0.2
 
 
+def test_own_texts_that_argue_for_another_label_are_told():
+    # Four texts of an annotator's, each of which goes with one label. Dealt out otherwise they are
+    # the same set: what is told is that they do not go with the annotator's labels.
+    texts = {
+        "entailment": ("it follows at once", "the context says so"),
+        "neutral": ("nobody can know this", "it may or may not be"),
+        "contradiction": ("both cannot hold", "the context denies it"),
+    }
+    turned = dict(zip(texts, [*list(texts)[1:], *list(texts)[:1]], strict=True))
+
+    def said(item, annotator, of=lambda label: label):
+        label = item.cells[annotator][0].labels[0]
+        return texts[of(label)][len(item.id) % 2]
+
+    items = [
+        replace(
+            item,
+            cells={
+                a: tuple(replace(r, explanation=said(item, a)) for r in own[:1])
+                for a, own in item.cells.items()
+            },
+        )
+        for item in WORLD.items
+    ]
+    corpus = replace(WORLD, items=tuple(items))
+    fitted = fit_discriminator(corpus, "test")
+    as_they_do = discriminate(cells_of(said, corpus), fitted)
+    otherwise = discriminate(cells_of(lambda i, a: said(i, a, turned.get), corpus), fitted)
+    assert as_they_do.shares == pytest.approx(np.ones(4))
+    assert otherwise.shares.max() < 0.2
+
+
 def test_how_much_of_a_text_stands_in_others_by_hand():
     others = indistinguishability._holders([("a b c d".split(), "A"), ("x b c".split(), "B")])
     # Of b, c, d, e B has two, and of the pairs b c; what A alone has does not count; no 5-gram.
