@@ -41,6 +41,6 @@ def test_a_broken_line_of_a_file_is_named_by_attributes(tmp_path):
 
 
 def test_a_value_of_the_wrong_type_is_named_by_attributes():
-    with pytest.raises(CapoBenchError, match=r"^f\.json, item 4: the line: .*; mend it$") as found:
+    with pytest.raises(CapoBenchError, match=r"^f\.json, item 4: the whole: .*; mend it$") as found:
         validated(TypeAdapter(int), "x", "mend it", file="f.json", id="item 4")
     assert (found.value.file, found.value.line, found.value.id) == ("f.json", None, "item 4")

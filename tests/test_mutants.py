@@ -22,7 +22,7 @@ import yaml
 from capo_bench.corpus.importing import Wanted, import_table
 from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
 from capo_bench.corpus.readers.tables import read_delimited, read_table
-from capo_bench.display import skeleton
+from capo_bench.display import blank, skeleton
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import naming
 from capo_bench.human_validation import ANSWERS, evaluate
@@ -688,7 +688,9 @@ def of_pandas(content, delimiter):
         io.StringIO(text, newline=""), sep=delimiter, dtype=str, keep_default_na=False,
         skip_blank_lines=False, index_col=False, **lines,
     )  # fmt: skip
-    rows = [[str(cell).strip() for cell in row] for row in found.values.tolist()]
+    texts = ([str(cell).strip() for cell in row] for row in found.values.tolist())
+    # What cannot be seen, such as a byte order mark within, is nothing in a cell.
+    rows = [["" if blank(text) else text for text in row] for row in texts]
     return [name.strip() for name in found.columns], [row for row in rows if any(row)]
 
 

@@ -1,6 +1,7 @@
 """Verdicts on the bundled corpus, and the four forms in which they are told."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -265,7 +266,8 @@ def test_exit_status_is_the_verdict(call, tmp_path, scorer, human, untagged, bro
     assert status == 2
     assert "METRIC=VALUE" in err
     xml = tmp_path / "report.xml"
-    again = "--candidate", files["human"], "--max-drop", "label_accuracy=0.05"
+    seed = shutil.copy(files["human"], tmp_path / "seed-1.jsonl")
+    again = "--candidate", seed, "--max-drop", "label_accuracy=0.05"
     status, out, _ = call(*args, *again, "--format", "junit", "--output", xml)
     assert status == 0
     assert "Pass" in out
