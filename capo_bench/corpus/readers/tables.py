@@ -126,7 +126,7 @@ def read_delimited(path: Path) -> Table:
     try:
         for row in reader:
             before = reader.line_num + bool(declared)
-            if any(cell.strip() for cell in row):
+            if not all(map(blank, row)):
                 rows.append(row)
                 lines.append(before)
     except csv.Error as error:
@@ -151,7 +151,7 @@ def read_delimited(path: Path) -> Table:
             f"{fault}; give each column a name of its own", file=path, line=lines[0]
         )
     for row, line in zip(rows, lines, strict=True):
-        if any(cell.strip() for cell in row[len(heading) :]):
+        if not all(map(blank, row[len(heading) :])):
             raise CapoBenchError(
                 f"{len(row)} cells, but the heading has {len(heading)}; quote cells that hold a "
                 f"{_named(delimiter)}",
