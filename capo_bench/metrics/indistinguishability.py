@@ -330,10 +330,6 @@ def _kernel(
         mask_normalised(text, item.text, discriminator.lexicon)
         for text, item in zip(texts, items, strict=True)
     ]
-    wording = (
-        sum((_cosines(block) for block in _wording(masked, discriminator.lexicon)), np.zeros(()))
-        / 3
-    )
     shape = np.hstack(
         [
             [
@@ -345,19 +341,40 @@ def _kernel(
     )
     spread = shape.std(axis=0)
     shape = (shape - shape.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
-    shape = np.clip(shape, -_CLIP, _CLIP) / np.sqrt(shape.shape[1])
-    norms = (shape**2).sum(axis=1)
-    apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
     labels = [frozenset(response.labels) for response in own]
     # Of several labels those that the annotator's response gives, if it gives any of them.
     said = [frozenset(cells.parsed[row].labels) for row in rows]
     labels += [theirs & mine or mine for theirs, mine in zip(labels, said, strict=True)]
-    sets = indicators(cells.corpus.task.labels.labels, labels).astype(np.float64)
-    sets /= np.sqrt(np.maximum(sets.sum(axis=1, keepdims=True), 1))
-    kernel = (wording + np.exp(-apart / 2)) / 2
-    for alike in (annotators[:, None] == annotators, sets @ sets.T):
-        kernel = kernel * (_SHARED + (1 - _SHARED) * alike)
-    return np.asarray(kernel)
+    same = np.where(annotators[:, None] == annotators, 1, _SHARED)
+    alike = label_similarities(labels, cells.corpus.task.labels.labels)
+    return np.asarray(text_similarities(masked, shape, discriminator.lexicon) * same * alike)
+
+
+def text_similarities(masked: Sequence[str], shape: Array, lexicon: Lexicon) -> Array:
+    """Similarities of n texts, 0..1: the mean of wording's and of shape's and novelty's, (n, n).
+
+    Args:
+        masked: The texts, as `mask_normalised` gives them.
+        shape: Standardised shape and novelty, shape (n, features).
+        lexicon: Of the corpus's languages.
+    """
+    wording = sum((_cosines(block) for block in _wording(masked, lexicon)), np.zeros(())) / 3
+    shape = np.clip(shape, -_CLIP, _CLIP) / np.sqrt(shape.shape[1])
+    norms = (shape**2).sum(axis=1)
+    apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
+    return np.asarray((wording + np.exp(-apart / 2)) / 2)
+
+
+def label_similarities(sets: Sequence[Collection[str]], labels: Sequence[str]) -> Array:
+    """Similarities of n answers by their label sets, from `_SHARED` to 1 by their cosine, (n, n).
+
+    Args:
+        sets: The labels of each answer.
+        labels: All labels of the corpus.
+    """
+    rows = indicators(labels, sets).astype(np.float64)
+    rows /= np.sqrt(np.maximum(rows.sum(axis=1, keepdims=True), 1))
+    return np.asarray(_SHARED + (1 - _SHARED) * (rows @ rows.T))
 
 
 def _wording(masked: Sequence[str], lexicon: Lexicon) -> Iterator[csr_matrix]:

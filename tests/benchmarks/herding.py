@@ -15,24 +15,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from red_team import axes_shown
 
 from capo_bench.corpus.model import splits_before
-from capo_bench.metrics.cells import Prediction, join
+from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.guards import fit_competitors
 from capo_bench.metrics.indistinguishability import (
-    _SHARED,
     Discriminator,
-    _cosines,
-    _wording,
     fit_discriminator,
+    label_similarities,
+    text_similarities,
 )
-from capo_bench.metrics.labels import indicators
 from capo_bench.metrics.style import mask_normalised
 from capo_bench.prompts.responses import render_target
 from capo_bench.scoring.forgeries import GENERATORS, Material
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.red_team import _shapes
-from capo_bench.stats.resampling import Array, Undefined, estimate
+from capo_bench.stats.resampling import Array
 
 EACH = 4  # candidates of a generator for each cell
 ROUNDS = 12
@@ -83,18 +82,12 @@ def herded(
         texts += [(material.cells[row][0], some[row]) for some in drawn for row in rows]
         shape = np.vstack([human, drawn_shapes[:, rows].reshape(-1, human.shape[1])])
         shape = (shape - human.mean(axis=0)) / (human.std(axis=0) + 1e-9)
-        shape = np.clip(shape, -3, 3) / np.sqrt(shape.shape[1])
         masked = [mask_normalised(text, item.text, material.lexicon) for item, text in texts]
-        wording = sum((_cosines(b) for b in _wording(masked, material.lexicon)), np.zeros(())) / 3
-        norms = (shape**2).sum(axis=1)
-        apart = np.maximum(norms[:, None] + norms - 2 * shape @ shape.T, 0)
-        kernel = (wording + np.exp(-apart / 2)) / 2
+        kernel = text_similarities(masked, shape, material.lexicon)
         own = [response.labels for *_, response in known]
         for kind, guessed in labels.items():
             said = own + [(guessed[row],) for _ in drawn for row in rows]
-            sets = indicators(corpus.task.labels.labels, said).astype(np.float64)
-            sets /= np.sqrt(sets.sum(axis=1, keepdims=True))
-            joint = kernel * (_SHARED + (1 - _SHARED) * (sets @ sets.T))
+            joint = kernel * label_similarities(said, corpus.task.labels.labels)
             taken = _nearest_set(joint, len(known), len(rows))
             for at, row in enumerate(rows):
                 chosen[kind][row] = drawn[taken[at]][row]
@@ -137,14 +130,7 @@ def main() -> None:
             Prediction(item.id, a, render_target([label], text))
             for (item, a), label, text in zip(material.cells, labels[kind], texts, strict=True)
         ]
-        axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
-        shown = [
-            "not defined"
-            if isinstance(found, Undefined)
-            else f"{(one := estimate(found)).value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-            for found in axes.values()
-        ]
-        print(f"| {kind} | {' | '.join(shown)} |", flush=True)
+        print(f"| {kind} | {axes_shown(scorer, predictions)} |", flush=True)
 
 
 if __name__ == "__main__":

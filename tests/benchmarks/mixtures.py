@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from capo_bench.metrics.cells import Prediction, join
+from red_team import axes_shown
+
+from capo_bench.metrics.cells import Prediction
 from capo_bench.scoring.controls import HUMAN, control_predictions
 from capo_bench.scoring.options import Options
 from capo_bench.scoring.scorer import Scorer
-from capo_bench.stats.resampling import Undefined, estimate
 
 SHARES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 OTHERS = ("other-annotator", "wrong-item", "majority-template", "empty")
@@ -56,15 +57,7 @@ def main() -> None:
     print("| answers | faithful rate | label skill | P(target) | indistinguishable |")
     print("|---|--:|--:|--:|--:|")
     for name, predictions in rows(controls[HUMAN], controls):
-        axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
-        shown = []
-        for found in axes.values():
-            if isinstance(found, Undefined):
-                shown.append("not defined")
-                continue
-            one = estimate(found)
-            shown.append(f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]")
-        print(f"| {name} | {' | '.join(shown)} |", flush=True)
+        print(f"| {name} | {axes_shown(scorer, predictions)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The whole takes a quarter of an hour a corpus on one core; a generator half a mi
 """
 
 import argparse
+from collections.abc import Sequence
 
 from capo_bench.metrics.cells import Prediction, join
 from capo_bench.prompts.responses import render_target
@@ -14,6 +15,17 @@ from capo_bench.scoring.options import Options
 from capo_bench.scoring.red_team import CANDIDATES, searched
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Undefined, estimate
+
+
+def axes_shown(scorer: Scorer, predictions: Sequence[Prediction]) -> str:
+    """Cells of a Markdown table: the headline and its axes, with their intervals."""
+    axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
+    return " | ".join(
+        "not defined"
+        if isinstance(found, Undefined)
+        else f"{(one := estimate(found)).value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        for found in axes.values()
+    )
 
 
 def main() -> None:
@@ -38,14 +50,8 @@ def main() -> None:
                     Prediction(item.id, a, render_target([guess(item, a)], text))
                     for (item, a), text in zip(material.cells, texts, strict=True)
                 ]
-                axes = scorer.axes(join(scorer.corpus, scorer.split, predictions))
-                shown = [
-                    "not defined"
-                    if isinstance(found, Undefined)
-                    else f"{(one := estimate(found)).value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-                    for found in axes.values()
-                ]
-                print(f"| {name}{how} | {labels} | {' | '.join(shown)} |", flush=True)
+                shown = axes_shown(scorer, predictions)
+                print(f"| {name}{how} | {labels} | {shown} |", flush=True)
 
 
 if __name__ == "__main__":

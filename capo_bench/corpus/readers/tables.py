@@ -501,10 +501,14 @@ def _of_folder(folder: Path) -> Table:
             return _of_datasets(folder, datasets.load_from_disk(str(folder)))
         builder = datasets.load_dataset_builder(str(folder), cache_dir=cache)
         # A README.md may name any file or address as the data.
-        named = (builder.config.data_files or {}).values()
-        _check_inside(folder, (Path(file) for files in named for file in files))
+        _check_inside(folder, map(Path, _data_files(builder)))
         builder.download_and_prepare()
         return _of_datasets(folder, builder.as_dataset())
+
+
+def _data_files(builder: Any) -> list[str]:
+    """The files of all splits that a builder of `datasets` would read."""
+    return [str(file) for files in (builder.config.data_files or {}).values() for file in files]
 
 
 def _saved_files(folder: Path) -> Iterator[Path]:
@@ -534,10 +538,8 @@ def _of_hub(name: str) -> Table:
         # Code that comes with a data set is never run: what needs it is refused.
         builder = datasets.load_dataset_builder(place, configuration or None)
         # Its README.md may name any file of this machine, or any address, as the data.
-        for file in (
-            file for files in (builder.config.data_files or {}).values() for file in files
-        ):
-            if not str(file).startswith("hf://datasets/"):
+        for file in _data_files(builder):
+            if not file.startswith("hf://datasets/"):
                 raise CapoBenchError(
                     f"names data outside of the hub, {file}; get them yourself", file=name
                 )
