@@ -622,14 +622,18 @@ def _read_labels(known: KnownTask, text: str) -> tuple[str, ...] | str:
     return SEVERAL if len(_named(task, text)) > 1 else UNKNOWN
 
 
-def tidy(text: str) -> str:
-    """An explanation on one line, up to a blank one, without edge whitespace."""
+def tidy(text: str, before: str = "*") -> str:
+    """An explanation on one line, up to a blank one, without edge whitespace.
+
+    Args:
+        text: The explanation and what follows it.
+        before: What stands before it: emphasis that ends with the explanation begins there.
+    """
     paragraph = _TRAILER.split(_BLANK_LINE.split(text.lstrip(), maxsplit=1)[0], maxsplit=1)[0]
     one_line = " ".join(line.strip() for line in paragraph.split("\n")).strip()
-    if one_line.count("**") == 1:  # the end of emphasis that began before the key
-        one_line = one_line.removesuffix("**")
-    if one_line.count("*") == 1:
-        one_line = one_line.removesuffix("*")
+    if len(re.findall(r"\*+", before)) % 2:
+        for mark in ("**", "*"):
+            one_line = one_line.removesuffix(mark) if one_line.count(mark) == 1 else one_line
     # The form's placeholder, copied.
     return "" if one_line in {"...", "…"} or _PLACEHOLDER.fullmatch(one_line) else one_line
 

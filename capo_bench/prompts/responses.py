@@ -250,7 +250,7 @@ def _strict(task: TaskSpec, text: str) -> Answer:
     labels = tuple(label for label in task.labels.labels if label in named)
     if states_other(task, text, labels):
         return Answer((), "", CONFLICT)
-    explanation = tidy(match["explanation"] or "")
+    explanation = tidy(match["explanation"] or "", text[: match.start("explanation")])
     # Quotes around an explanation are its writer's, unless the label has them, too.
     quoted = match["labels"].strip()[-1:] in {'"', "'", "”"}
     return answered(task, labels, undecorated(explanation) if quoted else unmarked(explanation))

@@ -88,7 +88,7 @@ def corpora(draw: st.DrawFn) -> Corpus:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpora())
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> None:
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"

@@ -27,7 +27,7 @@ def test_exact_sizes_and_no_letter_crosses() -> None:
     assert all(len(splits) == 1 for splits in of_letter.values())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(len(LETTERS))))
 def test_order_of_the_file_does_not_matter(order: list[int]) -> None:
     corpus = corpus_of(LETTERS)

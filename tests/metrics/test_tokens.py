@@ -65,7 +65,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS)
 def test_a_text_is_like_itself_composed_or_not(text):
     apart = unicodedata.normalize("NFD", text)
@@ -79,13 +79,13 @@ def test_a_text_is_like_itself_composed_or_not(text):
         assert set(left) <= known.function
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS)
 def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(max_codepoint=126), max_size=80))
 def test_of_ascii_the_words_are_those_of_rouge_score(text):
     assert plain_words(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
