@@ -20,7 +20,7 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
 from capo_bench.train.logprobs import attention_mask
-from capo_bench.train.packing import Path, Tokens, build, common_prefix, pack
+from capo_bench.train.packing import Path, Tokens, common_prefix, pack
 
 _REFILL = 4  # new prompts wait until this part of the rows is free, so that they share their pass
 _CPU_ROWS = 64  # products of a CPU reach twice the rate with them that they have with 16
@@ -237,13 +237,11 @@ def _trie_cache(model: Any, rows: Sequence[Sequence[int]]) -> tuple[DynamicCache
         **_given(model, filled),
         **({} if packed.causal else {"segments": packed.segments}),
     )
-    trie = build(paths)
-    ends = torch.tensor(trie.ends)
-    places = []
-    for scored in trie.scored:
-        last = trie.edges[scored[0]][0]
-        # The nodes whose subtree holds the last one.
-        places.append((ends[: last + 1] > last).nonzero().flatten().tolist())
+    # A prompt's nodes are those whose subtree holds its last one, whose next token is scored.
+    last = packed.keep[0].nonzero()[packed.edge_row[packed.part_edge]]
+    nodes = torch.arange(packed.input_ids.shape[1], device=last.device)
+    seen = (nodes <= last) & (last < packed.subtree_end[0])
+    places = [row.nonzero().flatten().tolist() for row in seen]
     return filled, places
 
 

@@ -80,15 +80,10 @@ class Options:
         return asdict(self)
 
 
-ANSWERED = (
-    "corpus",
-    "data",
-    "splits",
-    "split",
-    "valid_only",
-    "min_responses",
-    "min_annotators",
-)
+READING = ("data", "splits", "valid_only", "min_responses", "min_annotators")
+"""The options that say how a corpus is read."""
+
+ANSWERED = ("corpus", *READING, "split")
 """The options that say what is answered, and not how."""
 
 

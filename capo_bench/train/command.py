@@ -18,12 +18,13 @@ from transformers import HfArgumentParser, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.caches import cache_folder
-from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus
 from capo_bench.display import say
 from capo_bench.errors import CapoBenchError, exit_status, listed
 from capo_bench.files import locked, parse_json, read_yaml
 from capo_bench.prompts.prompter import Prompter, prompt_hash
+from capo_bench.scoring.options import READING
+from capo_bench.scoring.options import Options as Asked
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.card import CARD_FILE, Card, render
@@ -69,14 +70,7 @@ def run(argv: Sequence[str]) -> None:
         raise CapoBenchError("expected `train sft ...` or `train capo ...`; add --help for options")
     start, args = _parse(argv)
     keep_freed_memory()
-    corpus = load(
-        start.corpus,
-        splits=start.splits,
-        path=start.data,
-        valid_only=start.valid_only,
-        min_responses=start.min_responses,
-        min_annotators=start.min_annotators,
-    )
+    corpus = Asked(start.corpus, **_reading(start)).load()
     if not start.per_annotator:
         with _alone(args):
             _train(argv, start, args, corpus, start.target)
@@ -214,6 +208,10 @@ def _train(
         **({"undertrained": short} if short else {}),
     }
     _save(trainer, argv, start, args, facts, targets or list(corpus.annotator_ids))
+
+
+def _reading(start: RunConfig) -> dict[str, Any]:
+    return {name: getattr(start, name) for name in READING}
 
 
 def _trainer(
@@ -357,10 +355,8 @@ def _card(
         base = trainer.model.peft_config["default"].base_model_name_or_path or base
     defaults = type(args)(output_dir=args.output_dir).to_dict()
     changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
-    names = ("data", "splits", "valid_only", "min_responses", "min_annotators")
-    read = {name: getattr(start, name) for name in names}
-    unread = RunConfig(model="", corpus="")
-    reading = {name: value for name, value in read.items() if value != getattr(unread, name)}
+    default = _reading(RunConfig(model="", corpus=""))
+    reading = {name: value for name, value in _reading(start).items() if value != default[name]}
     return Card(
         method=argv[0],
         base=base,
