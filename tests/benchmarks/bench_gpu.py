@@ -150,7 +150,7 @@ def main() -> int:
         print("no GPU here", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO)
-    groups = shared.items(
+    items = shared.items(
         argparse.Namespace(
             model=options.model,
             corpus=None,
@@ -161,6 +161,7 @@ def main() -> int:
             items=options.items,
         )
     )
+    groups = [group for item in items for group in item]
     found: dict[str, list[float]] = {}
     memory = {}
     contestants = {}

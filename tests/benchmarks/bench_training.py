@@ -13,7 +13,8 @@ between the turns. Memory is the peak above weights, gradients and optimizer sta
 shipped" run with `keep_freed_memory`, as `capo-bench train` does.
 
 Without --annotators the items are the corpus's; with it they are random tokens of the lengths that
-VariErr-NLI has. `--model tiny` is a random Llama of four layers with SmolLM2's vocabulary.
+VariErr-NLI has, divided where they exceed the trainer's default budget. `--model tiny` is a random
+Llama of four layers with SmolLM2's vocabulary.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path as File
@@ -39,15 +41,17 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from capo_bench.corpus.load import load
+from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.prompts.prompter import Prompter
 from capo_bench.train.capo_config import CapoConfig
 from capo_bench.train.capo_trainer import CapoTrainer
 from capo_bench.train.command import keep_freed_memory
-from capo_bench.train.dataset import Comparison, Encoder, Group, Options, build
+from capo_bench.train.dataset import Encoder, Group, Options, build
 from capo_bench.train.logprobs import response_logprobs
 from capo_bench.train.loss import Comparisons, preference
 from capo_bench.train.models import load_model, with_lora
-from capo_bench.train.packing import Path, pack
+from capo_bench.train.packing import Path, Tokens, pack
+from capo_bench.train.packing import build as build_trie
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
 
@@ -76,53 +80,67 @@ PARTS = {
 TEXT = {"tag": (45, 75), "zero-shot": (135, 165)}  # tokens that an item's prompts share
 
 
-def items(options: argparse.Namespace) -> list[Group]:
-    """The groups to train on, the same for every contestant."""
-    annotators, method, count = options.annotators, options.method, options.items
-    if annotators is None:
+class RandomTokens:
+    """Stands for an `Encoder`: texts become random tokens, as many as those of VariErr-NLI have."""
+
+    def __init__(self, setting: str) -> None:
+        self._lengths = TEXT[setting]
+
+    def context(self, prompt: str) -> Tokens:
+        """What an item's prompts share, and an annotator's turn."""
+        item, _ = prompt.split("\n")
+        return self._tokens(item, *self._lengths) + self._tokens(prompt, 6, 6)
+
+    def response(self, text: str) -> Tokens:
+        """A label and an explanation."""
+        return self._tokens("label", 9, 9) + self._tokens(text, 8, 24)
+
+    def _tokens(self, text: str, low: int, high: int) -> Tokens:
+        rng = random.Random(text)
+        return tuple(rng.randrange(10, 200) for _ in range(rng.randint(low, high)))
+
+
+def items(options: argparse.Namespace) -> list[list[Group]]:
+    """The groups of each item to train on, the same for every contestant.
+
+    An item larger than the trainer's default budget of a trie is divided as the trainer does.
+    """
+    prompter: Any
+    encoder: Any
+    if options.annotators is None:
         _, tokenizer = load_model(options.model, dtype="float32", attention=None)
         encoder = Encoder(tokenizer, chat=options.chat)
         corpus = load(options.corpus)
         prompter = Prompter(corpus, options.setting, form=encoder.form)
-        rejected: Any = "all" if method == "capo" else None
-        built = build(corpus, "train", prompter, encoder, Options(rejected, max_trie_tokens=10**6))
-        groups = [
-            replace(g, comparisons=tuple(replace(c, weight=1.0) for c in g.comparisons))
-            for g in built.groups
-        ]
-        # Items that four annotators answered, each in other words: 12 pairs.
-        full = [
-            group
-            for group in groups
-            if [len(c.rejected) for c in group.comparisons] == [3 * (method == "capo")] * 4
-        ]
-        return random.Random(0).sample(full, count)
-    rng = random.Random(0)
-
-    def tokens(low: int, high: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(10, 200) for _ in range(rng.randint(low, high)))
-
-    found = []
-    for number in range(count):
-        text, label = tokens(*TEXT[options.setting]), tokens(9, 9)
-        responses = [(*label, *tokens(8, 24)) for _ in range(annotators)]
-        paths, comparisons = [], []
-        for a in range(annotators):
-            context = text + tokens(6, 6)
-            first = len(paths)
-            scored = range(annotators) if method == "capo" else [a]
-            paths += [Path(context, responses[b]) for b in scored]
-            others = tuple(first + b for b in scored if b != a)
-            own = first + (a if method == "capo" else 0)
-            comparisons.append(Comparison(str(a), own, others, 1.0))
-        found.append(Group(str(number), tuple(paths), tuple(comparisons)))
-    return found
+    else:
+        encoder = RandomTokens(options.setting)
+        corpus = synthesize("places", annotators=options.annotators).corpus
+        prompter = lambda item, annotator: f"{item.id}\n{annotator}"  # noqa: E731
+    rejected: Any = "all" if options.method == "capo" else None
+    built = build(corpus, "train", prompter, encoder, Options(rejected))
+    by_item: dict[str, list[Group]] = {}
+    for group in built.groups:
+        comparisons = tuple(replace(c, weight=c.share) for c in group.comparisons)
+        by_item.setdefault(group.item, []).append(replace(group, comparisons=comparisons))
+    # Items that all annotators answered once, each in other words: with four, 12 pairs.
+    most = len(corpus.annotator_ids)
+    others = (most - 1) * (options.method == "capo")
+    full = []
+    for groups in by_item.values():
+        rivals = Counter[tuple[str, Tokens]]()
+        for group in groups:
+            for c in group.comparisons:
+                rivals[c.annotator, group.paths[c.chosen].response] += len(c.rejected)
+        answered = {annotator for annotator, _ in rivals}
+        if len(rivals) == len(answered) == most and set(rivals.values()) == {others}:
+            full.append(groups)
+    return random.Random(0).sample(full, options.items)
 
 
 class Worker:
     """One contestant."""
 
-    def __init__(self, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
+    def __init__(self, kind: str, options: argparse.Namespace, items: list[list[Group]]) -> None:
         torch.set_num_threads(1)
         if kind != "trl":
             keep_freed_memory()
@@ -139,8 +157,9 @@ class Worker:
         folder = tempfile.mkdtemp()
         common = {
             "output_dir": folder, "use_cpu": True, "eval_strategy": "no", "save_strategy": "no",
-            "disable_tqdm": True, "max_trie_tokens": 10**6,
+            "disable_tqdm": True,
         }  # fmt: skip
+        groups = [group for item in items for group in item]
         self.trl: Any = None
         if kind.startswith("trl"):
             self._start_trl(folder)
@@ -175,18 +194,18 @@ class Worker:
         self.trl.get_train_dataloader()  # the reference of the one pair
         self.trl.precompute_ref_logps = True
 
-    def step(self, groups: list[Group]) -> tuple[float, float, float]:
+    def step(self, items: list[list[Group]]) -> tuple[float, float, float]:
         """CPU seconds and tokens an item, and the loss, of one optimizer step."""
         start = time.process_time()
-        loss, tokens = self._backward(groups)
+        loss, tokens = self._backward([group for item in items for group in item], len(items))
         computed = time.process_time()
         self.optimizer.step()
         self.optimizer.zero_grad()
         updated = time.process_time() - computed
         seconds = (computed - start) * self.share + updated
-        return seconds / len(groups), loss, tokens * self.share / len(groups)
+        return seconds / len(items), loss, tokens * self.share / len(items)
 
-    def _backward(self, groups: list[Group]) -> tuple[float, int]:
+    def _backward(self, groups: list[Group], items: int) -> tuple[float, int]:
         self.share = 1.0
         # Every comparison has as many rejected responses as any other: a mean over pairs serves.
         pairs = [
@@ -196,7 +215,7 @@ class Worker:
             for other in c.rejected
         ]
         if self.trl is not None:
-            all_pairs, most = len(pairs), len(pairs) // len(groups)
+            all_pairs, most = len(pairs), len(pairs) // items
             if self.pairs is not None:
                 pairs = pairs[:: max(1, all_pairs // self.pairs)]
                 self.share = all_pairs / len(pairs)
@@ -248,10 +267,10 @@ class Worker:
             total, tokens = total + loss.item(), tokens + batch["input_ids"].numel()
         return total, tokens
 
-    def profile(self, groups: list[Group]) -> dict[str, float]:
+    def profile(self, items: list[list[Group]]) -> dict[str, float]:
         """Seconds of one step by what they are spent on."""
         with torch.profiler.profile() as profiler:
-            self.step(groups)
+            self.step(items)
         seconds = dict.fromkeys([*PARTS, "elementwise", "dispatch and autograd"], 0.0)
         for event in profiler.key_averages():
             rest = "elementwise" if event.key.startswith("aten::") else "dispatch and autograd"
@@ -277,16 +296,18 @@ def reset_peak() -> None:
     File("/proc/self/clear_refs").write_text("5")
 
 
-def work(pipe: Connection, kind: str, options: argparse.Namespace, groups: list[Group]) -> None:
+def work(
+    pipe: Connection, kind: str, options: argparse.Namespace, items: list[list[Group]]
+) -> None:
     """A worker's process: answers groups with their step, and `None` with its peak."""
-    worker = Worker(kind, options, groups)
+    worker = Worker(kind, options, items)
     pipe.send("ready")
     while True:
         given = pipe.recv()
         if given is None:
             pipe.send(worker.peak())
             if options.profile and kind == "trie":
-                parts = worker.profile(groups[: options.per_step])
+                parts = worker.profile(items[: options.per_step])
                 whole = sum(parts.values())
                 print("ours:", ", ".join(f"{part} {s / whole:.0%}" for part, s in parts.items()))
             return
@@ -305,18 +326,19 @@ def rate(model: Any, tokens: int) -> float:
     return 200 * left.numel() * config.intermediate_size / (time.process_time() - start)
 
 
-def floor(model: Any, group: Group, lora: bool) -> float:
-    """Seconds of the matrix products of an item on the trie: 2 operations a weight and token, once
+def floor(model: Any, item: list[Group], lora: bool) -> float:
+    """Seconds of the matrix products of an item on its tries: 2 operations a weight and token, once
     forward and twice backward (once where the weights are frozen); the head where a token is
     scored."""
-    packed = pack([group.paths], "trie")
+    tries = [build_trie(group.paths) for group in item]
     head = model.config.hidden_size * model.config.vocab_size
     body = sum(
         p.numel() for name, p in model.named_parameters() if p.dim() == 2 and "layers" in name
     )
     times = 4 if lora else 6
-    tokens = packed.input_ids.numel()
-    return times * (body * tokens + head * int(packed.keep.sum())) / rate(model, tokens)
+    tokens = sum(len(trie.tokens) for trie in tries)
+    scored = sum(len({node for node, _ in trie.edges}) for trie in tries)
+    return times * (body * tokens + head * scored) / rate(model, tokens // len(tries))
 
 
 def tiny() -> str:
@@ -355,7 +377,7 @@ def main() -> None:
     if options.model == "tiny":
         options.model = tiny()
     torch.set_num_threads(1)
-    groups = items(options)
+    chosen_items = items(options)
     model, _ = load_model(options.model, dtype="float32", attention=None)
     names = CONTESTANTS[options.method]
     chosen = [kind for kind in names if not options.only or kind in options.only or kind == "trie"]
@@ -364,22 +386,22 @@ def main() -> None:
     processes = []
     for kind in chosen:
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, kind, options, groups))
+        process = context.Process(target=work, args=(there, kind, options, chosen_items))
         process.start()
         processes.append(process)
         here.recv()
         pipes[kind] = here
     steps: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in chosen}
     floors = []
-    for number in range(-1, len(groups)):  # the first turn warms up
+    for number in range(-1, len(chosen_items)):  # the first turn warms up
+        turn = [chosen_items[(number + i) % len(chosen_items)] for i in range(options.per_step)]
         for kind, pipe in pipes.items():
-            pipe.send([groups[(number + i) % len(groups)] for i in range(options.per_step)])
+            pipe.send(turn)
             taken = pipe.recv()
             if number >= 0:
                 steps[kind].append(taken)
         if number >= 0:
-            turn = [groups[(number + i) % len(groups)] for i in range(options.per_step)]
-            floors.append(statistics.mean(floor(model, group, options.lora) for group in turn))
+            floors.append(statistics.mean(floor(model, item, options.lora) for item in turn))
     peaks = {}
     for kind, pipe in pipes.items():
         pipe.send(None)
