@@ -101,7 +101,12 @@ class RandomTokens:
 
 
 def items(options: argparse.Namespace) -> list[list[Group]]:
-    """The groups of each item to train on, the same for every contestant.
+    """The groups of each item to train on, the same for every contestant."""
+    return random.Random(0).sample(complete(options), options.items)
+
+
+def complete(options: argparse.Namespace) -> list[list[Group]]:
+    """The groups of each item that all annotators answered once, each in other words.
 
     An item larger than the trainer's default budget of a trie is divided as the trainer does.
     """
@@ -122,7 +127,6 @@ def items(options: argparse.Namespace) -> list[list[Group]]:
     for group in built.groups:
         comparisons = tuple(replace(c, weight=c.share) for c in group.comparisons)
         by_item.setdefault(group.item, []).append(replace(group, comparisons=comparisons))
-    # Items that all annotators answered once, each in other words: with four, 12 pairs.
     most = len(corpus.annotator_ids)
     others = (most - 1) * (options.method == "capo")
     full = []
@@ -134,7 +138,7 @@ def items(options: argparse.Namespace) -> list[list[Group]]:
         answered = {annotator for annotator, _ in rivals}
         if len(rivals) == len(answered) == most and set(rivals.values()) == {others}:
             full.append(groups)
-    return random.Random(0).sample(full, options.items)
+    return full
 
 
 class Worker:
@@ -306,10 +310,11 @@ def work(
         given = pipe.recv()
         if given is None:
             pipe.send(worker.peak())
-            if options.profile and kind == "trie":
+            if options.profile:
                 parts = worker.profile(items[: options.per_step])
                 whole = sum(parts.values())
-                print("ours:", ", ".join(f"{part} {s / whole:.0%}" for part, s in parts.items()))
+                shown = ", ".join(f"{part} {s / whole:.0%}" for part, s in parts.items())
+                print(f"{CONTESTANTS[options.method][kind]}: {shown}")
             return
         pipe.send(worker.step(given))
 
@@ -371,7 +376,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="TRL computes so many, its time is scaled up.")
     parser.add_argument("--per-step", type=int, default=1, help="Items an optimizer step.")
     parser.add_argument("--bf16", action="store_true", help="Autocast, for all.")
-    parser.add_argument("--profile", action="store_true", help="Prints what our steps consist of.")
+    parser.add_argument("--profile", action="store_true", help="Prints what steps consist of.")
     parser.add_argument("--only", nargs="*", help="Contestants; ours is always among them.")
     options = parser.parse_args()
     if options.model == "tiny":
