@@ -50,7 +50,7 @@ from capo_bench.train.dataset import Encoder, Group, Options, build
 from capo_bench.train.logprobs import response_logprobs
 from capo_bench.train.loss import Comparisons, preference
 from capo_bench.train.models import load_model, with_lora
-from capo_bench.train.packing import Path, Tokens, pack
+from capo_bench.train.packing import Path, Tokens, nodes, pack
 from capo_bench.train.packing import build as build_trie
 from capo_bench.train.sft_config import SftConfig
 from capo_bench.train.sft_trainer import SftTrainer
@@ -149,7 +149,7 @@ class Worker:
         if kind != "trl":
             keep_freed_memory()
         self.kind, self.method, self.pairs = kind, options.method, options.pairs
-        self.share = 1.0  # all pairs over those computed
+        self.share = 1.0  # what there is to compute over what was
         self.half = options.bf16 or kind == "trl"
         self.model, self.tokenizer = load_model(options.model, dtype="float32", attention=None)
         torch.manual_seed(0)
@@ -234,6 +234,10 @@ class Worker:
             loss = preference(logprobs, zero, zero + 1, comparisons, beta=0.1).loss.mean()
             loss.backward()
             return loss.item(), packed.input_ids.numel()
+        if self.pairs is not None:
+            some = groups[:: max(1, len(groups) // self.pairs)]
+            self.share = sum(nodes(g.paths) for g in groups) / sum(nodes(g.paths) for g in some)
+            groups = some
         inputs = self.ours._collate([list(self.ours.prepared(groups))])
         count = self.ours._get_num_items_in_batch([inputs], torch.device("cpu"))
         total = 0.0
@@ -373,7 +377,11 @@ def main() -> None:
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--method", choices=["capo", "sft"], default="capo")
     parser.add_argument("--items", type=int, default=3)
-    parser.add_argument("--pairs", type=int, help="TRL computes so many, its time is scaled up.")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        help="TRL computes so many and ours so many tries, and their time is scaled up.",
+    )
     parser.add_argument("--per-step", type=int, default=1, help="Items an optimizer step.")
     parser.add_argument("--bf16", action="store_true", help="Autocast, for all.")
     parser.add_argument("--profile", action="store_true", help="Prints what steps consist of.")
