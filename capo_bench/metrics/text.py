@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import Tokenizer
 
 from capo_bench.metrics.bertscore import Encoder, bertscore
 from capo_bench.metrics.cells import Cells
@@ -18,21 +16,12 @@ from capo_bench.metrics.tokens import plain_words
 from capo_bench.stats.resampling import Array, Measured, Undefined, item_means
 
 
-class _Words(Tokenizer):  # type: ignore[misc]
-    """rouge-score's own tokeniser drops whatever is not ASCII; of ASCII both make the same words."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return plain_words(text)
-
-
-_rouge = RougeScorer(["rougeL"], tokenizer=_Words())
-
-
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
     """ROUGE-L F-measure of each candidate against the best of its references, in 0..1.
 
-    Lin (2004), https://aclanthology.org/W04-1013, as rouge-score computes it, without stemming,
-    on the words of `capo_bench.metrics.tokens`.
+    Lin (2004), https://aclanthology.org/W04-1013, as the package rouge-score computes it, without
+    stemming, on the words of `capo_bench.metrics.tokens`: that package's own drop whatever is not
+    ASCII.
     """
     return np.array(
         [
@@ -44,7 +33,28 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> A
 
 @lru_cache(maxsize=2**14)  # content and contrast read the same pairs, and so do many control rows
 def _rouge_l(reference: str, candidate: str) -> float:
-    return float(_rouge.score(reference, candidate)["rougeL"].fmeasure)
+    own, other = plain_words(reference), plain_words(candidate)
+    common = _longest_common(own, other)
+    if not common:
+        return 0.0
+    precision, recall = common / len(other), common / len(own)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Words in the longest common subsequence.
+
+    A row of the table of lengths as the bits of a number: 0 where it is one more than at the place
+    before (Hyyrö 2004).
+    """
+    places: dict[str, int] = {}
+    for at, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << at
+    whole = row = (1 << len(a)) - 1
+    for word in b:
+        met = row & places.get(word, 0)
+        row = (row + met | row - met) & whole
+    return len(a) - row.bit_count()
 
 
 def content_metrics(cells: Cells, encoder: Encoder) -> dict[str, Measured]:

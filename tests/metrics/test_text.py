@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from bert_score.utils import bert_cos_score_idf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModel, AutoTokenizer
 
@@ -86,3 +88,10 @@ def test_rouge_l_by_hand_and_by_the_package():
     # "a b c" and "a c d": common subsequence of two words, P = R = 2/3.
     assert rouge_l(["a b c"], [["x", "a c d"]]) == pytest.approx([2 / 3])
     assert rouge_l([""], [["a"]]) == [0.0]
+
+
+@settings(max_examples=100)
+@given(*[st.lists(st.sampled_from("abc"), max_size=70).map(" ".join)] * 2)
+def test_rouge_l_is_the_package_s(candidate, reference):
+    expected = RougeScorer(["rougeL"]).score(reference, candidate)["rougeL"].fmeasure
+    assert rouge_l([candidate], [[reference]]) == [expected]
