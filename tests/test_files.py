@@ -1,6 +1,7 @@
 """The one gate for files that come in and the one writer of files that go out."""
 
 import errno
+import gc
 import os
 import random
 import subprocess
@@ -25,6 +26,7 @@ from capo_bench.files import (
     read_json,
     read_json_lines,
     read_text,
+    uncollected,
     write_all,
     write_text,
     writing,
@@ -341,3 +343,17 @@ def test_damaged_or_missing_states_of_a_checkpoint_are_named(tmp_path):
         (tmp_path / name).unlink()
         assert name[:5] in refusal(check_state, tmp_path)
         (tmp_path / name).write_bytes(whole)
+
+
+def test_what_is_read_is_not_searched_for_garbage():
+    frozen = gc.get_freeze_count()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            made = [[] for _ in range(1000)]
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= frozen + len(made)
+    with suppress(ZeroDivisionError), uncollected():
+        1 / 0  # noqa: B018
+    assert gc.isenabled()

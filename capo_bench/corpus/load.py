@@ -30,7 +30,7 @@ from capo_bench.corpus.model import SPLITS, Corpus
 from capo_bench.corpus.readers import jsonl, lewidi, ukpconvarg, varierr
 from capo_bench.corpus.splits import with_shares, with_splits
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_json_lines
+from capo_bench.files import uncollected, write_json_lines
 
 DATA_VARIABLE = "CAPO_BENCH_DATA"
 Splits = Literal["capo", "native"]
@@ -181,6 +181,7 @@ def load(
 
 
 @lru_cache(maxsize=16)
+@uncollected()
 def _load(
     spec: str,
     splits: Splits,

@@ -14,11 +14,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, JsonValue, Strict, StrictBool, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -27,6 +27,7 @@ from capo_bench.display import blank, look_alikes, revealed, visible
 from capo_bench.errors import CapoBenchError, listed
 
 SplitName = Literal["train", "validation", "test"]
+T = TypeVar("T", bound="Item | Corpus")
 MAX_NAME = 1000
 """The longest id, in characters."""
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -576,6 +577,15 @@ class Corpus:
                 rows.extend((item, response) for response in responses)
         return {key: tuple(rows) for key, rows in found.items()}
 
+    def placed(self, split_of: Mapping[str, SplitName]) -> Corpus:
+        """The same corpus with other splits of its items.
+
+        Args:
+            split_of: The split of every item, by id.
+        """
+        items = tuple(_changed(item, split=split_of[item.id]) for item in self.items)
+        return _changed(self, items=items)
+
     def at_least(self, responses: int) -> Corpus:
         """The same corpus without annotators of fewer labelled responses, in all splits together.
 
@@ -665,6 +675,13 @@ class Known:
     def of(cls, corpus: Corpus) -> Known:
         """A corpus as it is known."""
         return cls(corpus.fingerprint, corpus)
+
+
+def _changed(one: T, **changes: object) -> T:
+    """As `replace`, without its checks, which take as long as reading: for what cannot break any."""
+    made = object.__new__(type(one))
+    vars(made).update({part.name: getattr(one, part.name) for part in fields(one)} | changes)
+    return made
 
 
 def check_labels(item: Item, space: LabelSpace, source: Path | str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from capo_bench.corpus.evaluable import MIN_TRAIN
 from capo_bench.corpus.model import SPLITS, Corpus, Item, SplitName
@@ -77,8 +76,7 @@ def _assign(corpus: Corpus, sizes: Mapping[SplitName, float], seed: int, *, exac
         split_of.update({item.id: chosen for item in group})
         placed.append((group, chosen))
     split_of |= _exchanged(placed)
-    items = tuple(replace(item, split=split_of[item.id]) for item in corpus.items)
-    return replace(corpus, items=items)
+    return corpus.placed(split_of)
 
 
 def _exchanged(placed: Sequence[tuple[list[Item], SplitName]]) -> dict[str, SplitName]:
@@ -98,17 +96,17 @@ def _exchanged(placed: Sequence[tuple[list[Item], SplitName]]) -> dict[str, Spli
         for annotator in names
     )
     groups_of = Counter(annotator for names in answered for annotator in names)
-    by_size: dict[int, Iterator[int]] = {}
+    of_size: dict[int, list[int]] = {}
+    for index, (group, split) in enumerate(placed):
+        if split == "train":
+            of_size.setdefault(len(group), []).append(index)
+    untried = {size: iter(indices) for size, indices in of_size.items()}
     moved: dict[str, SplitName] = {}
     for index, (group, split) in enumerate(placed):
         lacking = [a for a in answered[index] if known[a] < MIN_TRAIN <= groups_of[a] - 1]
         if split == "train" or not lacking:
             continue
-        candidates = by_size.setdefault(
-            len(group),
-            iter([i for i, (g, s) in enumerate(placed) if s == "train" and len(g) == len(group)]),
-        )
-        for other in candidates:
+        for other in untried.get(len(group), ()):
             if all(known[annotator] > MIN_TRAIN for annotator in answered[other]):
                 known.subtract(answered[other])
                 known.update(answered[index])

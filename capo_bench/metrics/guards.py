@@ -29,6 +29,7 @@ from capo_bench.corpus.evaluable import (
     spread,
 )
 from capo_bench.corpus.model import Corpus, Item, Known
+from capo_bench.files import uncollected
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.ngrams import NgramVectorizer
@@ -302,6 +303,7 @@ class Guards:
     own: Mapping[int, Habitual]
 
 
+@uncollected()
 def fit_guards(corpus: Corpus) -> Guards | Undefined:
     """Reads the annotators' own behaviour from the train split."""
     pool = corpus.split("train")

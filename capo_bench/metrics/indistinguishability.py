@@ -43,6 +43,7 @@ from capo_bench.corpus.evaluable import (
     spread,
 )
 from capo_bench.corpus.model import SPLITS, Corpus, Item, Response, splits_before
+from capo_bench.files import uncollected
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.guards import Pool, fit_competitors
 from capo_bench.metrics.labels import indicators
@@ -144,6 +145,7 @@ class Discriminator:
         return {item.id: item for item in self.pool}
 
 
+@uncollected()
 def fit_discriminator(corpus: Corpus, split: str) -> Discriminator:
     """Reads the annotators' responses outside the evaluated split, and who said what of its items.
 
@@ -456,10 +458,12 @@ def _held_out(
         rows = np.flatnonzero(annotator == one)
         human, response = found[:, rows], found[:, n + rows]
         passes[rows] = _share_below(response[0], human[0]) + 1 - _share_below(human[0], response[0])
-        for left in range(n_groups):
-            kept = group[rows] != left
-            h, r = human[left + 1, kept], response[left + 1, kept]
-            shares[left, column] = 2 * _share_below(r, h).mean() if kept.any() else np.nan
+        kept = group[rows] != np.arange(n_groups)[:, None]
+        whole = kept.all(axis=1)  # most groups hold nothing of one annotator of many
+        shares[whole, column] = 2 * _share_below(response[1:][whole], human[1:][whole]).mean(axis=1)
+        for left in np.flatnonzero(~whole).tolist():
+            h, r = human[left + 1, kept[left]], response[left + 1, kept[left]]
+            shares[left, column] = 2 * _share_below(r, h).mean() if len(h) else np.nan
     # Who answered items of one group only cannot be left out.
     everything = np.array([passes[annotator == one].mean() for one in known])
     return passes, _odds(np.where(np.isnan(shares), everything, shares))
@@ -475,11 +479,11 @@ def _solved(matrices: Array, vectors: Array) -> Array:
 
 
 def _share_below(values: Array, others: Array) -> Array:
-    """Share of the others below each value; those that are equal count half."""
-    ranked = np.sort(others)
-    below = np.searchsorted(ranked, values, side="left")
-    upto = np.searchsorted(ranked, values, side="right")
-    return np.asarray((below + upto) / 2 / len(others))
+    """Share of the others of a row below each of its values; those that are equal count half."""
+    others = others[..., None, :]
+    values = values[..., None]
+    below, upto = (others < values).sum(axis=-1), (others <= values).sum(axis=-1)
+    return np.asarray((below + upto) / 2 / others.shape[-1])
 
 
 def _repeated(tokens: Sequence[str]) -> float:
@@ -505,8 +509,8 @@ def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterat
     """
     for n, known in enumerate(others, 1):
         grams = _grams(tokens, n)
-        holders = (known.get(gram, ()) for gram in grams)
-        seen = sum(len(names) > (own in names) for names in holders)
+        holders = filter(None, map(known.get, grams))
+        seen = sum([len(names) > 1 or own not in names for names in holders])
         yield seen / len(grams) if grams else 0.5
     grams = _grams(tokens, 3)
     held = Counter(name for gram in grams for name in others[2].get(gram, ()) if name != own)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from capo_bench.corpus.evaluable import is_crowd
 from capo_bench.corpus.model import Corpus
 from capo_bench.metrics.argument import ArgumentClassifier, fit_arguments
 from capo_bench.metrics.attribution import Attributor, fit_attributor
-from capo_bench.metrics.bertscore import Encoder, load_encoder
+from capo_bench.metrics.bertscore import BATCH_TOKENS_OF_CROWD, Encoder, load_encoder
 from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.consistency import StyleBins, fit_style_bins
 from capo_bench.metrics.guards import Guards, fit_guards
@@ -41,7 +42,9 @@ class Instruments:
     @property
     def encoder(self) -> Encoder:
         """BERTScore's encoder, loaded."""
-        return load_encoder(self._encoder)
+        encoder = load_encoder(self._encoder)
+        crowd = is_crowd(self.corpus)
+        return replace(encoder, batch_tokens=BATCH_TOKENS_OF_CROWD) if crowd else encoder
 
     @cached_property
     def attributor(self) -> Attributor | Undefined:

@@ -19,7 +19,7 @@ import regex
 from numpy.typing import NDArray
 
 from capo_bench.metrics.lexicon import Lexicon
-from capo_bench.metrics.tokens import WORD, composed, normalise, words
+from capo_bench.metrics.tokens import composed, normalise, word_pattern, words
 
 _REMEMBERED = 2**13  # texts beside their inputs: several metrics and rows read the same ones
 
@@ -65,11 +65,12 @@ def mask_normalised(text: str, inputs: Mapping[str, str], lexicon: Lexicon) -> s
 def _masked(text: str, inputs: tuple[str, ...], lexicon: Lexicon) -> str:
     content = {word for source in inputs for word in words(source)} - lexicon.function
 
-    def mask(match: regex.Match[str]) -> str:
+    def mask(match: re.Match[str] | regex.Match[str]) -> str:
         word = composed(match.group().lower()).replace("’", "'")
         return "#" if word in content else str(match.group())
 
-    return str(WORD.sub(mask, composed(text)))
+    text = composed(text)
+    return str(word_pattern(text).sub(mask, text))
 
 
 def style_feature_names(fields: Sequence[str], lexicon: Lexicon) -> tuple[str, ...]:
@@ -139,9 +140,11 @@ def features(
     rates = np.zeros((len(texts), len(column)))
     for row, text in zip(rates, texts, strict=True):
         tokens = words(text)
+        counted = [0.0] * len(column)  # cells that Python counts up faster than an array's
         for token in tokens:
             if token in column:
-                row[column[token]] += 1 / len(tokens)
+                counted[column[token]] += 1 / len(tokens)
+        row[:] = counted
     own = np.array(
         [style_features(text, source, lexicon) for text, source in zip(texts, inputs, strict=True)]
     )

@@ -67,6 +67,18 @@ def test_equal_items_stay_together_without_group_by() -> None:
     assert [len(group) for group in found] == [2, 1]
 
 
+def test_a_corpus_in_splits_is_the_same_corpus() -> None:
+    corpus = corpus_of(LETTERS)
+    before = corpus.fingerprint, corpus.by_id  # what is remembered of it is not its successor's
+    placed = with_splits(corpus, SIZES)
+    split_of = {item.id: item.split for item in placed.items}
+    items = tuple(replace(item, split=split_of[item.id]) for item in corpus.items)
+    assert placed == replace(corpus, items=items)
+    assert placed.fingerprint == replace(corpus, items=items).fingerprint != before[0]
+    assert all(placed.by_id[item.id] is item for item in placed.items)
+    assert {item.split for item in corpus.items} == {None}
+
+
 def test_sizes_must_add_up() -> None:
     with pytest.raises(CapoBenchError, match=r"letters has 2 items, but the splits .* ask for 3"):
         with_splits(corpus_of(["a", "b"]), {"train": 2, "test": 1})

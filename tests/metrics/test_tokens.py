@@ -10,7 +10,7 @@ from rouge_score.tokenizers import DefaultTokenizer
 from capo_bench.metrics.lexicon import lexicon
 from capo_bench.metrics.style import mask_content
 from capo_bench.metrics.text import rouge_l
-from capo_bench.metrics.tokens import normalise, plain_words, words
+from capo_bench.metrics.tokens import WORD, normalise, plain_words, word_pattern, words
 
 SENTENCES = {
     "Latin with accents": ("Die Fähre fährt öfter, naïve façade!", 6),
@@ -85,7 +85,18 @@ def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
+ASCII = st.text(st.characters(max_codepoint=127), max_size=80)
+
+
 @settings(max_examples=200)
-@given(st.text(st.characters(max_codepoint=126), max_size=80))
+@given(ASCII)
 def test_of_ascii_the_words_are_those_of_rouge_score(text):
     assert plain_words(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
+
+
+@settings(max_examples=200)
+@given(ASCII)
+def test_of_ascii_the_words_are_those_of_all_scripts(text):
+    assert word_pattern(text) is not WORD
+    assert word_pattern(text).findall(text) == WORD.findall(text)
+    assert normalise(text) == normalise(f"{text}\N{HORIZONTAL ELLIPSIS}")  # which is no ASCII

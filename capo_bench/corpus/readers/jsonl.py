@@ -26,7 +26,13 @@ from capo_bench.corpus.model import (
     check_explanations,
 )
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import naming, read_json_lines, validated_line, write_json_lines
+from capo_bench.files import (
+    naming,
+    read_json_lines,
+    uncollected,
+    validated_line,
+    write_json_lines,
+)
 
 Version = Literal["capo-bench-corpus/1", "capo-bench-corpus/2"]
 
@@ -50,6 +56,7 @@ _header = TypeAdapter(Header)
 _item = TypeAdapter(Item)
 
 
+@uncollected()
 def read(path: Path) -> Corpus:
     """Reads a corpus file.
 
