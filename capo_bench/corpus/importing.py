@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from capo_bench.corpus.model import (
 )
 from capo_bench.corpus.readers.tables import Table, answer_cells
 from capo_bench.errors import CapoBenchError, listed
+from capo_bench.files import uncollected
 
 Role = Literal["annotator", "label", "explanation", "item", "split", "language"]
 
@@ -70,6 +71,9 @@ _SUFFIXES = frozenset("id ids name no nr number code hash key".split())
 _ONCE = 0.9
 """Share of distinct rows above which annotators count as answering an item once."""
 _TIMES = frozenset("time date seconds duration timestamp rt ms latency elapsed".split())
+_SCHEME = ":::"
+_MARKS = ("1", "true", "yes", "x")
+_NO_MARKS = ("0", "false", "no")
 _SPEAKERS = frozenset("speaker role from sender agent name".split())
 _SAID = frozenset("text content utterance message value body".split())
 _QUESTIONS: Mapping[LabelKind, str] = {
@@ -111,6 +115,7 @@ class Wanted:
 Row = Mapping[str, Any]
 
 
+@uncollected()
 def import_table(table: Table, wanted: Wanted) -> tuple[Corpus, list[str]]:
     """Makes a corpus of a table.
 
@@ -128,8 +133,10 @@ def import_table(table: Table, wanted: Wanted) -> tuple[Corpus, list[str]]:
     notes = list(table.notes)
     _check_columns(table, wanted)
     table = _emptied(table, wanted, notes)
+    table, wanted = _accepted(table, wanted, notes)
+    table = _as_texts(table, wanted, notes)
     table = replace(table, rows=_with_turns(table, notes))
-    rows, wanted = _long(table, wanted, notes)
+    rows, wanted = _long(_answers_together(table), wanted, notes)
     columns = _columns(rows, wanted, notes)
     rows = _complete(rows, columns, notes)
     items = _by_item(rows, columns)
@@ -183,6 +190,95 @@ def _emptied(table: Table, wanted: Wanted, notes: list[str]) -> Table:
     return replace(table, rows=rows)
 
 
+def _accepted(table: Table, wanted: Wanted, notes: list[str]) -> tuple[Table, Wanted]:
+    """A table of Prodigy's without what was skipped, and with the choices made as labels."""
+    if not {"_task_hash", "answer"} <= set(table.columns):
+        return table, wanted
+    choices = "accept" in table.columns
+    skipped = {"ignore", "reject"} if choices else {"ignore"}
+    rows = tuple(row for row in table.rows if row["answer"] not in skipped)
+    if len(rows) < len(table.rows):
+        notes.append(f"left out: {len(table.rows) - len(rows)} rows that Prodigy has not accepted")
+    if choices:
+        wanted = replace(wanted, columns={"label": "accept", **wanted.columns})
+    columns = tuple(name for name in table.columns if name != "options")  # what one may choose from
+    rows = tuple({name: row[name] for name in columns} for row in rows)
+    return replace(table, columns=columns, rows=rows), wanted
+
+
+def _as_texts(table: Table, wanted: Wanted, notes: list[str]) -> Table:
+    """The table with lists and objects as what they stand for.
+
+    Words of a text in a list are the text; a list of one text at most is that text; of an object that
+    says of labels that they were chosen, they are left; names of an item's annotators in one cell are
+    a list, as are their labels beside.
+    """
+    read: dict[str, Callable[[Any], Any]] = {}
+    several = any(
+        _by_name([name], "annotator", ()) for name in table.columns if _of(table, name, list)
+    )
+    for name in table.columns:
+        cells = [row[name] for row in table.rows if row[name] is not None]
+        if _of(table, name, list) and all(isinstance(one, str) for own in cells for one in own):
+            if name in wanted.texts or {"tokens", "words"} & set(_name_words(name)):
+                read[name] = " ".join
+                notes.append(f"the words in {name!r} are a text, with blanks between them")
+            elif not several and all(len(own) < 2 for own in cells):
+                read[name] = "".join
+        elif _of(table, name, dict) and all(
+            chosen in ("true", label) for own in cells for label, chosen in own.items()
+        ):
+            read[name] = list
+    who = _by_name(table.columns, "annotator", ())
+    label = wanted.columns.get("label") or _by_name(table.columns, "label", (who,))
+    if who and label in table.columns and not read.keys() & {who, label}:
+        people, labels = ([_divided(row[name]) for row in table.rows] for name in (who, label))
+        alike = all(len(a) == len(b) == len(set(a)) for a, b in zip(people, labels, strict=True))
+        if alike and any(len(own) > 1 for own in people):
+            read |= dict.fromkeys((who, label), _divided)
+    rows = tuple(
+        {
+            name: read[name](cell) if name in read and cell is not None else cell
+            for name, cell in row.items()
+        }
+        for row in table.rows
+    )
+    return replace(table, rows=rows)
+
+
+def _of(table: Table, name: str, kind: type) -> bool:
+    """Whether all cells of a column are lists, or objects."""
+    kinds = {type(row[name]) for row in table.rows if row[name] is not None}
+    return kinds == {kind}
+
+
+def _divided(cell: Any) -> list[str]:
+    return [part.strip() for part in cell.split(",")] if isinstance(cell, str) else []
+
+
+def _answers_together(table: Table) -> Table:
+    """The table with one column of answers where each question has its own, by the same people."""
+    by_who: dict[str, list[str]] = defaultdict(list)
+    for name in table.columns:
+        keys = {key for row in table.rows for one in _answers(row[name]) for key in one}
+        if _of(table, name, list) and (who := _by_name(sorted(keys), "annotator", ())):
+            by_who[who].append(name)
+    who, names = max(by_who.items(), key=lambda found: len(found[1]), default=("", []))
+    if len(names) < 2:
+        return table
+    rows = []
+    for row in table.rows:
+        answers: dict[str, dict[str, Any]] = {}
+        for name in names:
+            for one in row[name] or ():
+                rest = {key: part for key, part in one.items() if key != who}
+                named = {name if key == "value" else f"{name}.{key}": rest[key] for key in rest}
+                answers.setdefault(str(one.get(who)), {who: one.get(who)}).update(named)
+        kept = {name: cell for name, cell in row.items() if name not in names}
+        rows.append({**kept, ", ".join(names): list(answers.values())})
+    return replace(table, columns=tuple(rows[0]), rows=tuple(rows))
+
+
 def _with_turns(table: Table, notes: list[str]) -> tuple[Row, ...]:
     """The rows with dialogues as tuples of speaker and text, which can be told apart."""
     spoken: dict[str, tuple[str, str]] = {}
@@ -233,7 +329,8 @@ def _turn(turn: Any, who: str, what: str) -> tuple[str, str]:
 def _check_columns(table: Table, wanted: Wanted) -> None:
     given = wanted.columns.values()
     patterns = [n for n in given if n not in table.columns and ("*" in n or "," in n)]
-    named = [*(n for n in given if n not in patterns), *wanted.texts, *wanted.group_by]
+    patterns += [n for n in wanted.texts if _matching(table.columns, n) and "*" in n]
+    named = [n for n in (*given, *wanted.texts, *wanted.group_by) if n not in patterns]
     missing = [name for name in named if name not in table.columns]
     if missing:
         raise CapoBenchError(
@@ -246,12 +343,16 @@ def _long(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wa
     pattern = wanted.columns.get("label", "")
     listing = _lists(table, wanted)
     if "*" in pattern or ("," in pattern and pattern not in table.columns):
-        return _unpivoted(table, wanted, notes)
+        return _patterned(table, wanted, notes)
     if listing:
         return _exploded(table, listing, wanted, notes)
-    known = "annotator" in wanted.columns or _called(table.columns, "annotator", ())
-    if not known and not pattern and (found := _family(table)):
-        who, label, explanation = found
+    known = wanted.columns.get("annotator") or _called(table.columns, "annotator", ())
+    if not pattern and (asked := _survey(table, known, notes)):
+        return _by_item_of_row(table, asked, wanted, notes)
+    if not pattern and known and (scheme := _scheme(table)):
+        return _chosen(table, wanted, _matching(table.columns, scheme), notes)
+    if not known and not pattern and (family := _family(table)):
+        who, label, explanation = family
         notes.append(f"a wide table: the columns {label} are the annotators' labels")
         extra: dict[Role, str] = {"label": label}
         if who:
@@ -262,6 +363,164 @@ def _long(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wa
             extra["explanation"] = explanation
         return _unpivoted(table, replace(wanted, columns={**wanted.columns, **extra}), notes)
     return list(table.rows), wanted
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a table asks one person in a row.
+
+    Attributes:
+        who: The column of who answered.
+        labels: The columns of labels, by what tells them apart.
+        reasons: Likewise of explanations, if there are any.
+        texts: Likewise of each of the items' texts, by the name that it will have.
+        headings: The text of each item, where it stands in the columns' names.
+    """
+
+    who: str
+    labels: Mapping[str, str]
+    reasons: Mapping[str, str]
+    texts: Mapping[str, Mapping[str, str]]
+    headings: Mapping[str, str]
+
+
+def _survey(table: Table, known: str, notes: list[str]) -> _Asked | None:
+    """What is what in a table with a row a person and a column an item, if it is one."""
+    alike = _alike(table)
+    if len(alike) < 3 or "*" in known:
+        return None
+    before, after = _shared_start(alike), _shared_start([name[::-1] for name in alike])[::-1]
+    told = {name[len(before) : len(name) - len(after)]: name for name in alike}
+    if len(" ".join(told).split()) < (3 if known else 5) * len(alike):
+        return None  # called by names of people
+    who = known or next((name for name in table.columns if _key(name) == "responseid"), "")
+    if not who:
+        raise CapoBenchError(
+            f"a row seems to be a person's, and columns such as {alike[0][:40]!r} to be called by "
+            "what was labelled; name the column of who answered with --annotator"
+        )
+    if len({row[who] for row in table.rows}) < len(table.rows):
+        return None
+    notes.append("a survey: a row is a person's, and columns are called by the items' texts")
+    # What all texts begin and end with, without the question before them: `Is it rude? [The bus`.
+    opening = re.split(r"[?:|>\[]", before)[-1].lstrip()
+    end = after[: len(after) - len(after.lstrip(".!?"))]
+    texts = {one: f"{opening}{one}{end}" for one in told}
+    return _Asked(who, told, _reasons(table, told), {}, texts)
+
+
+def _reasons(table: Table, told: Mapping[str, str]) -> Mapping[str, str]:
+    """Columns of words whose names differ in the same way as those of the labels."""
+    wordy = [n for n in table.columns if n not in told.values() and _words(table.rows, n) >= 3]
+    first = next(iter(told))
+    for name in wordy:
+        start, same, end = name.partition(first)
+        found = {one: f"{start}{one}{end}" for one in told}
+        if same and set(found.values()) <= set(wordy):
+            return found
+    return {}
+
+
+def _scheme(table: Table) -> str:
+    """The question of Potato's of which each answer has a column, marked where it was chosen."""
+    answers = {name: name.split(_SCHEME, 1) for name in table.columns if _SCHEME in name}
+    marks = {None, *_MARKS, *_NO_MARKS, *(label for _, label in answers.values())}
+    found = Counter(
+        scheme
+        for name, (scheme, _) in answers.items()
+        if all(isinstance(row[name], str | None) and row[name] in marks for row in table.rows)
+    )
+    several = [scheme for scheme, count in found.items() if count > 1]
+    return f"{several[0]}{_SCHEME}*" if len(several) == 1 else ""
+
+
+def _patterned(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row], Wanted]:
+    """The table of which a user said how several columns of labels are called.
+
+    They are the annotators'. If a column tells who answered, they are the labels themselves, marked
+    where they were chosen; or each is of an item, whose text stands in a column that is called
+    likewise, or else in the name of the column of the label.
+    """
+    who = wanted.columns.get("annotator", "")
+    if not who and any("*" in name for name in wanted.texts):
+        who = _annotator_column(table.rows, table.columns, ())
+    if not who or "*" in who:
+        return _unpivoted(table, wanted, notes)
+    label, why = wanted.columns["label"], wanted.columns.get("explanation", "")
+    labels = _matching(table.columns, label)
+    texts = {name: _matching(table.columns, name) for name in wanted.texts if "*" in name}
+    if not labels:
+        raise _uncalled(label, table)
+    cells = {str(row[name]) for row in table.rows for name in labels.values()}
+    if not texts and cells <= {"None", *_MARKS, *_NO_MARKS, *labels}:
+        return _chosen(table, wanted, labels, notes)
+    if why and "*" not in why:
+        raise _needs_star(label, why)
+    asked = _Asked(
+        who,
+        labels,
+        _matching(table.columns, why),
+        {re.sub(r"[\W_]+$", "", name.replace("*", "")): own for name, own in texts.items()},
+        {name: column for name, column in labels.items() if not texts},
+    )
+    plain = tuple(name for name in wanted.texts if "*" not in name)
+    return _by_item_of_row(table, asked, replace(wanted, texts=plain), notes)
+
+
+def _by_item_of_row(
+    table: Table, asked: _Asked, wanted: Wanted, notes: list[str]
+) -> tuple[list[Row], Wanted]:
+    """A row a response, of rows in which one person answers several items."""
+    columns = (asked.labels, asked.reasons, *asked.texts.values())
+    used = {name for own in columns for name in own.values()}
+    rows: list[Row] = []
+    for row in table.rows:
+        common = {name: cell for name, cell in row.items() if name not in used}
+        for number, (one, label) in enumerate(asked.labels.items(), start=1):
+            said = row.get(asked.reasons.get(one, ""))
+            texts = {name: row.get(own.get(one, "")) for name, own in asked.texts.items()}
+            if asked.headings:
+                texts = {_HEADING: asked.headings[one], _ROW: str(number)}
+            if row[label] is not None or said is not None:
+                rows.append({**common, **texts, _LABEL: row[label], _WHY: said})
+    notes.append(f"{len(asked.labels)} items in columns: {listed(list(asked.labels.values()), 2)}")
+    new: dict[Role, str] = {"annotator": asked.who, "label": _LABEL}
+    if asked.reasons:
+        new["explanation"] = _WHY
+    if asked.headings:
+        new["item"] = _ROW
+    texts_of = (_HEADING,) if asked.headings else tuple(asked.texts)
+    return rows, replace(
+        wanted, columns={**wanted.columns, **new}, texts=(*texts_of, *wanted.texts)
+    )
+
+
+def _uncalled(pattern: str, table: Table) -> CapoBenchError:
+    return CapoBenchError(
+        f"no column is called like {pattern!r}; there are {listed(table.columns)}"
+    )
+
+
+def _needs_star(label: str, why: str) -> CapoBenchError:
+    return CapoBenchError(f"the labels are in {label!r}, so explanations need a * too: {why!r}")
+
+
+def _chosen(
+    table: Table, wanted: Wanted, of_label: Mapping[str, str], notes: list[str]
+) -> tuple[list[Row], Wanted]:
+    """The table with one column of labels for several that say of each whether it was chosen."""
+    rows: list[Row] = []
+    none = 0
+    for row in table.rows:
+        said = [name for name, column in of_label.items() if row[column] in (*_MARKS, name)]
+        denied = all(row[column] is not None for column in of_label.values()) and not said
+        none += denied
+        rest = {name: cell for name, cell in row.items() if name not in of_label.values()}
+        rows.append({**rest, _LABEL: ["none"] if denied else said or None})
+    notes.append(f"each of {listed(list(of_label))} is a label, where it is marked")
+    if none:
+        notes.append(f"{none} rows in which all are denied have the label 'none'")
+    return rows, replace(wanted, columns={**wanted.columns, "label": _LABEL})
 
 
 def _family(table: Table) -> tuple[str, str, str] | None:
@@ -347,11 +606,9 @@ def _unpivoted(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row
     who = columns.get("annotator", "")
     of_label, of_why, of_who = (_matching(table.columns, name) for name in (label, why, who))
     if not of_label:
-        raise CapoBenchError(
-            f"no column is called like {label!r}; there are {listed(table.columns)}"
-        )
+        raise _uncalled(label, table)
     if why and "*" not in why:
-        raise CapoBenchError(f"the labels are in {label!r}, so explanations need a * too: {why!r}")
+        raise _needs_star(label, why)
     used = {*of_label.values(), *of_why.values(), *of_who.values()}
     rest = [name for name in table.columns if name not in used]
     rows: list[Row] = []
@@ -375,14 +632,25 @@ def _unpivoted(table: Table, wanted: Wanted, notes: list[str]) -> tuple[list[Row
 
 
 _ROW, _WHO, _LABEL, _WHY = "(row)", "(annotator)", "(label)", "(explanation)"
+_HEADING = "text"
 
 
 def _matching(columns: Sequence[str], pattern: str) -> dict[str, str]:
     """By annotator, the columns that match: what stands for the `*`, or those that are listed."""
     if "*" not in pattern:
-        return {name: name for name in pattern.split(",") if name in columns}
+        return {name: name for name in _listed_names(columns, pattern)}
     regex = re.compile(re.escape(pattern).replace(r"\*", "(.+)"))
     return {match[1]: name for name in columns if (match := regex.fullmatch(name))}
+
+
+def _listed_names(columns: Sequence[str], names: str) -> Iterator[str]:
+    """The columns that are listed with commas between them; names may hold commas, too."""
+    while names:
+        starting = [one for one in columns if one == names or names.startswith(f"{one},")]
+        name = max(starting, key=len, default="")
+        if name:
+            yield name
+        names = names[len(name) + 1 :] if name else names.partition(",")[2]
 
 
 def _lists(table: Table, wanted: Wanted) -> tuple[str, ...]:
@@ -545,9 +813,7 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
         found.setdefault(role, _by_name(names, role, taken))
         taken.append(found[role])
     if "label" not in found:
-        found["label"] = _called(every, "label", taken)
-        if _is_prose(rows, found["label"]):
-            found["label"] = ""  # such as a column `answer` of free text
+        found["label"] = _label_by_name(rows, every, taken)
     if "explanation" not in found:
         found["explanation"] = _called(names, "explanation", [*taken, found["label"]])
     taken += [found["label"], found["explanation"]]
@@ -654,9 +920,26 @@ def _words(rows: Sequence[Row], name: str) -> float:
     return words / len(cells) if cells else 0.0
 
 
+def _label_by_name(rows: Sequence[Row], names: Sequence[str], taken: Sequence[str]) -> str:
+    """The column that is called as labels are, and is no prose, such as an `answer` in words.
+
+    What is the same in all rows is taken only if nothing else is called so.
+    """
+    free = [name for name in names if name not in taken]
+    constant = ""
+    while name := _called(free, "label", ()):
+        if _is_prose(rows, name):
+            return ""
+        if len({str(row[name]) for row in rows}) > 1:
+            return name
+        constant = constant or name
+        free.remove(name)
+    return constant
+
+
 def _is_prose(rows: Sequence[Row], name: str) -> bool:
     """Whether a column has words, and hardly any two cells the same."""
-    return bool(name) and _words(rows, name) >= 4 and not _few(rows, name)
+    return _words(rows, name) >= 4 and not _few(rows, name, 12)
 
 
 def _label_column(
@@ -678,16 +961,28 @@ def _label_column(
     ]
     likely = [n for n in varying if _few(rows, n)] or [n for n in varying if _numeric(rows, n)]
     answers = [name for name in likely if _name_words(name)[0] == "answer"]  # of Mechanical Turk
-    return _only("label", answers if len(answers) == 1 else likely, names)
+    likely = answers if len(answers) == 1 else likely
+    marked = {str(row[name]) for row in rows for name in likely} <= {"None", *_MARKS, *_NO_MARKS}
+    patterns = {re.sub(r"\d+", "*", name) for name in likely}
+    if len(likely) > 1 and marked:
+        also = f"if each is a label that may be chosen, name them all: --label '{','.join(likely)}'"
+    elif len(likely) > 1 and len(patterns) == 1 and "*" in (pattern := min(patterns)):
+        also = f"if a row holds several items, name all: --label '{pattern}', --text 'text*'"
+    else:
+        return _only("label", likely, names)
+    raise CapoBenchError(
+        f"the label could be {listed(likely)}; name it with --label, or, {also} and who answered, "
+        f"--annotator '{who}'"
+    )
 
 
 def _numeric(rows: Sequence[Row], name: str) -> bool:
     return all(as_number(str(row[name])) is not None for row in rows if row[name] is not None)
 
 
-def _few(rows: Sequence[Row], name: str) -> bool:
+def _few(rows: Sequence[Row], name: str, most: int = _FEW) -> bool:
     values = {str(row[name]) for row in rows if row[name] is not None}
-    return 2 <= len(values) <= min(_FEW, max(2, len(rows) // 2))
+    return 2 <= len(values) <= min(most, max(2, len(rows) // 2))
 
 
 def _varies(rows: Sequence[Row], name: str, group: Callable[[Row], Any]) -> bool:

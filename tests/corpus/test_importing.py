@@ -846,3 +846,294 @@ def test_reaction_times_are_no_labels(tmp_path: Path) -> None:
     corpus, notes = imported(_saved(tmp_path / "slider.json", rows))
     assert corpus.task.labels == LabelSpace("interval", range=(0, 100), step=1)
     assert "left out: the columns rt_ms" in notes
+
+
+BUSES = [
+    "The bus was late again.",
+    "You drove past me, thanks a lot.",
+    "Nobody minds waiting for you.",
+    "Is that what you call a timetable?",
+    "The driver said good morning.",
+    "Learn how to drive, will you.",
+]
+PEOPLE = ("Ann", "Cemal")
+SURVEYED = {
+    **{"Ann": "frfrfr", "Bo": "rffrrf", "Cemal": "frrffr"},
+    **{"Dora": "rrffrf", "Evi": "ffrrfr", "Fay": "rfrfrf"},
+}
+"""Of each person, whether the buses are fine or rude."""
+
+
+def answered(n: int, who: str) -> tuple[str, str]:
+    """Label and reason for one bus."""
+    return {"f": "fine", "r": "rude"}[SURVEYED[who][n]], f"as {who} I read bus {n} so"
+
+
+CELLS = {(bus, who): answered(n, who) for n, bus in enumerate(BUSES) for who in PEOPLE}
+
+
+def cells_of(corpus: Corpus) -> dict[tuple[str, str], tuple[str, str]]:
+    """Label and explanation by the item's one text and the annotator."""
+    return {
+        (*item.text.values(), who): (one.label, one.explanation)
+        for item in corpus.items
+        for who, (one,) in item.cells.items()
+    }
+
+
+def json_lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_potato_as_json_lines_and_as_a_table(tmp_path: Path) -> None:
+    rows = [
+        {
+            "user_id": who,
+            "instance_id": f"t{BUSES.index(bus)}",
+            "displayed_text": bus,
+            "label_annotations": {"tone": {label: "true"}, "reason": {"text_box": why}},
+            "span_annotations": {},
+        }
+        for (bus, who), (label, why) in CELLS.items()
+    ]
+    assert cells_of(imported(json_lines(tmp_path / "potato.jsonl", rows))[0]) == CELLS
+    table = [["user", "displayed_text", "tone:::rude", "tone:::fine", "reason:::text_box"]]
+    for (bus, who), (label, why) in CELLS.items():
+        table.append([who, bus, *("true" if label == one else "" for one in ("rude", "fine")), why])
+    assert cells_of(imported(write(tmp_path / "potato.tsv", table))[0]) == CELLS
+
+
+def test_prodigy_s_choices_without_what_was_skipped(tmp_path: Path) -> None:
+    rows = [
+        {
+            "text": bus,
+            "_input_hash": BUSES.index(bus),
+            "_task_hash": -BUSES.index(bus),
+            "options": [{"id": "rude", "text": "Rude"}, {"id": "fine", "text": "Fine"}],
+            "accept": [label],
+            "answer": "ignore" if (bus, who) == (BUSES[0], "Ann") else "accept",
+            "_annotator_id": who,
+            "user_comment": why,
+        }
+        for (bus, who), (label, why) in CELLS.items()
+    ]
+    corpus, notes = imported(json_lines(tmp_path / "choice.jsonl", rows))
+    assert cells_of(corpus) == {
+        cell: said for cell, said in CELLS.items() if cell != (BUSES[0], "Ann")
+    }
+    assert "left out: 1 rows that Prodigy has not accepted" in notes
+    binary = [
+        {
+            "text": row["text"],
+            "label": "SARCASM",
+            "answer": "accept" if row["accept"] == ["rude"] else "reject",
+            "_task_hash": row["_task_hash"],
+            "_annotator_id": row["_annotator_id"],
+        }
+        for row in rows
+    ]
+    corpus, _ = imported(json_lines(tmp_path / "binary.jsonl", binary))
+    assert corpus.task.labels == LabelSpace("nominal", ("accept", "reject"))
+    assert corpus.items[2].cells == {"Ann": (Response("reject"),), "Cemal": (Response("accept"),)}
+
+
+def test_what_zooniverse_writes_into_cells(tmp_path: Path) -> None:
+    rows = [["classification_id", "user_name", "annotations", "subject_data", "subject_ids"]]
+    for number, ((bus, who), (label, why)) in enumerate(CELLS.items()):
+        said = [{"task": "T0", "task_label": "Is it rude?", "value": label}]
+        said += [{"task": "T1", "task_label": "Why?", "value": why}]
+        subject = 900 + BUSES.index(bus)
+        about = {str(subject): {"retired": None, "text": bus}}
+        rows.append([number, who, json.dumps(said), json.dumps(about), subject])
+    corpus, _ = imported(write(tmp_path / "zoo.csv", rows))
+    assert cells_of(corpus) == CELLS
+    assert corpus.items[0].id == "900"
+
+
+def test_comments_and_labels_in_lists_of_one(tmp_path: Path) -> None:
+    rows = [
+        {"id": n, "text": bus, "label": [label], "username": who, "Comments": [why]}
+        for n, ((bus, who), (label, why)) in enumerate(CELLS.items())
+    ]
+    assert cells_of(imported(json_lines(tmp_path / "doccano.jsonl", rows))[0]) == CELLS
+
+
+def test_each_question_has_its_answers_by_the_same_people(tmp_path: Path) -> None:
+    rows = [
+        {
+            "fields": {"text": bus},
+            "responses": {
+                "tone": [{"value": CELLS[bus, who][0], "user_id": who} for who in PEOPLE],
+                "why": [{"value": CELLS[bus, who][1], "user_id": who} for who in PEOPLE[::-1]],
+            },
+        }
+        for bus in BUSES
+    ]
+    assert cells_of(imported(json_lines(tmp_path / "argilla.jsonl", rows))[0]) == CELLS
+
+
+def test_annotators_and_labels_of_an_item_in_two_cells(tmp_path: Path) -> None:
+    rows = {
+        str(n): {
+            "text": bus,
+            "annotators": "Ann,Cemal",
+            "annotations": ",".join(CELLS[bus, who][0] for who in PEOPLE),
+            "soft_label": {"0": 0.5, "1": 0.5},
+        }
+        for n, bus in enumerate(BUSES)
+    }
+    (tmp_path / "agreement.json").write_text(json.dumps(rows))
+    corpus, _ = imported(tmp_path / "agreement.json")
+    assert cells_of(corpus) == {cell: (label, "") for cell, (label, _) in CELLS.items()}
+
+
+def test_a_text_in_words(tmp_path: Path) -> None:
+    rows = [
+        {"post_tokens": bus.split(), "worker": who, "label": label, "reason": why}
+        for (bus, who), (label, why) in CELLS.items()
+    ]
+    corpus, notes = imported(json_lines(tmp_path / "tokens.jsonl", rows))
+    assert cells_of(corpus) == CELLS
+    assert "the words in 'post_tokens' are a text, with blanks between them" in notes
+    renamed = [{"said" if k == "post_tokens" else k: v for k, v in row.items()} for row in rows]
+    named, _ = imported(json_lines(tmp_path / "said.jsonl", renamed), texts=("said",))
+    assert cells_of(named) == CELLS
+
+
+def test_names_over_several_columns(tmp_path: Path) -> None:
+    rows = [["", "", "Ann", "", "Cemal", ""], ["Nr", "Text", *["Label", "Why"] * 2]]
+    rows += [[str(n), bus, *CELLS[bus, "Ann"], *CELLS[bus, "Cemal"]] for n, bus in enumerate(BUSES)]
+    corpus, notes = imported(write(tmp_path / "merged.csv", rows))
+    assert cells_of(corpus) == CELLS
+    assert "the first 2 lines are the heading" in notes
+    # A column without a name over data is still refused.
+    fault = r"line 1: column 3 has no name"
+    with pytest.raises(CapoBenchError, match=fault):
+        imported(write(tmp_path / "plain.csv", [["text", "who", ""], ["A bus", "Ann", "rude"]]))
+
+
+SURVEY = {(bus, who): answered(n, who) for n, bus in enumerate(BUSES) for who in SURVEYED}
+
+
+def survey(headings: list[list[str]], *, reasons: bool = True) -> list[list[str]]:
+    """A row a person: an id, an age, and for each bus a label and perhaps a reason."""
+    return headings + [
+        [
+            who,
+            str(30 + len(who)),
+            *(part for bus in BUSES for part in SURVEY[bus, who][: 1 + reasons]),
+        ]
+        for who in SURVEYED
+    ]
+
+
+QUALTRICS = [
+    ["ResponseId", "QID1", *(f"Q{n}{what}" for n in range(6) for what in ("", "_why"))],
+    ["Response ID", "How old?", *(q for bus in BUSES for q in (bus, f"Why? {bus}"))],
+]
+QUALTRICS.append([json.dumps({"ImportId": name}) for name in QUALTRICS[0]])
+MONKEY = [
+    ["Respondent ID", "Age", *(name for bus in BUSES for name in (bus, ""))],
+    ["", "", *["Response", "Open-Ended Response"] * 6],
+]
+
+
+@pytest.mark.parametrize("headings", [QUALTRICS, MONKEY], ids=["Qualtrics", "SurveyMonkey"])
+def test_a_survey_has_a_row_a_person(tmp_path: Path, headings: list[list[str]]) -> None:
+    corpus, notes = imported(write(tmp_path / "survey.csv", survey(headings)))
+    assert cells_of(corpus) == SURVEY
+    assert list(corpus.about("Cemal").values()) == ["35"]
+    assert "a survey: a row is a person's, and columns are called by the items' texts" in notes
+
+
+def test_a_survey_of_a_form_asks_who_answered(tmp_path: Path) -> None:
+    heading = ["Email", "Age", *(f"Is it rude? [{bus}]" for bus in BUSES)]
+    path = write(tmp_path / "form.csv", survey([heading], reasons=False))
+    with pytest.raises(CapoBenchError, match=r"a row seems to be a person's.* with --annotator$"):
+        imported(path)
+    corpus, _ = imported(path, columns={"annotator": "Email"})
+    assert cells_of(corpus) == {cell: (label, "") for cell, (label, _) in SURVEY.items()}
+
+
+def test_a_batch_of_mechanical_turk_with_several_items_a_row(tmp_path: Path) -> None:
+    numbers = range(1, 4)
+    rows = [
+        [
+            *("HITId", "WorkerId"),
+            *(
+                f"{what}{n}"
+                for what in ("Input.text", "Answer.tone", "Answer.why")
+                for n in numbers
+            ),
+        ]
+    ]
+    for hit in (0, 3):
+        buses = BUSES[hit : hit + 3]
+        for who in PEOPLE:
+            said = [CELLS[bus, who] for bus in buses]
+            rows.append([f"H{hit}", who, *buses, *(s[0] for s in said), *(s[1] for s in said)])
+    path = write(tmp_path / "batch.csv", rows)
+    with pytest.raises(CapoBenchError, match=r"--label 'Answer\.tone\*', --text 'text\*'"):
+        imported(path)
+    corpus, _ = imported(
+        path,
+        columns={
+            "annotator": "WorkerId",
+            "label": "Answer.tone*",
+            "explanation": "Answer.why*",
+        },
+        texts=("Input.text*",),
+    )
+    assert cells_of(corpus) == CELLS
+    assert corpus.task.fields == {"input_text": "Input.text"}
+
+
+def test_labels_that_are_columns_are_named_together(tmp_path: Path) -> None:
+    rows = [["post", "coder", "joy", "anger", "note"]]
+    marks = [(1, 1), (0, 0), (1, 0), (0, 1)]
+    for n, bus in enumerate(BUSES):
+        for k, who in enumerate(["Ann", "Bo", "Cemal", "Dora"]):
+            rows.append([bus, who, *marks[(n + k) % 4], f"as {who} says of {n}"])
+    path = write(tmp_path / "marks.csv", rows)
+    with pytest.raises(
+        CapoBenchError, match="--label 'joy,anger' and who answered, --annotator 'c"
+    ):
+        imported(path)
+    corpus, notes = imported(path, columns={"annotator": "coder", "label": "joy,anger"})
+    assert {who: one.labels for who, (one,) in corpus.items[0].cells.items()} == {
+        "Ann": ("joy", "anger"),
+        "Bo": ("none",),
+        "Cemal": ("joy",),
+        "Dora": ("anger",),
+    }
+    assert "6 rows in which all are denied have the label 'none'" in notes
+
+
+def test_a_response_that_was_labelled_is_no_label(tmp_path: Path) -> None:
+    rows = [["rater_id", "item_id", "context", "response", "Q_overall", "gender"]]
+    for n in range(14):
+        reply = f"I would rather not say {n}"
+        rows += [
+            [who, n, f"Tell me of bus {n}", reply, ("Yes", "No")[(n + k) % 2], "f"]
+            for k, who in enumerate(PEOPLE)
+        ]
+    corpus, _ = imported(write(tmp_path / "dices.csv", rows))
+    assert corpus.task.labels == LabelSpace("nominal", ("No", "Yes"))
+    assert corpus.by_id["3"].text == {
+        "context": "Tell me of bus 3",
+        "response": "I would rather not say 3",
+    }
+
+
+def test_columns_whose_names_hold_commas_are_all_read(tmp_path: Path) -> None:
+    rows = [["text", "Lopez, Ann", "Said, Bo", "Lopez"]]
+    rows += [
+        [bus, *(answered(n, who)[0] for who in ("Ann", "Bo", "Cemal"))]
+        for n, bus in enumerate(BUSES)
+    ]
+    path = write(tmp_path / "names.csv", rows)
+    corpus, _ = imported(path)
+    assert corpus.annotator_ids == ("Lopez, Ann", "Said, Bo", "Lopez")
+    named, _ = imported(path, columns={"label": "Lopez, Ann,Said, Bo"})
+    assert named.annotator_ids == ("Lopez, Ann", "Said, Bo")

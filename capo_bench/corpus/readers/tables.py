@@ -14,8 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,10 +27,12 @@ from capo_bench.files import (
     FILE_BYTES,
     VALUES,
     naming,
+    parse_json,
     read_bytes,
     read_json,
     read_json_lines,
     refuse_archive,
+    uncollected,
 )
 
 DELIMITERS = ",;\t|"
@@ -39,6 +42,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
 _RUN_TOGETHER = re.compile(r"['\"]\s+['\"]")  # to Python, `'a' 'b'` is one text
 _BEYOND = re.compile(r"[^\x00-\x7f]")
+_SUBJECT = ("annotations", "subject_data", "subject_ids")  # of Zooniverse
+_ANSWERS = {"Response", "Open-Ended Response"}  # in the second line of SurveyMonkey
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -57,6 +62,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+@uncollected()
 def read_table(name: Path | str) -> Table:
     """Reads a table.
 
@@ -138,7 +144,10 @@ def read_delimited(path: Path) -> Table:
         ) from error
     if not rows:
         raise CapoBenchError("is empty: expected a heading and rows", file=path)
-    heading = [name.strip() for name in rows[0]]
+    heading, lines_of = _heading(rows)
+    if lines_of > 1:
+        notes.append(f"the first {lines_of} lines are the heading")
+        del rows[1:lines_of], lines[1:lines_of]
     used = [i for i in range(len(heading)) if heading[i] or any(_cell(r, i) for r in rows[1:])]
     if 0 in used and not heading[0] and _counts([_cell(row, 0) for row in rows[1:]]):
         used.remove(0)
@@ -162,10 +171,43 @@ def read_delimited(path: Path) -> Table:
     read = {name: _read(cells, delimiter) for name, cells in columns.items()}
     if commas := [n for n, cells in read.items() if cells != columns[n] and not _has_lists(cells)]:
         notes.append(f"numbers with a decimal comma: {listed(commas)}")
-    cells_of = zip(*read.values(), strict=True)
-    return Table(
-        tuple(read), tuple(dict(zip(read, row, strict=True)) for row in cells_of), (*notes,)
+    made = [dict(zip(read, row, strict=True)) for row in zip(*read.values(), strict=True)]
+    if not any(map(_has_objects, read.values())):
+        return Table(tuple(read), tuple(made), (*notes,))
+    table = _of_objects(
+        path, [(f"line {line}", row) for line, row in zip(lines[1:], made, strict=True)]
     )
+    return replace(table, notes=(*notes,))
+
+
+def _heading(rows: Sequence[Sequence[str]]) -> tuple[list[str], int]:
+    """The columns' names, and how many lines they take.
+
+    Qualtrics writes the questions' texts into a second line, by which columns are called if they
+    differ, and ids into a third. SurveyMonkey, and whoever merges cells, writes a name over several
+    columns that the second line tells apart, as it does below other names: `Ann` over `Label` and
+    `Why`, `Bob` over `Label` and `Why`.
+    """
+    first = [name.strip() for name in rows[0]]
+    second, third = (
+        [_cell(row, at) or "" for at in range(len(first))] for row in [*rows[1:3], [], []][:2]
+    )
+    if third and all(cell.startswith('{"ImportId"') for cell in third):
+        texts = [" ".join((text or name).split()) for name, text in zip(first, second, strict=True)]
+        return (texts if len(set(texts)) == len(texts) else first), 3
+    starts = [at for at, name in enumerate(first) if name]
+    spans = [range(start, end) for start, end in pairwise([*starts, len(first)])]
+    below = Counter(tuple(second[at] for at in span if second[at]) for span in spans)
+    shared = [one for one, count in below.items() if count > 1 and len(set(one)) == len(one) > 1]
+    said = [cell for cell in second if cell]
+    if not shared and not (len(said) > 1 and set(said) <= _ANSWERS):
+        return first, 1
+    over: Iterator[str] = accumulate(first, lambda before, name: name or before)
+    names = [
+        f"{name} {own}".strip() if own not in ("", "Response") else name if own else alone
+        for name, own, alone in zip(over, second, first, strict=True)
+    ]
+    return names, 2
 
 
 def _read(cells: list[str | None], delimiter: str) -> list[Any]:
@@ -174,6 +216,10 @@ def _read(cells: list[str | None], delimiter: str) -> list[Any]:
     Whose commas are decimal divides cells by semicolons. Three digits may be thousands.
     """
     said = [cell for cell in cells if cell is not None]
+    if said and all(cell[0] in "[{" and cell[-1] in "]}" for cell in said):
+        objects = [cell and _objects(cell) for cell in cells]
+        if objects.count(None) == cells.count(None):
+            return objects
     if said and all(cell[0] == "[" and cell[-1] == "]" for cell in said):
         lists = [None if cell is None else _list(cell) for cell in cells]
         if lists.count(None) == cells.count(None):
@@ -186,7 +232,21 @@ def _read(cells: list[str | None], delimiter: str) -> list[Any]:
 
 
 def _has_lists(cells: Sequence[Any]) -> bool:
-    return any(isinstance(cell, list) for cell in cells)
+    return any(isinstance(cell, list | dict) for cell in cells)
+
+
+def _has_objects(cells: Sequence[Any]) -> bool:
+    return any(isinstance(cell, dict) or (cell and isinstance(cell[0], dict)) for cell in cells)
+
+
+def _objects(cell: str) -> dict[str, Any] | list[Any] | None:
+    """An object, or a list of them, in JSON; `None` where it is none."""
+    try:
+        found = parse_json(cell, finite=False)
+    except ValueError:
+        return None
+    objects = found if isinstance(found, list) else [found]
+    return found if objects and all(isinstance(one, dict) for one in objects) else None
 
 
 def _list(cell: str) -> list[Any] | None:
@@ -329,14 +389,31 @@ def _of_objects(path: Path | str, rows: Sequence[tuple[str, Any]]) -> Table:
     for place, row in rows:
         if not isinstance(row, dict):
             raise CapoBenchError("expected an object of columns and cells", file=path, id=place)
-    fixed = _fixed([row for _, row in rows])
-    flat = []
-    for place, row in rows:
-        with naming(path, id=place):
-            flat.append(_flat(row, fixed))
+    flat = [_classified(row) for _, row in rows]
+    fixed: frozenset[str] | None = None
+    while fixed is None or fixed:  # objects may hold further ones
+        fixed = _fixed(flat)
+        for at, (place, _) in enumerate(rows):
+            with naming(path, id=place):
+                flat[at] = _flat(flat[at], fixed)
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
     _check_names(path, columns, flat)
     return Table(columns, tuple({name: row.get(name) for name in columns} for row in flat))
+
+
+def _classified(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of Zooniverse with a column for each question and for each part of the subject."""
+    asked, about = row.get("annotations"), row.get("subject_data")
+    if not isinstance(asked, list) or not isinstance(about, dict) or len(about) != 1:
+        return row
+    if not all(isinstance(one, dict) and {"task", "value"} <= one.keys() for one in asked):
+        return row
+    said = {str(one.get("task_label") or one["task"]): one["value"] for one in asked}
+    ((item, parts),) = about.items()
+    if not isinstance(parts, dict) or len(said) < len(asked):
+        return row
+    rest = {name: cell for name, cell in row.items() if name not in _SUBJECT}
+    return {"item_id": item, **parts, **said, **rest}
 
 
 def _check_names(
