@@ -43,9 +43,10 @@ def lewidi_distances(cells: Cells) -> dict[str, ItemSums]:
         if space.kind == "nominal":  # of two labels one says all
             human, predicted = human[:, 1:], predicted[:, 1:]
         distances = manhattan(_shares(human, cells), _shares(predicted, cells))
+        errors = _mean_over_items((human != predicted).mean(axis=1), cells)
+        # An item with one answer that cannot be read counts many times what others do.
         return {
-            "lewidi_er": _mean_over_items((human != predicted).mean(axis=1), cells),
-            # An item with one answer that cannot be read counts ten times what others do.
+            "lewidi_er": replace(errors, worst=1.0),
             "lewidi_soft": replace(_of_items(distances), worst=2.0),
         }
     readable = predicted.sum(axis=1, keepdims=True) == 1

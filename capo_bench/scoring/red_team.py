@@ -3,41 +3,42 @@
 A benchmark that can be gamed will be. Each generator makes explanations from what an attacker may
 know: the items, and the annotators' responses outside the evaluated split; the *peers* also read
 what the other annotators answered to the evaluated items, which no honest system does. Labels are
-the annotator's usual one, the guess of a predictor fitted on train (both know train alone), or the
-others' majority. *Searched*, the best of many candidates is chosen for each response against
-everything that is public: the attribution classifier, and a discriminator as the score's own, fitted
-on the train and validation splits, over several rounds.
+the annotator's usual one, the best guess that can be fitted to the earlier splits (both know nothing
+of the evaluated one), or the others' majority; explanations argue for them. *Searched*, the best of
+many candidates is chosen against everything that is public: the attribution classifier, and a
+discriminator as the score's own, fitted on the train and validation splits, over several rounds; or,
+family `sets`, of all generators' candidates the set as a whole that is nearest to the annotator's
+earlier answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError
-from capo_bench.metrics.attribution import Attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
-from capo_bench.metrics.guards import fit_competitors
-from capo_bench.metrics.indistinguishability import Discriminator, fit_discriminator
 from capo_bench.metrics.registry import HEADLINE
 from capo_bench.prompts.responses import render_target
+from capo_bench.scoring.attacker import Guess, Material
 from capo_bench.scoring.cache import key, remembered
-from capo_bench.scoring.forgeries import GENERATORS, Cell, Material, before
+from capo_bench.scoring.choosing import chosen_as_sets, searched
+from capo_bench.scoring.forgeries import GENERATORS, written
 from capo_bench.scoring.scorer import Scorer
-from capo_bench.stats.resampling import Array, Estimate, Undefined, estimate
+from capo_bench.stats.resampling import Estimate, Undefined, estimate
 
 CANDIDATES = 40
 """Candidates for each response of a searched attack."""
 
+SETS = "nearest-set"
+"""The attack that chooses all responses of an annotator together."""
+
 TRAIN_ONLY = ("usual", "predicted")
 """Kinds of labels that need nothing of the evaluated split."""
-
-_ROUNDS = 4  # of search, each against a discriminator fitted to what the last one chose
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,18 @@ class Attack:
     """One row of the red team.
 
     Attributes:
-        generator: What made the explanations, a key of `GENERATORS`.
+        generator: What made the explanations, a key of `GENERATORS` or `SETS`.
+        family: The kind of generator.
         labels: `usual`, `predicted` or `majority`.
         searched: Whether each response is the best of many candidates.
         predictions: The responses.
     """
 
     generator: str
+    family: str
     labels: str
     searched: bool
     predictions: tuple[Prediction, ...]
-
-    @property
-    def family(self) -> str:
-        """The kind of generator."""
-        return GENERATORS[self.generator][0]
 
     @property
     def train_only(self) -> bool:
@@ -92,14 +90,21 @@ class Fooled:
 
 
 def red_team(
-    corpus: Corpus, split: str = "test", *, candidates: int = 1, seed: int = 0
+    corpus: Corpus,
+    split: str = "test",
+    generators: Collection[str] = (*GENERATORS, SETS),
+    *,
+    candidates: int = 1,
+    seed: int = 0,
 ) -> Iterator[Attack]:
-    """All attacks on one split, those of one generator after the other.
+    """Attacks on one split, those of one generator after the other.
 
     Args:
         corpus: A corpus with explanations.
         split: The split to answer; not `train`.
-        candidates: With more than 1, every attack also in its searched form, the best of so many.
+        generators: Which, of `GENERATORS` and `SETS`.
+        candidates: With more than 1, every attack also in its searched form, the best of so many;
+            `SETS` comes in no other.
         seed: Another seed gives other random choices.
 
     Raises:
@@ -108,30 +113,40 @@ def red_team(
     if split == "train":
         raise CapoBenchError("the red team knows the train split; choose another split to answer")
     material = Material(corpus, split)
-    labels = {kind: [guess(item, a) for item, a in material.cells] for kind, guess in {
-        "usual": material.usual_label, "predicted": material.predicted_label,
-        "majority": material.majority_label,
-    }.items()}  # fmt: skip
-    for generator, (family, _) in GENERATORS.items():
-        made = {False: material.texts(generator, material.cells, seed)}
-        if candidates > 1:
-            made[True] = searched(material, generator, candidates, seed)
-        for best, texts in made.items():
-            for kind, guesses in labels.items():
+    for generator in generators:
+        family = "sets" if generator == SETS else GENERATORS[generator][0]
+        for best in (False, True):
+            if candidates == 1 if best else generator == SETS:
+                continue
+            made: dict[str, list[str]] = {}
+            for kind, guess in material.guesses.items():
                 if family == "peers" and kind in TRAIN_ONLY:
                     continue
-                rows = zip(material.cells, guesses, texts, strict=True)
+                # The usual label has no skill, whatever is written with it, and a search is dear.
+                alike = made.get("predicted") if best and kind == "usual" else None
+                texts = alike or _texts(material, generator, guess, candidates if best else 1, seed)
+                made[kind] = texts
                 predictions = (
-                    Prediction(item.id, a, render_target([label], text))
-                    for (item, a), label, text in rows
+                    Prediction(item.id, a, render_target([guess(item, a)], text))
+                    for (item, a), text in zip(material.cells, texts, strict=True)
                 )
-                yield Attack(generator, kind, best, tuple(predictions))
+                yield Attack(generator, family, kind, best, tuple(predictions))
+
+
+def _texts(
+    material: Material, generator: str, guess: Guess, candidates: int, seed: int
+) -> list[str]:
+    if generator == SETS:
+        return chosen_as_sets(material, guess, candidates, seed)
+    if candidates > 1:
+        return searched(material, generator, guess, candidates, seed)
+    return written(material, generator, material.cells, guess, seed)
 
 
 def attacks_in_all(candidates: int = 1) -> int:
     """How many attacks `red_team` makes."""
     kinds = [1 if family == "peers" else 3 for family, _ in GENERATORS.values()]
-    return sum(kinds) * (2 if candidates > 1 else 1)
+    return sum(kinds) * 2 + 3 if candidates > 1 else sum(kinds)
 
 
 def fooled(scorer: Scorer, attacks: Iterator[Attack]) -> Iterator[Fooled]:
@@ -155,9 +170,9 @@ def best_of_each(found: Sequence[Fooled]) -> list[Fooled]:
 
 
 def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
-    """Of each family the attack that reaches most, unsearched; empty where not all can be imitated.
+    """Of each family the attack that reaches most; empty where not all can be imitated.
 
-    Which they are is found once for a corpus and kept.
+    Unsearched but for the sets; found once for a corpus and kept.
 
     Args:
         scorer: The scorer of the corpus and split that are attacked.
@@ -171,97 +186,27 @@ def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
     if any(a not in known for _, a in evaluated_cells(scorer.corpus, scorer.split)):
         return {}  # an attack answers as those whose writing is known, a row as everybody
 
-    def attacks() -> Iterator[Attack]:
-        # An annotator's usual label tells nothing of an item: its label skill is 0.
-        every = red_team(scorer.corpus, scorer.split)
-        return (attack for attack in every if attack.labels != "usual")
-
     def chosen() -> list[str]:
-        best: dict[str, Fooled] = {}
-        for one in best_of_each(list(fooled(scorer, attacks()))):
-            best.setdefault(one.attack.family, one)
-        return [one.attack.name for one in best.values()]
-
-    names = remembered(f"{key(scorer, ())}-red-team", chosen)
-    made = {attack.name: attack.predictions for attack in attacks() if attack.name in names}
-    return {name: made[name] for name in names}
-
-
-def searched(material: Material, generator: str, candidates: int, seed: int) -> list[str]:
-    """The best of so many candidates for each cell, by classifiers that the attacker can fit.
-
-    The attacker answers the split before the evaluated one too, where the annotators' own
-    explanations are known, fits a discriminator of shape and novelty on them against the choices so
-    far, chooses anew by the mean of all discriminators up to now and by the attribution classifier,
-    and so on.
-    """
-    corpus = material.corpus
-    fitted = fit_discriminator(corpus, material.split)
-    discriminator, rehearsed = (
-        Discriminator(
-            fitted.histories,
-            fit_competitors(corpus, split),
-            # What the others answered to the evaluated items, the peers alone know.
-            [
-                item if GENERATORS[generator][0] == "peers" else replace(item, cells={})
-                for item in corpus.split(split)
-            ],
-            material.lexicon,
+        attacks = chain(
+            red_team(scorer.corpus, scorer.split),
+            red_team(scorer.corpus, scorer.split, [SETS], candidates=CANDIDATES),
         )
-        for split in (material.split, before(material.split))
-    )
-    asked, known = material.cells, material.rehearsal
-    ours = [material.texts(generator, asked, seed + n) for n in range(candidates)]
-    theirs = [material.texts(generator, known, seed + n) for n in range(candidates)]
-    human = _shapes(rehearsed, [i.cells[a][0].explanation for i, a in known], known)
-    mean, spread = human.mean(axis=0), human.std(axis=0) + 1e-9
+        # An annotator's usual label tells nothing of an item: its label skill is 0.
+        every = (attack for attack in attacks if attack.labels != "usual")
+        best: dict[str, Attack] = {}
+        for one in best_of_each(list(fooled(scorer, every))):
+            best.setdefault(one.attack.family, one.attack)
+        return [
+            json.dumps([attack.name, [row.response for row in attack.predictions]])
+            for attack in best.values()
+        ]
 
-    def scaled(rows: Array) -> Array:
-        return np.asarray(np.clip((rows - mean) / spread, -3, 3) / np.sqrt(rows.shape[1]))
-
-    human = scaled(human)
-    ours_shapes = np.stack([scaled(_shapes(discriminator, texts, asked)) for texts in ours])
-    their_shapes = np.stack([scaled(_shapes(rehearsed, texts, known)) for texts in theirs])
-    named = [
-        np.maximum(
-            np.stack(
-                [log_probability_of_target(material.attributor, corpus, t, cells) for t in texts]
-            ),
-            -3,
+    asked = evaluated_cells(scorer.corpus, scorer.split)
+    rows = map(json.loads, remembered(f"{key(scorer, ())}-red-team", chosen))
+    return {
+        str(name): tuple(
+            Prediction(item.id, annotator, str(text))
+            for (item, annotator), text in zip(asked, responses, strict=True)
         )
-        for texts, cells in ((ours, asked), (theirs, known))
-    ]
-    who = [np.array([corpus.annotator_ids.index(a) for _, a in cells]) for cells in (asked, known)]
-    seemed = [np.zeros(one.shape) for one in named]
-    chosen = np.zeros(len(known), dtype=np.int64)
-    for _ in range(_ROUNDS):
-        rows = np.concatenate([human, their_shapes[chosen, np.arange(len(known))]])
-        of_rows = np.tile(who[1], 2)
-        truth = np.repeat([1.0, -1.0], len(known))
-        kernel = _similar(rows, rows, of_rows, of_rows) + 0.3 * np.eye(len(rows))
-        weights = np.linalg.solve(kernel, truth)
-        for total, shapes, own in zip(seemed, (ours_shapes, their_shapes), who, strict=True):
-            for at, drawn in enumerate(shapes):
-                total[at] += _similar(drawn, rows, own, of_rows) @ weights / _ROUNDS
-        chosen = (seemed[1] + 0.3 * named[1]).argmax(axis=0)
-    best = (seemed[0] + 0.3 * named[0]).argmax(axis=0)
-    return [ours[at][cell] for cell, at in enumerate(best)]
-
-
-def _shapes(discriminator: Discriminator, texts: Sequence[str], cells: Sequence[Cell]) -> Array:
-    rows = [discriminator.shape(t, i, a) for t, (i, a) in zip(texts, cells, strict=True)]
-    return np.hstack([np.array(rows), discriminator.relevance(texts, [i for i, _ in cells])])
-
-
-def _similar(ours: Array, theirs: Array, a: NDArray[np.int64], b: NDArray[np.int64]) -> Array:
-    apart = (ours**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1) - 2 * ours @ theirs.T
-    return np.asarray(np.exp(-np.maximum(apart, 0) / 2) * np.where(a[:, None] == b, 1, 0.5))
-
-
-def log_probability_of_target(
-    attributor: Attributor, corpus: Corpus, texts: Sequence[str], cells: Sequence[Cell]
-) -> Array:
-    """What the attribution classifier makes of each cell's annotator, shape (cells,)."""
-    scores = attributor.log_probabilities(texts, [item.text for item, _ in cells])
-    column = {corpus.annotator_ids[a]: at for at, a in enumerate(attributor.annotators)}
-    return scores[np.arange(len(cells)), [column[a] for _, a in cells]]
+        for name, responses in rows
+    }
