@@ -290,6 +290,8 @@ def test_annotators_of_a_study_are_the_corpus_s(study):
         {"split": "dev"},
         {"x": float("nan")},
         {"seconds": {"train": float("inf")}},
+        {"seconds": {"train": -1.0}},
+        {"seconds": {"rest": 1.0}},
         {"curve": "a\u202eb"},
         {"curve": "a" * 301},
     ],

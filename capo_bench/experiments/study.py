@@ -63,9 +63,12 @@ class RowSpec(BaseModel):
     curve: Annotated[Line | Literal[""], Field(description="Line of the figure it is on.")] = ""
     x: Annotated[Finite | None, Field(description="Its place along the figure.")] = None
     seconds: Annotated[
-        dict[Line, Finite], Field(description="Wall time of `train` and `evaluate`.")
+        dict[Literal["train", "evaluate"], Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+        Field(description="Wall time of `train` and `evaluate`."),
     ] = {}
-    commands: Annotated[dict[Line, Text], Field(description="What was run.")] = {}
+    commands: Annotated[
+        dict[Literal["train", "evaluate"], Text], Field(description="What was run.")
+    ] = {}
 
 
 class StudySpec(BaseModel):

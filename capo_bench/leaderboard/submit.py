@@ -158,11 +158,16 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
     with naming(file):
         known = _known(results, config, metadata, results.get("versions", {}).get(task))
         answered = _once(read_predictions(samples), samples)
-        if (told := metadata["signature"].get("fingerprint")) != answered.fingerprint:
-            raise CapoBenchError(
-                f"is of the corpus with fingerprint {told}, but {samples.name} answers "
-                f"{answered.fingerprint}; keep what one run wrote together"
-            )
+        signature, options = metadata["signature"], answered.options
+        for what, told, asked in (
+            ("the corpus with fingerprint", signature.get("fingerprint"), answered.fingerprint),
+            ("the split", signature.get("split"), options.get("split")),
+        ):
+            if told != asked:
+                raise CapoBenchError(
+                    f"is of {what} {told}, but {samples.name} answers {asked}; keep what one run "
+                    "wrote together"
+                )
     return LoggedRun(
         file=file,
         task=task,

@@ -171,6 +171,10 @@ def _climbing(results):
             lambda results: results["configs"][TASK]["metadata"]["signature"].update(fingerprint=3),
             "is of the corpus with fingerprint 3, but samples_",
         ),
+        (
+            lambda results: results["configs"][TASK]["metadata"]["signature"].update(split="train"),
+            "is of the split train, but samples_",
+        ),
     ],
 )
 def test_runs_that_cannot_be_submitted(call, edited, card, tmp_path, change, message):
