@@ -124,18 +124,18 @@ def red_team_table(scorer: Scorer, found: Sequence[Fooled]) -> Table:
         padding=0,
         title=f"Red team on {corpus.name}, {scorer.split}",
         title_justify="left",
-        caption="Intervals by bootstrap over items. Usual and predicted labels need the train split "
-        "alone; majority labels are those of the other annotators for the evaluated items.",
+        caption="Intervals by bootstrap over items. Usual and predicted labels need the earlier "
+        "splits alone; majority labels are those of the other annotators for the evaluated items.",
         caption_justify="left",
     )
     table.add_column("attack", no_wrap=True)
-    table.add_column("labels")
-    for heading in ("faithful rate", "label skill", "P(target)", "passes"):
+    table.add_column("labels", no_wrap=True)
+    for heading in ("faithful\nrate", "label\nskill", "P(target)", "passes"):
         table.add_column(heading, justify="right", no_wrap=True)
     ranked = sorted(found, key=lambda one: (not one.attack.train_only, -one.rate))
     for knows_train_only, rows in groupby(ranked, lambda one: one.attack.train_only):
         table.add_section()
-        title = "knows the train split" if knows_train_only else "knows the others' answers"
+        title = "knows the earlier splits" if knows_train_only else "knows the others' answers"
         table.add_row(Text(title, "bold"))
         for one in rows:
             name = Text(one.attack.generator)
