@@ -121,9 +121,10 @@ class Discriminator:
         yield 1 - len(set(tokens)) / n
         yield _repeated(tokens)
         yield _repeated(["#" if "#" in token else "" for token in masked])
-        for view, histories in ((tokens, self.histories.plain), (masked, self.histories.masked)):
-            yield from _novelty(view, item.id, histories[annotator])
-        yield from _novelty(tokens, annotator, self._answers(item.id))
+        runs = _runs(tokens)
+        yield from _novelty(runs, item.id, self.histories.plain[annotator])
+        yield from _novelty(_runs(masked), item.id, self.histories.masked[annotator])
+        yield from _novelty(runs, annotator, self._answers(item.id))
 
     def relevance(self, texts: Sequence[str], items: Sequence[Item]) -> Array:
         """Similarity of n texts to their own items, and root of the share of items closer, (n, 2)."""
@@ -501,20 +502,26 @@ def _holders(texts: Iterable[tuple[Sequence[str], str]]) -> list[Grams]:
     return [dict(known) for known in found]
 
 
-def _novelty(tokens: Sequence[str], own: str, others: Sequence[Grams]) -> Iterator[float]:
+def _novelty(
+    runs: Sequence[list[tuple[str, ...]]], own: str, others: Sequence[Grams]
+) -> Iterator[float]:
     """How much of a text stands in others, of which the one named `own` does not count.
 
     For n = 1 to 5 the share of its n-grams that do, and the largest share of 3-grams that a single
     one of them holds; .5 for a text that has none.
     """
-    for n, known in enumerate(others, 1):
-        grams = _grams(tokens, n)
+    for grams, known in zip(runs, others, strict=True):
         holders = filter(None, map(known.get, grams))
         seen = sum([len(names) > 1 or own not in names for names in holders])
         yield seen / len(grams) if grams else 0.5
-    grams = _grams(tokens, 3)
+    grams = runs[2]
     held = Counter(name for gram in grams for name in others[2].get(gram, ()) if name != own)
     yield max(held.values(), default=0) / len(grams) if grams else 0.5
+
+
+def _runs(tokens: Sequence[str]) -> list[list[tuple[str, ...]]]:
+    """The n-grams of a text for n = 1 to 5."""
+    return [_grams(tokens, n) for n in range(1, _LONGEST + 1)]
 
 
 def _grams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:

@@ -194,6 +194,8 @@ def _longest_run(a: list[str], places: Mapping[str, Sequence[int]]) -> int:
     longest = 0
     ending: dict[int, int] = {}
     for token in a:
-        ending = {j: ending.get(j - 1, 0) + 1 for j in places.get(token, ())}
-        longest = max(longest, *ending.values(), 0)
+        at = places.get(token)
+        ending = {j: ending.get(j - 1, 0) + 1 for j in at} if at else {}
+        if ending:
+            longest = max(longest, *ending.values())
     return longest
