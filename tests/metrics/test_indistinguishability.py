@@ -164,9 +164,10 @@ def test_own_texts_that_argue_for_another_label_are_told():
 def test_how_much_of_a_text_stands_in_others_by_hand():
     others = indistinguishability._holders([("a b c d".split(), "A"), ("x b c".split(), "B")])
     # Of b, c, d, e B has two, and of the pairs b c; what A alone has does not count; no 5-gram.
-    told = list(indistinguishability._novelty("b c d e".split(), "A", others))
+    runs = indistinguishability._runs("b c d e".split())
+    told = list(indistinguishability._novelty(runs, "A", others))
     assert told == pytest.approx([1 / 2, 1 / 3, 0, 0, 1 / 2, 0])
-    told = list(indistinguishability._novelty("b c d e".split(), "B", others))
+    told = list(indistinguishability._novelty(runs, "B", others))
     assert told == pytest.approx([3 / 4, 2 / 3, 1 / 2, 0, 1 / 2, 1 / 2])
 
 
