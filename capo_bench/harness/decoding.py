@@ -23,8 +23,8 @@ from capo_bench.train.logprobs import attention_mask
 from capo_bench.train.packing import Path, Tokens, common_prefix, pack
 
 _REFILL = 4  # new prompts wait until this part of the rows is free, so that they share their pass
-_CPU_ROWS = 64  # products of a CPU reach twice the rate with them that they have with 16
-_CPU_CACHE = 2**30  # bytes that so many rows may take
+_CPU_ROWS = 128  # products of a CPU reach over twice the rate with them that they have with 16
+_CPU_CACHE = 2**31  # bytes that so many rows may take
 _PREFILL_TOKENS = 4096  # of a pass over prompts, if it holds several
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the logits' spread
 _HALF = 0.1

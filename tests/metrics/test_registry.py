@@ -175,6 +175,7 @@ def added(monkeypatch):
 def test_a_metric_that_is_added_is_scored_and_shown(added, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(board_module, "control_predictions", few_controls)
+    monkeypatch.setattr(board_module, "representatives", lambda _: {})
     monkeypatch.setattr(report_module, "control_predictions", few_controls)
     folder = board_folder(tmp_path)
     answers = rows()["human"]
