@@ -23,6 +23,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.metrics.guards import fit_item_vectors
+from capo_bench.metrics.indistinguishability import Histories, fit_discriminator
 from capo_bench.metrics.lexicon import lexicon_of
 from capo_bench.metrics.style import mask_normalised
 from capo_bench.metrics.tokens import normalise, words
@@ -67,6 +68,10 @@ class Material:
     """
 
     def __init__(self, corpus: Corpus, split: str) -> None:
+        if split == "train":
+            raise CapoBenchError(
+                "the red team knows the train split; choose another split to answer"
+            )
         attributor = fit_attributor(corpus, normalised=True)
         if isinstance(attributor, Undefined):
             raise CapoBenchError(f"corpus {corpus.name} has nobody to imitate: {attributor.reason}")
@@ -223,6 +228,11 @@ class Material:
                 order = np.argsort(-row, kind="stable")
                 found[item.id, annotator] = order[others[order]]
         return found
+
+    @cached_property
+    def histories(self) -> Histories:
+        """The n-grams of what the annotators wrote outside the split, as the score reads them."""
+        return fit_discriminator(self.corpus, self.split).histories
 
     @cached_property
     def rehearsal(self) -> list[Cell]:

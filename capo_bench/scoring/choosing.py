@@ -16,7 +16,6 @@ from capo_bench.corpus.model import splits_before
 from capo_bench.metrics.guards import fit_competitors
 from capo_bench.metrics.indistinguishability import (
     Discriminator,
-    fit_discriminator,
     label_similarities,
     text_similarities,
 )
@@ -106,20 +105,22 @@ def chosen_as_sets(material: Material, guess: Guess, candidates: int, seed: int)
     asked = _reader(material, material.split, peers=False)
     shapes = np.stack([_shapes(asked, texts, material.cells) for texts in drawn])
     readers = {
-        item.id: reader
-        for split in splits_before(material.split)
-        for reader in [_reader(material, split, peers=False)]
-        for item in reader.pool
+        split: _reader(material, split, peers=False) for split in splits_before(material.split)
     }
     chosen = [""] * len(material.cells)
     for annotator, own in material.history.items():
         rows = [at for at, (_, a) in enumerate(material.cells) if a == annotator]
         if not rows:
             continue
+        parts = [
+            (reader, [(item, response) for item, response in own if item.split == split])
+            for split, reader in readers.items()
+        ]
         human = np.vstack(
             [
-                _shapes(readers[item.id], [response.explanation], [(item, annotator)])
-                for item, response in own
+                _shapes(reader, [r.explanation for _, r in told], [(i, annotator) for i, _ in told])
+                for reader, told in parts
+                if told
             ]
         )
         shape = np.vstack([human, shapes[:, rows].reshape(-1, human.shape[1])])
@@ -171,7 +172,7 @@ def _reader(material: Material, split: str, *, peers: bool) -> Discriminator:
     corpus = material.corpus
     items = corpus.split(split)
     return Discriminator(
-        fit_discriminator(corpus, material.split).histories,
+        material.histories,
         fit_competitors(corpus, split),
         items if peers else [replace(item, cells={}) for item in items],
         material.lexicon,

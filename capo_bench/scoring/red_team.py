@@ -20,7 +20,6 @@ from itertools import chain
 
 from capo_bench.corpus.evaluable import named
 from capo_bench.corpus.model import Corpus
-from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.registry import HEADLINE
 from capo_bench.prompts.responses import render_target
@@ -110,9 +109,12 @@ def red_team(
     Raises:
         CapoBenchError: If the split is `train`, or fewer than two annotators can be named.
     """
-    if split == "train":
-        raise CapoBenchError("the red team knows the train split; choose another split to answer")
-    material = Material(corpus, split)
+    yield from _attacks(Material(corpus, split), generators, candidates, seed)
+
+
+def _attacks(
+    material: Material, generators: Collection[str], candidates: int, seed: int
+) -> Iterator[Attack]:
     for generator in generators:
         family = "sets" if generator == SETS else GENERATORS[generator][0]
         for best in (False, True):
@@ -187,9 +189,9 @@ def representatives(scorer: Scorer) -> dict[str, tuple[Prediction, ...]]:
         return {}  # an attack answers as those whose writing is known, a row as everybody
 
     def chosen() -> list[str]:
+        material = Material(scorer.corpus, scorer.split)
         attacks = chain(
-            red_team(scorer.corpus, scorer.split),
-            red_team(scorer.corpus, scorer.split, [SETS], candidates=CANDIDATES),
+            _attacks(material, list(GENERATORS), 1, 0), _attacks(material, [SETS], CANDIDATES, 0)
         )
         # An annotator's usual label tells nothing of an item: its label skill is 0.
         every = (attack for attack in attacks if attack.labels != "usual")
