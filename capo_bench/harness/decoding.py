@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts: shared beginnings once, and no row that has nothing to say.
+"""Decoding of many prompts: shared beginnings once, and no row that has nothing to say.
 
 The prompts of a batch are merged into a trie, one forward pass fills the cache of every distinct
 token, and each prompt continues from its own copy. A row that is over leaves at once, and the next
@@ -28,6 +28,10 @@ _CPU_CACHE = 2**31  # bytes that so many rows may take
 _PREFILL_TOKENS = 4096  # of a pass over prompts, if it holds several
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the logits' spread
 _HALF = 0.1
+
+
+Choose = Callable[[Tensor, Sequence[int]], Tensor]
+"""The next token of each row, [B], from its logits, [B, V], and the index of its prompt."""
 
 
 @dataclass
@@ -83,16 +87,22 @@ class _Rows(CacheLayerMixin):  # type: ignore[misc]
     get_max_cache_shape = get_max_length  # its name before transformers 5.24
 
 
+def most_likely(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    """Greedy decoding's choice."""
+    return logits.argmax(dim=-1)
+
+
 @torch.no_grad()
-def greedy(
+def decode(
     model: Any,
     prompts: Sequence[Tokens],
     *,
     rows: int,
     limit: int,
     over: Callable[[list[int]], bool],
+    choose: Choose = most_likely,
 ) -> Iterator[tuple[int, list[int]]]:
-    """The most likely next tokens of each prompt.
+    """The next tokens of each prompt.
 
     Args:
         model: A causal language model of transformers for which `cannot_decode` has no reason.
@@ -100,6 +110,7 @@ def greedy(
         rows: Most answers that are computed at once.
         limit: Most tokens of an answer.
         over: Whether an answer is complete.
+        choose: How a next token is chosen; asked once for each token of each answer.
 
     Yields:
         A prompt's index and its answer, in the order in which they are complete.
@@ -123,7 +134,8 @@ def greedy(
         taken = torch.tensor([len(prompts[i]) + len(told) - 1 for i, told in running])
         tokens = torch.tensor([told[-1] if told else prompts[i][-1] for i, told in running])
         places.next, places.used = taken.to(device), int(taken.max()) + 1
-        chosen = _step(model, tokens.to(device), cache, places).argmax(dim=-1).tolist()
+        logits = _step(model, tokens.to(device), cache, places)
+        chosen = choose(logits, [index for index, _ in running]).tolist()
         for row in reversed(range(len(running))):
             index, told = running[row]
             told.append(chosen[row])
@@ -137,7 +149,7 @@ def greedy(
 
 
 def cannot_decode(model: Any) -> str | None:
-    """Why `greedy` does not serve a model, or `None`: a few tokens are computed both ways."""
+    """Why `decode` does not serve a model, or `None`: a few tokens are computed both ways."""
     if not shares(model):
         return "its layers have windows or states"
     words = model.config.get_text_config().vocab_size
@@ -149,7 +161,7 @@ def cannot_decode(model: Any) -> str | None:
         lambda module, inputs, output: seen.append(output.logits[:, -1].double())
     )
     try:
-        told = dict(greedy(model, prompts, rows=3, limit=2, over=lambda answer: False))
+        told = dict(decode(model, prompts, rows=3, limit=2, over=lambda answer: False))
         ours = torch.cat(seen[-2:])
         once = [(*prompt, *told[index][:1]) for index, prompt in enumerate(prompts)]
         with torch.no_grad():

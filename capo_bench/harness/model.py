@@ -1,9 +1,10 @@
 """`--model capo-hf`: lm_eval's `hf`, without what it computes twice and holds for nothing.
 
-The prompts for an item's annotators begin with the same text, which is read once, and greedy answers
-are decoded without waiting for one another, see `decoding`. Log-likelihoods take the logits of the
+The prompts for an item's annotators begin with the same text, which is read once, and answers are
+decoded without waiting for one another, see `decoding`. Log-likelihoods take the logits of the
 scored tokens alone, where `hf` holds those of every token of the batch twice. On a CPU, float32
-products are oneDNN's where a trial says that they are faster. The answers are those of `hf`.
+products are oneDNN's where a trial says that they are faster. Greedy answers are those of `hf`, and
+sampled ones are drawn from the same distribution, see `sampling`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ from rich.progress import track
 from torch import Tensor
 
 from capo_bench.display import console
-from capo_bench.harness import decoding
+from capo_bench.harness import decoding, sampling
 from capo_bench.harness.base import TOKEN_LIMITS
 from capo_bench.train import attention, kernel
 from capo_bench.train.packing import Layout, Packed, Path, pack
 
 _log = logging.getLogger(__name__)
 
-# What a model's generation settings may name without moving a greedy answer.
+# What a model's generation settings may name without moving an answer, but for how it is sampled.
 _HARMLESS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "use_cache"),
-    *("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p", "max_length"),
-    *("max_new_tokens", "_from_model_config", "output_attentions", "output_hidden_states"),
+    *("do_sample", "max_length", "max_new_tokens"),
+    *("_from_model_config", "output_attentions", "output_hidden_states"),
+    *("typical_p", *sampling.SETTINGS),
 }
+_SERVED = {"until", "do_sample", *sampling.SETTINGS, *TOKEN_LIMITS}  # what a request may name
 _TYPICAL_ROWS = 256  # tokens of a forward pass over prompts, for the trial
 
 
@@ -59,33 +62,51 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers to prompts, as `hf` gives them."""
-        asked = [request.args for request in requests]
-        if not asked or not all(self._greedily(kwargs) for _, kwargs in asked):
-            found: list[str] = super().generate_until(requests, disable_tqdm)
-            return found
         groups: dict[str, list[int]] = {}
-        for index, (_, kwargs) in enumerate(asked):
-            groups.setdefault(json.dumps(kwargs, sort_keys=True), []).append(index)
+        for index, request in enumerate(requests):
+            groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
+        served, left = [], []
+        for group in groups.values():
+            if self._serves(requests[group[0]].args[1]):
+                served.append(group)
+            else:
+                left += group
+        answers = [""] * len(requests)
+        if left:
+            theirs = super().generate_until([requests[index] for index in left], disable_tqdm)
+            for index, answer in zip(left, theirs, strict=True):
+                answers[index] = answer
+        if not served:
+            return answers
         size = self.batch_size if self.batch_size != "auto" else self._detect_batch_size()
-        answers = [""] * len(asked)
+        told = (pair for group in served for pair in self._decoded(requests, group, size))
+        total = len(requests) - len(left)
         silent = disable_tqdm or self.rank != 0
-        told = (pair for group in groups.values() for pair in self._decoded(asked, group, size))
         for index, answer in track(
-            told, "answers", total=len(asked), disable=silent, console=console(stderr=True)
+            told, "answers", total=total, disable=silent, console=console(stderr=True)
         ):
             answers[index] = answer
-            self.cache_hook.add_partial("generate_until", asked[index], answer)
+            self.cache_hook.add_partial("generate_until", requests[index].args, answer)
         return answers
 
-    def _greedily(self, kwargs: Any) -> bool:
-        """Whether a request is one that `decoding.greedy` serves."""
-        known = {"until", "do_sample", "temperature", *TOKEN_LIMITS}
-        return (
-            self._decodes
-            and not kwargs.get("do_sample")
-            and not kwargs.get("temperature")
-            and set(kwargs) <= known
-        )
+    def _serves(self, asked: dict[str, Any]) -> bool:
+        """Whether requests of these settings are decoded here; the log says why they are not."""
+        if not self._decodes:
+            return False
+        kwargs = normalize_gen_kwargs(asked, self.max_gen_toks)
+        typical = getattr(self.model.generation_config, "typical_p", None)
+        reason = None
+        if others := set(asked) - _SERVED:
+            reason = f"{', '.join(sorted(others))} is asked for"
+        elif kwargs["do_sample"] is True and not kwargs.get("temperature"):
+            reason = "do_sample is asked for without a temperature"
+        elif kwargs["do_sample"] is True and typical is not None and typical < 1:
+            reason = "the model's generation settings have typical_p"
+        elif not isinstance(kwargs["do_sample"], bool):
+            reason = f"do_sample is {kwargs['do_sample']!r}"
+        if reason is not None:
+            _log.warning("capo-hf decodes as hf does: %s", reason)
+        return reason is None
 
     @cached_property
     def _decodes(self) -> bool:
@@ -106,31 +127,40 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         return reason is None
 
     def _decoded(
-        self, asked: Sequence[tuple[str, Any]], indices: list[int], size: int
+        self, requests: Sequence[Instance], indices: Sequence[int], size: int
     ) -> Iterator[tuple[int, str]]:
         """Answers to requests of the same settings."""
-        kwargs = normalize_gen_kwargs(asked[indices[0]][1], self.max_gen_toks)
+        kwargs = normalize_gen_kwargs(requests[indices[0]].args[1], self.max_gen_toks)
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         stops = handle_stop_sequences(kwargs.get("until"), eos=eos)
         limit = kwargs["max_gen_toks"]
         room = self.max_length - limit
+        texts: dict[int, str] = {index: requests[index].args[0] for index in indices}
         prompts: dict[int, tuple[int, ...]] = {}
-        for index in indices:
+        for index, text in texts.items():
             ids, _ = self.tok_batch_encode(
-                [asked[index][0]], left_truncate_len=room, truncation=self.truncation
+                [text], left_truncate_len=room, truncation=self.truncation
             )
             prompts[index] = tuple(ids[0].tolist())
         # Similar lengths together, and prompts that begin alike one after the other.
-        order = sorted(indices, key=lambda index: (-len(prompts[index]), asked[index][0]))
-        ends = self.model.generation_config.eos_token_id
+        order = sorted(indices, key=lambda index: (-len(prompts[index]), texts[index]))
+        settings = self.model.generation_config
+        ends = settings.eos_token_id
         ends = {ends} if isinstance(ends, int) else set(ends or ())
 
         def over(told: list[int]) -> bool:
             return told[-1] in ends or settled(self.tok_decode(told), stops)
 
+        choose: decoding.Choose = decoding.most_likely
+        if kwargs["do_sample"]:
+            draws = dict(zip(indices, sampling.generators(list(texts.values())), strict=True))
+            warped = sampling.warpers(kwargs, settings)
+            choose = sampling.drawing(warped, [draws[index] for index in order])
         rows = decoding.rows_at_once(self.model, size, len(prompts[order[0]]) + limit)
         ordered = [prompts[index] for index in order]
-        for place, told in decoding.greedy(self.model, ordered, rows=rows, limit=limit, over=over):
+        for place, told in decoding.decode(
+            self.model, ordered, rows=rows, limit=limit, over=over, choose=choose
+        ):
             text = postprocess_generated_text(self.tok_decode(told), stops, None)
             yield order[place], text
 
@@ -139,7 +169,9 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
     ) -> Tensor:
         mask = generation_kwargs["attention_mask"]
         cache = None
-        if self.backend == "causal" and len(context) > 1 and self.mixed_precision_dtype is None:
+        beams = generation_kwargs.get("num_beams", self.model.generation_config.num_beams)
+        one_row_each = self.backend == "causal" and (beams or 1) == 1
+        if one_row_each and len(context) > 1 and self.mixed_precision_dtype is None:
             cache = decoding.prefilled(self.model, context, mask)
         if cache is not None:
             generation_kwargs["past_key_values"] = cache

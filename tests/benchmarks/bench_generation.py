@@ -1,11 +1,12 @@
 """Answers of lm_eval's `hf` and of `capo-hf`: CPU time of each, and whether they are the same.
 
     python tests/benchmarks/bench_generation.py --model MODEL [--corpus nli] [--setting tag]
-        [--items 20] [--tokens 128] [--batch 16]
+        [--items 20] [--tokens 128] [--batch 16] [--temperature 0]
 
 One thread. The prompts are those of the task for the first items of the test split, all annotators,
-with its stop sequences and at temperature 0. The contestants take turns, a part of the items each;
-load cancels. Time to load the model is left out.
+with its stop sequences. The contestants take turns, a part of the items each; load cancels. Time to
+load the model is left out. Above temperature 0 both draw, of one distribution, so that their answers
+differ.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=128, help="Most tokens of an answer.")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     corpus = load(options.corpus)
     prompter = Prompter(corpus, options.setting)
     items = corpus.split("test")[: options.items]
     parts = [items[turn :: options.turns] for turn in range(options.turns)]
     wanted = {
         "until": stop_sequences(corpus.task), "max_gen_toks": options.tokens,
-        "temperature": 0.0, "do_sample": False,
+        "temperature": options.temperature, "do_sample": options.temperature > 0,
     }  # fmt: skip
     models: dict[str, Any] = {
         name: kind(

@@ -4,7 +4,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from capo_bench.harness import decoding
-from capo_bench.harness.decoding import cannot_decode, greedy, prefilled
+from capo_bench.harness.decoding import cannot_decode, decode, prefilled
 from capo_bench.harness.model import SharedPrefixLM, settled
 from capo_bench.train import kernel
 
@@ -56,7 +56,7 @@ def test_every_answer_is_that_of_its_prompt_alone(architecture, rows):
             told.append(model(torch.tensor([[*prompt, *told]])).logits[0, -1].argmax().item())
         return told
 
-    found = dict(greedy(model, prompts, rows=rows, limit=7, over=lambda told: told[-1] % 5 == 0))
+    found = dict(decode(model, prompts, rows=rows, limit=7, over=lambda told: told[-1] % 5 == 0))
     wanted = [alone(prompt) for prompt in prompts]
     assert [found[index] for index in range(len(prompts))] == wanted
     assert len({len(told) for told in wanted}) > 1
@@ -73,7 +73,7 @@ def test_a_row_that_is_over_makes_room(monkeypatch):
     )
     prompts = [[8, 5], [3, 5], [3, 6], [3, 7], [8, 6]]
     over = lambda told: told[0] % 2 == 0 or len(told) == 4  # noqa: E731
-    found = dict(greedy(model, prompts, rows=2, limit=9, over=over))
+    found = dict(decode(model, prompts, rows=2, limit=9, over=over))
     lengths = [len(told) for told in found.values()]
     assert set(lengths) == {1, 4}
     assert sum(sizes) == sum(lengths)  # no row is computed for nothing
