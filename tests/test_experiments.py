@@ -25,15 +25,15 @@ SMOKE = PRESETS["smoke"]
 
 def in_process(command):
     """Runs a run's command without the ten seconds that a new process takes to import torch."""
-    from lm_eval.__main__ import cli_evaluate
+    from capo_bench.harness.launch import launch
 
     _, _, module, *arguments = command
     if module == "capo_bench.train":
         return train(arguments)
-    assert module == "lm_eval"
-    before, sys.argv = sys.argv, ["lm_eval", *arguments]
+    assert (module, arguments[0]) == ("capo_bench", "run")
+    before = sys.argv
     try:
-        cli_evaluate()
+        launch(arguments[1:])
     finally:
         sys.argv = before
     return 0
@@ -218,6 +218,7 @@ def test_a_checkpoint_that_answers_by_sampling_is_a_system_of_its_own(tmp_path):
     commands = {stage.name: stage.command for stage in stages}
     greedy, sampled = (commands[f"evaluate {name}-0"] for name in ("capo", "capo-sampled"))
     assert "train capo-sampled-0" not in commands
+    assert flag(greedy, "model") == flag(sampled, "model") == "capo-hf"
     assert flag(greedy, "model_args") == flag(sampled, "model_args")
     assert flag(greedy, "gen_kwargs") == "max_gen_toks=16"
     assert flag(sampled, "gen_kwargs") == "max_gen_toks=16,do_sample=true,temperature=0.7"

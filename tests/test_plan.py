@@ -75,7 +75,7 @@ def test_a_stage_by_hand():
     assert (shape.body, shape.head, shape.weights) == (body, 40, body + 40)
     device = Device(training=10, prefill=5, bandwidth=20, memory=1, price=0, start=7, source="")
     options = {"per_device_train_batch_size": 2, "num_train_epochs": 2}
-    preset = Preset(options, {}, {}, {}, {"batch_size": 64, "gen_kwargs": "max_gen_toks=5"})
+    preset = Preset(options, {}, {}, "hf", {}, {"batch_size": 64, "gen_kwargs": "max_gen_toks=5"})
     runs = (Run("sft", "sft", "tag", train=options), Run("capo", "capo", "tag", train=options))
     sft, asked, capo, _ = plan(shape, corpus, preset, runs, device)
 

@@ -476,7 +476,7 @@ def _of_first_seed(corpus: str, preset: Preset, *systems: str) -> tuple[Run, ...
 
 
 def _sampled(preset: Preset) -> Options:
-    """Options of `lm_eval run` for answers by sampling."""
+    """Options of `capo-bench run` for answers by sampling."""
     return {"gen_kwargs": f"{preset.evaluate['gen_kwargs']},{SAMPLED}"}
 
 

@@ -24,14 +24,15 @@ _FOUND = "results/*/results_*.json"  # what lm-eval writes last
 
 @dataclass(frozen=True)
 class Preset:
-    """How large the runs are. Options are those of `capo-bench train` and of `lm_eval run`.
+    """How large the runs are. Options are those of `capo-bench train` and `capo-bench run`.
 
     Attributes:
         train: For every training run.
         sft: For supervised fine-tuning.
         capo: For CAPO.
-        model_args: For lm-eval's `hf` model, beside `pretrained`.
-        evaluate: For lm-eval.
+        model: Kind of model that is evaluated.
+        model_args: For it, beside `pretrained`.
+        evaluate: For the evaluation.
         metadata: For the tasks.
         seeds: Of SFT and CAPO; ablations take the first.
         chat: Whether prompts are wrapped in the model's chat template, without thinking.
@@ -42,6 +43,7 @@ class Preset:
     train: Options
     sft: Options
     capo: Options
+    model: str
     model_args: Options
     evaluate: Options
     metadata: Options = field(default_factory=dict)
@@ -61,6 +63,7 @@ _ONE_CORE = Preset(
         "save_total_limit": 1,
     },
     capo={"max_steps": 60, "anchor": 0.1},
+    model="capo-hf",
     model_args={"dtype": "float32"},
     evaluate={"batch_size": 48, "device": "cpu", "gen_kwargs": "max_gen_toks=64"},
     metadata={"k": 4},
@@ -73,6 +76,7 @@ PRESETS: Mapping[str, Preset] = {
         train={**_CPU, "max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1},
         sft={"learning_rate": 1e-3},
         capo={"learning_rate": 1e-3},
+        model="capo-hf",
         model_args={"dtype": "float32"},
         evaluate={"batch_size": 32, "device": "cpu", "gen_kwargs": "max_gen_toks=16"},
         metadata={"k": 2},
@@ -95,6 +99,7 @@ PRESETS: Mapping[str, Preset] = {
         },
         sft={"num_train_epochs": 8},
         capo={"num_train_epochs": 3, "anchor": 0.1},
+        model="hf",
         model_args={"dtype": "bfloat16"},
         evaluate={"batch_size": "auto", "gen_kwargs": "max_gen_toks=96"},
         metadata={"k": 20},
@@ -117,7 +122,7 @@ class Run:
             checkpoint is evaluated; `None`: the base model.
         train: Options of `capo-bench train`; empty: it is not trained.
         corpus: Corpus or file that it is trained and evaluated on; `None`: the experiment's.
-        evaluate: Options of `lm_eval run` beside the preset's.
+        evaluate: Options of `capo-bench run` beside the preset's.
         metadata: Of the task, beside the preset's.
     """
 
@@ -239,8 +244,7 @@ class Experiment:
         if task is None:
             raise CapoBenchError(f"corpus {self.corpus} has no task for the setting {run.setting}")
         options = {
-            "include_path": str(tasks_path()),
-            "model": "hf",
+            "model": self.preset.model,
             "model_args": ",".join(f"{key}={value}" for key, value in arguments.items()),
             "tasks": task,
             "metadata": json.dumps({**self.preset.metadata, **corpus, **run.metadata}),
@@ -250,7 +254,7 @@ class Experiment:
             **run.evaluate,
         }
         flags = [*_flags(options), "--log_samples", *(["--apply_chat_template"] if chat else [])]
-        return (sys.executable, "-m", "lm_eval", "run", *flags)
+        return (sys.executable, "-m", "capo_bench", "run", *flags)
 
     def _base(self) -> dict[str, str | int | float | bool]:
         file = Path(self.model)

@@ -22,7 +22,6 @@ from capo_bench.experiments.curves import draw
 from capo_bench.experiments.designs import Design, Row, asking_only
 from capo_bench.experiments.runs import Experiment
 from capo_bench.files import read_yaml, validated, write_text, writing_all
-from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.submission import Finite, Line, Text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import shown_in
@@ -173,7 +172,6 @@ def _portable(command: Sequence[str], experiment: Experiment, folder: Path) -> s
     for place, name in (
         (folder, "FOLDER"),
         (experiment.output, "RUNS"),
-        (tasks_path(), "TASKS"),
         (experiment.model, Path(experiment.model).name),
     ):
         text = text.replace(str(place), name)
