@@ -84,11 +84,15 @@ def drawing(warped: LogitsProcessorList, draws: Sequence[Random]) -> Choose:
     def choose(logits: Tensor, indices: Sequence[int]) -> Tensor:
         unseen = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
         scores = warped(unseen, logits.float())
+        # Few tokens are left where `top_k` or `top_p` speaks; summing all words up is dear.
+        left = int((scores > -torch.inf).sum(dim=-1).max())
+        scores, tokens = scores.topk(left)
         below = torch.softmax(scores, dim=-1).cumsum(dim=-1, dtype=torch.float64)
         numbers = [[draws[index].random()] for index in indices]
         # The last sum becomes exactly 1, which no number reaches; what has no probability adds
         # nothing, so that no number falls on it.
         drawn = torch.tensor(numbers, dtype=torch.float64, device=below.device)
-        return torch.searchsorted(below / below[:, -1:], drawn, right=True)[:, 0]
+        place = torch.searchsorted(below / below[:, -1:], drawn, right=True)
+        return tokens.gather(-1, place)[:, 0]
 
     return choose
