@@ -269,8 +269,11 @@ def _known(
             ("model", arguments.get("peft") or results.get("model_name")),
             ("base_model", arguments.get("pretrained") if arguments.get("peft") else None),
         )
-        # A folder on the submitter's machine names nothing to others.
-        if value and str(value)[0] not in "/.~" and not os.path.exists(str(value))
+        # A folder on the submitter's machine names nothing to others; a hub id has one slash at most.
+        if value
+        and str(value)[0] not in "/.~"
+        and str(value).count("/") < 2
+        and not os.path.exists(str(value))
     }
     weights = results["config"].get("model_num_parameters")
     signature = metadata["signature"]

@@ -121,6 +121,25 @@ def test_seeds_become_runs(call, output, edited, card, tmp_path):
     assert [run.seed for run in read_submission(folder).card.runs] == [7, 8]
 
 
+def test_seeds_of_checkpoints_that_lie_elsewhere_by_now_become_runs(call, edited, card, tmp_path):
+    runs = [
+        edited(
+            f"of-{seed}",
+            lambda results, seed=seed: (
+                results["config"].update(torch_seed=seed),
+                results.update(model_name=f"out/sft-{seed}/model"),
+            ),
+        )
+        for seed in (1, 2)
+    ]
+    folder = tmp_path / "lol"
+    status, _, err = call(
+        "submit", *runs, "--output", folder, "--card", card, "--set", "board=mini-nli"
+    )
+    assert (status, err) == (0, "")
+    assert read_submission(folder).card.model == "org/dummy"  # the card's
+
+
 def test_all_that_is_missing_is_named_at_once(call, output, tmp_path):
     status, _, err = call("submit", output, "--output", tmp_path / "lol", "--set", "method=sft")
     assert status == 2
