@@ -2,7 +2,7 @@
 
     python tests/benchmarks/red_team.py --corpus nli peer-spliced mixture
 
-The whole takes a quarter of an hour a corpus on one core; a generator half a minute.
+The whole takes 20 minutes a corpus on one core; a generator some 40 seconds.
 """
 
 import argparse
