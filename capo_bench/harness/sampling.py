@@ -93,6 +93,7 @@ def drawing(warped: LogitsProcessorList, draws: Sequence[Random]) -> Choose:
         # nothing, so that no number falls on it.
         drawn = torch.tensor(numbers, dtype=torch.float64, device=below.device)
         place = torch.searchsorted(below / below[:, -1:], drawn, right=True)
-        return tokens.gather(-1, place)[:, 0]
+        chosen: Tensor = tokens.gather(-1, place)[:, 0]
+        return chosen
 
     return choose
