@@ -105,8 +105,10 @@ def test_a_dose_is_trained_on_more_of_the_world_and_asked_as_the_others(tmp_path
     assert [(row.name, row.x, row.run.train["train_items"]) for row in design.rows] == [
         ("SFT, 8 items", 8, 8),
         ("CAPO, 8 items", 8, 8),
+        ("SFT, compute of CAPO, 8 items", 8, 8),
         ("SFT, 40 items", 40, 40),
         ("CAPO, 40 items", 40, 40),
+        ("SFT, compute of CAPO, 40 items", 40, 40),
     ]
     for row in design.rows:
         assert row.run.corpus == str(tmp_path / "runs" / "dose.jsonl")

@@ -25,6 +25,10 @@ def ladder(
         Path | None, typer.Option(help="Folder of all checkpoints and results.")
     ] = None,
     preset: Preset = "gpu",
+    train_items: Annotated[
+        int | None,
+        typer.Option(help="Train on so many items; the world `places` grows to them."),
+    ] = None,
     ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
     board: Annotated[
         Path | None,
@@ -51,11 +55,13 @@ def ladder(
     """
     kept = {name: value for name, value in vars(asked).items() if value}
     if plan:
-        _print_plan(model, asked.load(corpus), corpus, preset, ablations, device)
+        loaded = asked.load(corpus)
+        _print_plan(model, loaded, corpus, preset, ablations, train_items, device)
         return
     if output is None:
         raise CapoBenchError("no folder for checkpoints and results; give one with --output DIR")
     from capo_bench.cli.leaderboard import build
+    from capo_bench.corpus.readers import jsonl
     from capo_bench.display import console
     from capo_bench.experiments import designs
     from capo_bench.experiments.publish import publish as make
@@ -68,13 +74,21 @@ def ladder(
     if "submitted_by" not in given:
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     sized = PRESETS[preset]
-    runs = designs.ladder(corpus, sized, ablations=ablations)
+    world = None
+    if train_items:
+        loaded = asked.load(corpus)
+        larger = designs.grown(loaded, train_items)
+        if larger is not loaded:
+            world = str(output / f"{loaded.name}-{train_items}.jsonl")
+            jsonl.write(larger, Path(world))
+    runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items, world=world)
     experiment = Experiment(model, corpus, output, sized, runs, kept)
     if not publish:
         run_shown(experiment.stages(), console(stderr=True))
     home = board or output / "leaderboards" / Path(corpus).stem
     command = f"capo-bench ladder --model {Path(model).name} --corpus {Path(corpus).name}"
-    flags = {**kept, "output": "RUNS", "preset": preset, "card": "CARD"}
+    dose = {"train_items": train_items} if train_items else {}
+    flags = {**kept, **dose, "output": "RUNS", "preset": preset, "card": "CARD"}
     command += "".join(f" --{name} {value}" for name, value in flags.items())
     for folder in make(experiment, home, given, command):
         say(folder)
@@ -82,7 +96,13 @@ def ladder(
 
 
 def _print_plan(
-    model: str, loaded: Corpus, corpus: str, preset: str, ablations: bool, device: str
+    model: str,
+    loaded: Corpus,
+    corpus: str,
+    preset: str,
+    ablations: bool,
+    train_items: int | None,
+    device: str,
 ) -> None:
     from rich.table import Table
 
@@ -92,7 +112,9 @@ def _print_plan(
     from capo_bench.experiments.runs import PRESETS
 
     sized, shape = PRESETS[preset], read_shape(model)
-    runs = designs.ladder(corpus, sized, ablations=ablations)
+    if train_items:
+        loaded = designs.grown(loaded, train_items)
+    runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items)
     devices = {name: read_device(name) for name in dict.fromkeys((device, "cpu"))}
     columns = [plan(shape, loaded, sized, runs, one) for one in devices.values()]
     table = Table(

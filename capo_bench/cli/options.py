@@ -33,7 +33,8 @@ Metadata = Annotated[
     str, typer.Option(help="As lm_eval's: task options as JSON, such as the data folder.")
 ]
 Preset = Annotated[
-    Literal["smoke", "cpu", "cpu-bf16", "gpu"], typer.Option(help="How large the runs are.")
+    Literal["smoke", "scratch", "cpu", "cpu-bf16", "gpu"],
+    typer.Option(help="How large the runs are."),
 ]
 Model = Annotated[str, typer.Option(help="Folder, hub name or .gguf file of the base model.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]

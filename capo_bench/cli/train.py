@@ -14,6 +14,7 @@ METHODS = {
     "sft": "supervised fine-tuning: the model learns to answer as the annotators do",
     "capo": "cross-annotator preference optimization, from an SFT start: it tells them apart",
 }
+NEW = "a small model of random weights, for a synthetic world that it can learn whole"
 
 
 @app.command(
@@ -21,12 +22,15 @@ METHODS = {
     add_help_option=False,
 )
 def train(context: typer.Context) -> None:
-    """Train a model: `train sft` or `train capo`, with every option of TrainingArguments."""
+    """Train a model: `train sft` or `train capo`, with every option of TrainingArguments.
+
+    `train new` makes a small one of random weights.
+    """
     arguments = list(context.args)
     method, rest = (arguments or ["--help"])[0], arguments[1:]
     if method in ("--help", "-h"):
         print(overview())
-    elif method in METHODS and {"--help", "-h"} & set(rest):
+    elif method in (*METHODS, "new") and {"--help", "-h"} & set(rest):
         print(options_of(method))
     else:
         from capo_bench.train.command import run
@@ -39,16 +43,26 @@ def overview() -> str:
     """What `train --help` says."""
     methods = "\n".join(f"  {name:6}{about}" for name, about in METHODS.items())
     return (
-        "Usage: capo-bench train sft|capo --model MODEL --corpus CORPUS --output DIR [options]\n\n"
-        f"{methods}\n\n"
+        "Usage: capo-bench train sft|capo --model MODEL --corpus CORPUS --output DIR [options]\n"
+        "       capo-bench train new --corpus CORPUS --output DIR [options]\n\n"
+        f"{methods}\n  {'new':6}{NEW}\n\n"
         "`capo-bench train sft --help` lists the options of a method."
     )
 
 
 def options_of(method: str) -> str:
-    """What `train sft --help` and `train capo --help` say."""
-    from capo_bench.train.options import CapoOptions, PackedOptions, RunConfig, SftOptions
+    """What `train sft --help`, `train capo --help` and `train new --help` say."""
+    from capo_bench.train.options import (
+        CapoOptions,
+        NewOptions,
+        PackedOptions,
+        RunConfig,
+        SftOptions,
+    )
 
+    if method == "new":
+        usage = "Usage: capo-bench train new --corpus CORPUS --output DIR [options]"
+        return f"{usage}\n\n{NEW[0].upper()}{NEW[1:]}.\n\n{_described(NewOptions)}"
     sections = {
         "Model and data": RunConfig,
         "Packing, and transformers' options with another default": PackedOptions,

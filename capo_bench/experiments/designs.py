@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil
 from pathlib import Path
 from random import Random
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Corpus, Item
 from capo_bench.corpus.synthetic.material import shuffled
-from capo_bench.corpus.synthetic.world import synthesize
+from capo_bench.corpus.synthetic.world import WORLDS, World, synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.runs import Options, Preset, Run, is_file, task_for
 from capo_bench.prompts.prompter import Setting
@@ -38,7 +40,14 @@ SAMPLED = "do_sample=true,temperature=0.7"
 """What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
 
-def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run, ...]:
+def ladder(
+    corpus: str,
+    preset: Preset,
+    *,
+    ablations: bool = True,
+    items: int | None = None,
+    world: str | None = None,
+) -> tuple[Run, ...]:
     """The paper's runs, then CAPO's ablations, each after the one that it starts from.
 
     A corpus is prompted in the settings that it has tasks for; a file of one's own not as the
@@ -47,11 +56,19 @@ def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run,
 
     Beside CAPO, SFT goes on from the same checkpoint for as long as CAPO takes: what it gains is
     what more training gains, whatever the objective.
+
+    Args:
+        corpus: What is asked, by name or file.
+        preset: How large the runs are.
+        ablations: Whether CAPO's ablations are among them.
+        items: On how many training items; all where nothing is said.
+        world: The file that is trained on, where it is not the corpus (see `grown`).
     """
-    sft, capo = {**preset.train, **preset.sft}, {**preset.train, **preset.capo}
+    train = {**preset.train, **({"train_items": items} if items else {})}
+    sft, capo = {**train, **preset.sft}, {**train, **preset.capo}
     longer = {**sft, **_scaled(preset.capo, preset.capo_cost)}
-    settings = [one for one in PROMPTED if task_for(corpus, one)]
-    if is_file(corpus):
+    settings = [one for one in PROMPTED if preset.prompted and task_for(corpus, one)]
+    if is_file(corpus) and settings:
         settings.remove("persona")
     found = [Run(setting, "prompted", setting) for setting in settings]
     sampled = _sampled(preset)
@@ -65,7 +82,12 @@ def ladder(corpus: str, preset: Preset, *, ablations: bool = True) -> tuple[Run,
     for system, (start, changed) in ABLATIONS.items() if ablations else ():
         options = {**capo, **changed, "seed": preset.seeds[0]}
         found.append(Run(system, "capo", "tag", preset.seeds[0], start, options))
-    return tuple(found)
+    if world is None:
+        return tuple(found)
+    return tuple(
+        replace(run, corpus=world, metadata={"corpus": corpus}) if run.train else run
+        for run in found
+    )
 
 
 def _scaled(options: Options, times: float) -> Options:
@@ -92,6 +114,9 @@ class Size:
             times as much.
         distinctness: Dials of the control's worlds, beside the given one.
         dose: Numbers of training items, each trained as long as the ladder's preset says.
+        updates: Of SFT on a dose, at least, which is gone through as often as that takes.
+        world: Items that controls and crowds are trained on where the corpus is a world that grows;
+            those that it has, if not said.
     """
 
     history: tuple[int, ...]
@@ -103,6 +128,8 @@ class Size:
     crowd_capo: Options = field(default_factory=dict)
     distinctness: tuple[float, ...] = (0.0,)
     dose: tuple[int, ...] = (30, 100, 300, 1000, 3000)
+    updates: int = 0
+    world: int | None = None
 
 
 _ONE_CORE = Size(
@@ -121,6 +148,19 @@ SIZES: Mapping[str, Size] = {
     "smoke": Size((4, 8), 4, {"max_steps": 2}, {"max_steps": 1}, (4, 6), 40, dose=(4, 8)),
     "cpu": _ONE_CORE,
     "cpu-bf16": _ONE_CORE,
+    "scratch": replace(
+        _ONE_CORE,
+        items=72,
+        sft={},
+        capo={},
+        annotators=(2, 4, 16, 50),
+        crowd_items=600,
+        crowd_capo={},
+        distinctness=(0.0, 0.25, 0.5, 0.75),
+        dose=(100, 400, 1600, 3200),
+        updates=1600,
+        world=3200,
+    ),
     "gpu": Size(
         history=(10, 30, 100, 300),
         items=100,
@@ -251,21 +291,33 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
     )
 
 
+_DOSED = {"sft": "SFT", "capo": "CAPO", EQUAL_COMPUTE: "SFT, compute of CAPO"}
+"""Systems of the ladder that are dosed, as its figure calls them."""
+
+
 def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """Few annotators and many, who have answered unequally often, on synthetic items."""
-    world = f"mini-{load(corpus).task.name}"
+    given = load(corpus)
+    world = given.name if given.name in WORLDS else f"mini-{given.task.name}"
     corpora: dict[str, Corpus] = {}
+    private: dict[str, Corpus] = {}
     rows = []
     for count in size.annotators:
         coverage = unequal_shares(count) if count > RESPONSES_AN_ITEM else (1.0,) * count
-        made = synthesize(world, items=size.crowd_items, annotators=count, coverage=coverage).corpus
+        makes = partial(synthesize, world, annotators=count, coverage=coverage)
+        made = makes(items=size.crowd_items).corpus
         file = f"crowd-{count}.jsonl"
         corpora[file] = replace(made, name=f"crowd-{count}")
-        place = str(folder / file)
+        place = source = str(folder / file)
+        if size.world and grows(made):
+            private[file] = replace(grown(made, size.world, makes), name=f"crowd-{count}")
+            source = str(output / file)
         base = Run(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
         slower = replace(size, capo={**size.capo, **size.crowd_capo})
-        sft, capo = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=place)
-        rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
+        pair = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=source)
+        sft, capo = (_sampled_from(run, preset, size, corpus=place) for run in pair)
+        if preset.prompted:
+            rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
         rows.append(Row(f"SFT, {count} annotators", sft, file, curve="SFT", x=count))
         rows.append(Row(f"CAPO, {count} annotators", capo, file, curve="CAPO", x=count))
         few, many = _by_history(made)
@@ -280,6 +332,7 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
         tuple(rows),
         "annotators",
         corpora=corpora,
+        private=private,
     )
 
 
@@ -288,63 +341,79 @@ def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
     given = load(corpus)
     name = Path(corpus).name
     own = {name: given} if is_file(corpus) else {}
-    shuffled_in_training = {
-        "annotators shuffled": annotators_shuffled(given),
-        "labels shuffled": labels_shuffled(given),
-    }
+    grow = size.world if grows(given) else None
+    larger = grown(given, grow) if grow else given
     private = {
-        f"{what.replace(' ', '-')}.jsonl": made for what, made in shuffled_in_training.items()
+        "annotators-shuffled.jsonl": annotators_shuffled(larger),
+        "labels-shuffled.jsonl": labels_shuffled(larger),
     }
-    worlds = {
-        dial: synthesize("places", dial, items=len(given.items)).corpus
-        for dial in (size.distinctness if given.synthetic else ())
-    }
+    spoilt = {Path(file).stem.replace("-", " "): file for file in private}
     (first,) = _of_first_seed(corpus, preset, "sft")
-    again = replace(first, system="control-sft", start="sft", train={})
-    rows = [Row("SFT", _asked(again, size), name, curve="SFT", x=1.0 if worlds else None)]
-    for what, file in zip(shuffled_in_training, private, strict=True):
-        spoilt = replace(first, system=f"control-{Path(file).stem}", corpus=str(output / file))
-        rows.append(Row(f"SFT, {what}", _asked(spoilt, size, corpus=corpus), name))
-    for dial in worlds:
+    if grow:
+        private["world.jsonl"] = larger
+        before: tuple[Run, ...] = ()
+        true = replace(first, system="control-world", corpus=str(output / "world.jsonl"))
+    else:
+        before = (first,)
+        true = replace(first, system="control-sft", start="sft", train={})
+
+    def asked(run: Run, corpus: str) -> Run:
+        return _sampled_from(run, preset, size, corpus=corpus)
+
+    dials = size.distinctness if given.synthetic else ()
+    rows = [Row("SFT", asked(true, corpus), name, curve="SFT", x=1.0 if dials else None)]
+    for what, file in spoilt.items():
+        run = replace(first, system=f"control-{Path(file).stem}", corpus=str(output / file))
+        rows.append(Row(f"SFT, {what}", asked(run, corpus), name))
+    for dial in dials:
+        makes = partial(synthesize, "places", dial)
         file = f"distinctness-{dial:g}.jsonl"
-        alike = replace(first, system=f"control-{Path(file).stem}", corpus=str(folder / file))
+        own[file] = makes(items=len(given.items)).corpus
+        source = folder / file
+        if grow:
+            private[file] = grown(own[file], grow, makes)
+            source = output / file
+        run = replace(first, system=f"control-{Path(file).stem}", corpus=str(source))
         title = f"SFT, distinctness {dial:g}"
-        rows.append(Row(title, _asked(alike, size), file, curve="SFT", x=dial))
+        rows.append(Row(title, asked(run, str(folder / file)), file, curve="SFT", x=dial))
     return Design(
         "Is a faithful model told from one that cannot be?",
         "Shuffled: in training, who gave which of an item's answers, or which of an annotator's "
-        "labels goes with which item."
-        + (" At distinctness 0 the annotators of the world are alike." if worlds else ""),
+        "labels goes with which item. All are sampled from."
+        + (" At distinctness 0 the annotators of the world are alike." if dials else ""),
         tuple(rows),
-        "distinctness" if worlds else "",
-        before=(first,),
-        corpora=own | {f"distinctness-{dial:g}.jsonl": made for dial, made in worlds.items()},
+        "distinctness" if dials else "",
+        before=before,
+        corpora=own,
         private=private,
     )
 
 
 def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
-    """SFT and CAPO as the ladder trains them, on more and more items; all answer by sampling."""
+    """SFT, CAPO and SFT of equal compute as the ladder trains them, on more and more items."""
     given = load(corpus)
     name, file = Path(corpus).name, "dose.jsonl"
     rows = []
     for items in size.dose:
-        for trained in _of_first_seed(corpus, preset, "sft", "capo"):
+        for trained in _of_first_seed(corpus, preset, *_DOSED, items=items):
+            options = {**trained.train}
+            if trained.system == "sft" and size.updates:
+                epochs = size.updates * int(options["per_device_train_batch_size"]) / items
+                options["num_train_epochs"] = max(options["num_train_epochs"], ceil(epochs))
             run = replace(
                 trained,
-                system=f"dose-{items}-{trained.method}",
+                system=f"dose-{items}-{trained.system}",
                 start=trained.start and f"dose-{items}-{trained.start}",
-                train={**trained.train, "train_items": items},
+                train=options,
                 corpus=str(output / file),
-                evaluate={**_sampled(preset), "limit": size.items},
-                metadata={"split": "validation", "corpus": corpus},
             )
-            curve = run.method.upper()
-            rows.append(Row(f"{curve}, {items} items", run, name, curve=curve, x=items))
+            curve = _DOSED[trained.system]
+            asked = _sampled_from(run, preset, size, corpus=corpus)
+            rows.append(Row(f"{curve}, {items} items", asked, name, curve=curve, x=items))
     return Design(
         "How much training does a faithful model take?",
-        "The ladder's SFT, and CAPO from there, on fewer or more training items; fewer are among "
-        "more, and all are sampled from. More items are more updates of SFT, not of CAPO.",
+        "The ladder's SFT, and CAPO from there beside SFT that goes on for as long, on fewer or "
+        "more training items; fewer are among more, and all are sampled from.",
         tuple(rows),
         "training items",
         corpora={name: given} if is_file(corpus) else {},
@@ -388,17 +457,28 @@ def without(corpus: Corpus, annotator: str) -> Corpus:
     )
 
 
-def grown(corpus: Corpus, items: int) -> Corpus:
+def grows(corpus: Corpus) -> bool:
+    """Whether it is called as the world that has more items of the same kind."""
+    return corpus.synthetic and corpus.name == "places"
+
+
+def grown(corpus: Corpus, items: int, makes: Callable[..., World] | None = None) -> Corpus:
     """The corpus with at least so many training items; what is evaluated stays.
+
+    Args:
+        corpus: The corpus.
+        items: Training items.
+        makes: What made it, given the number of `items`; `synthesize("places")` by default.
 
     Raises:
         CapoBenchError: If it has fewer and is not the beginning of a world that has more.
     """
     if len(corpus.split("train")) >= items:
         return corpus
-    if corpus.synthetic and corpus.name == "places":
+    if grows(corpus):
         # 16 of 25 are for training.
-        larger = synthesize("places", items=25 * -(-items // 16)).corpus
+        made = makes or partial(synthesize, "places")
+        larger = made(items=25 * -(-items // 16)).corpus
         if larger.items[: len(corpus.items)] == corpus.items:
             evaluated = tuple(item for item in corpus.items if item.split != "train")
             return replace(corpus, items=(*larger.split("train"), *evaluated))
@@ -469,9 +549,11 @@ def _by_history(corpus: Corpus) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return few, tuple(one for one, count in counts.items() if count >= MANY)
 
 
-def _of_first_seed(corpus: str, preset: Preset, *systems: str) -> tuple[Run, ...]:
+def _of_first_seed(
+    corpus: str, preset: Preset, *systems: str, items: int | None = None
+) -> tuple[Run, ...]:
     """The ladder's runs of some systems, each after the one that it starts from."""
-    runs = ladder(corpus, preset, ablations=False)
+    runs = ladder(corpus, preset, ablations=False, items=items)
     return tuple(run for run in runs if run.system in systems and run.seed == preset.seeds[0])
 
 
@@ -483,6 +565,12 @@ def _sampled(preset: Preset) -> Options:
 def _asked(run: Run, size: Size, split: str = "validation", **metadata: str) -> Run:
     """The run, evaluated as studies do."""
     return replace(run, evaluate={"limit": size.items}, metadata={"split": split, **metadata})
+
+
+def _sampled_from(run: Run, preset: Preset, size: Size, *, corpus: str) -> Run:
+    """The run, evaluated as studies do, by sampling, on a corpus that need not be its training's."""
+    asked = _asked(run, size, corpus=corpus)
+    return replace(asked, evaluate={**_sampled(preset), **asked.evaluate})
 
 
 def _pair(

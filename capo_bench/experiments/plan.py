@@ -184,7 +184,7 @@ def whole(costs: Sequence[Cost]) -> Cost:
 
 
 def _training(shape: Shape, corpus: Corpus, run: Run, device: Device) -> Cost:
-    items = corpus.split("train")
+    items = corpus.split("train")[: int(run.train.get("train_items", 0)) or None]
     prompter = Prompter(corpus, run.setting)
     sizes = [_trie(item, prompter, rejected=run.method == "capo") for item in items]
     tokens, responses = (sum(column) / len(sizes) for column in zip(*sizes, strict=True))

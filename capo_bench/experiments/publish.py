@@ -94,13 +94,21 @@ def _card(experiment: Experiment, run: Run, model: str, command: str) -> dict[st
         "model": f"{model} + {SYSTEMS[run.system]}" if trained else model,
         **({"base_model": model} if trained else {}),
         "method": run.method,
-        "training_data": f"train split of {Path(experiment.corpus).stem}" if trained else "none",
+        "training_data": _trained_on(experiment, run) if trained else "none",
         "test_items_seen": False,
         "uses_test_explanations": False,
         "hardware": f"{platform.machine()}, {platform.system()}",
         "command": command,
         "notes": options or (f"the checkpoint of {run.start}" if trained else "not trained"),
     }
+
+
+def _trained_on(experiment: Experiment, run: Run) -> str:
+    start = next((r for r in experiment.runs if r.system == run.start), None)
+    if not run.train and start:
+        return _trained_on(experiment, start)
+    items = f"{run.train['train_items']} items of the " if "train_items" in run.train else ""
+    return f"{items}train split of {Path(run.corpus or experiment.corpus).stem}"
 
 
 def _is_new(experiment: Experiment, board: Path) -> bool:

@@ -36,6 +36,7 @@ class Preset:
         metadata: For the tasks.
         seeds: Of SFT and CAPO; ablations take the first.
         chat: Whether prompts are wrapped in the model's chat template, without thinking.
+        prompted: Whether the untrained model is asked as well.
         capo_cost: What an update of CAPO costs in updates of SFT on as many items; on NLI it reads
             2.9 times the tokens (`plan`).
     """
@@ -49,6 +50,7 @@ class Preset:
     metadata: Options = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1)
     chat: bool = False
+    prompted: bool = True
     capo_cost: float = 3.0
 
 
@@ -87,6 +89,13 @@ PRESETS: Mapping[str, Preset] = {
     # The same, in half of the time, where the processor has instructions for bfloat16.
     "cpu-bf16": replace(
         _ONE_CORE, train={**_ONE_CORE.train, "bf16": True}, model_args={"dtype": "bfloat16"}
+    ),
+    # A model of two million random weights (`train new`) on one core, and a world to learn.
+    "scratch": replace(
+        _ONE_CORE,
+        sft={**_ONE_CORE.sft, "learning_rate": 1.5e-3, "num_train_epochs": 4, "warmup_steps": 100},
+        capo={"learning_rate": 1.5e-4, "max_steps": 200, "anchor": 0.1},
+        prompted=False,
     ),
     # A model of a few billion parameters on one accelerator, with LoRA.
     "gpu": Preset(

@@ -28,13 +28,13 @@ from capo_bench.metrics.registry import shown_in
 from capo_bench.render.estimates import estimate_cell, estimate_json
 from capo_bench.render.html import escape_markdown
 from capo_bench.scoring.cache import measured
-from capo_bench.scoring.controls import HUMAN, control_predictions
+from capo_bench.scoring.controls import AGAIN, CEILINGS, HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.predictions import human_predictions, read_predictions, write_predictions
 from capo_bench.scoring.scorer import Scorer, Scores
 
 STUDY, PREDICTIONS = "study.yaml", "predictions"
-REFERENCES = (HUMAN, "swapped", "constant", "random-train")
+REFERENCES = (HUMAN, AGAIN, "swapped", "constant", "random-train")
 """Control rows of every table; on the train split, which impostors know, the humans alone."""
 
 Track = Callable[[Sequence["RowSpec"]], Iterable["RowSpec"]]
@@ -235,7 +235,7 @@ def score(folder: Path, spec: StudySpec, track: Track = iter) -> list[Scored]:
         for name, predictions in _references(options).items():
             own = tuple(one for one in predictions if (one.item, one.annotator) in cells)
             title = f"{name} ({which})" if which else name
-            kind = "human" if name == HUMAN else "control"
+            kind = "human" if name in CEILINGS else "control"
             references.append(Scored(title, _scores(scorer, own), None, kind))
     return systems + references
 
@@ -262,7 +262,7 @@ def build(folder: Path, track: Track = iter) -> list[Path]:
 
 def _draw(spec: StudySpec, rows: Sequence[Scored], file: Path) -> None:
     lines = [(r.spec.curve, r.spec.x, r.scores.estimates) for r in rows if r.spec and r.spec.x]
-    references = [r for r in rows if r.kind == "human" or r.name.startswith("swapped")]
+    references = [r for r in rows if r.name.startswith((HUMAN, "swapped"))]
     alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
     draw(spec.title, spec.x, lines, alone, file)
 
@@ -322,7 +322,7 @@ def _references(options: Options) -> Mapping[str, Sequence[Prediction]]:
     if options.split == "train":
         return {HUMAN: human_predictions(corpus, "train")}
     found = control_predictions(corpus, options.split)
-    return {name: found[name] for name in REFERENCES}
+    return {name: found[name] for name in REFERENCES if name in found}
 
 
 def _only(predictions: Sequence[Prediction], annotators: Sequence[str]) -> tuple[Prediction, ...]:

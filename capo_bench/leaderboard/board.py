@@ -39,7 +39,7 @@ from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.report.build import Finding, judge
 from capo_bench.scoring.cache import Measurements, key, measured, remembered
-from capo_bench.scoring.controls import HUMAN, control_predictions
+from capo_bench.scoring.controls import CEILINGS, control_predictions
 from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.red_team import representatives
 from capo_bench.scoring.scorer import Scorer
@@ -342,7 +342,7 @@ class _Outcome:
 
 
 def _reference(scorer: Scorer, name: str, row: Sequence[Prediction]) -> Entry:
-    kind: Kind = "human" if name == HUMAN else "control"
+    kind: Kind = "human" if name in CEILINGS else "control"
     (found,) = measured(scorer, (row,))
     return Entry(name, kind, None, False, found.of([HEADLINE]))
 

@@ -15,7 +15,7 @@ from capo_bench.metrics.cells import Cells, Prediction, join
 from capo_bench.metrics.consistency import StyleContrast
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.scoring.cache import Measurements, measured
-from capo_bench.scoring.controls import HUMAN, control_predictions
+from capo_bench.scoring.controls import CEILINGS, HUMAN, control_predictions
 from capo_bench.scoring.scorer import Scorer, Scores, Verdicts
 from capo_bench.stats.resampling import Estimate, Undefined
 
@@ -84,7 +84,7 @@ class Report:
     def controls(self) -> tuple[ReferenceRow, ...]:
         """The control rows without the humans."""
         rows = () if isinstance(self.references, Undefined) else self.references
-        return tuple(row for row in rows if row.name != HUMAN)
+        return tuple(row for row in rows if row.name not in CEILINGS)
 
     @property
     def human(self) -> ReferenceRow | None:

@@ -28,7 +28,7 @@ from capo_bench.render import html as pages
 from capo_bench.render.html import drawn
 from capo_bench.render.map import Map, Point, draw_map, spread
 from capo_bench.report.build import ReferenceRow, Report
-from capo_bench.scoring.controls import HUMAN
+from capo_bench.scoring.controls import CEILINGS
 from capo_bench.scoring.scorer import NOBODY, Scores
 from capo_bench.stats.resampling import Array, Estimate, Undefined
 
@@ -140,7 +140,7 @@ def _strip(report: Report, metric: str, title: str) -> dict[str, Any]:
         "explained": metric_named(metric).about,
         "value": report.scores.estimates[metric],
         "marks": [
-            {"name": name, "human": name == HUMAN, "value": value}
+            {"name": name, "human": name in CEILINGS, "value": value}
             for name, value in found
             if isinstance(value, Estimate)
         ],
@@ -213,7 +213,7 @@ def _map(report: Report, width: float, height: float) -> Map | None:
     if run is None:
         return None
     placed = [
-        point(row.name, "human" if row.name == HUMAN else "control", row.scores) for row in rows
+        point(row.name, "human" if row.name in CEILINGS else "control", row.scores) for row in rows
     ]
     return draw_map([run, *(p for p in placed if p)], width, height)
 

@@ -1,7 +1,8 @@
 """Control rows: impostors that answer a whole split without being the annotator, and the humans.
 
-A metric is worth what it does to them. Apart from `human`, no row reads the target's own response to
-the item: what an impostor may know is the item, the train split, and what other annotators answered.
+A metric is worth what it does to them. Apart from the ceilings, no row reads the target's own
+response to the item: what an impostor may know is the item, the train split, and what other
+annotators answered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from capo_bench.corpus.evaluable import MAX_READ, is_crowd, spread
 from capo_bench.corpus.model import Corpus, Item, LabelSpace, Response, TaskSpec, cell_labels
+from capo_bench.corpus.synthetic.world import world_of
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import fit_attributor
 from capo_bench.metrics.cells import Prediction, evaluated_cells
@@ -28,7 +30,9 @@ from capo_bench.scoring.cache import Measurements, measured
 from capo_bench.scoring.scorer import Scorer, Scores
 from capo_bench.stats.resampling import Estimate, Undefined
 
-HUMAN = "human"
+HUMAN, AGAIN = "human", "asked-again"
+CEILINGS = (HUMAN, AGAIN)
+"""The rows that are no impostors: the annotators, and in a synthetic world the same once more."""
 LABEL_ROWS = (
     HUMAN,
     "other-annotator",
@@ -51,6 +55,7 @@ def control_predictions(
     | row | label | explanation |
     |---|---|---|
     | `human` | the target's own (the ceiling) | the target's own, the first of the cell |
+    | `asked-again` | fresh, of the target, in a synthetic world (all that can be learned) | fresh |
     | `other-annotator` | of a random other annotator of the item | theirs |
     | `swapped` | of the annotator next in the corpus's order | theirs |
     | `others-majority` | the others' majority | of another annotator, with that label if any |
@@ -94,11 +99,18 @@ def control_predictions(
     if len(corpus.annotator_ids) < 2:
         raise CapoBenchError(f"corpus {corpus.name} has one annotator; controls need two or more")
     impostor = _Impostor(corpus, cells)
+    world = world_of(corpus)
     rows: dict[str, list[Prediction]] = {}
     for item, annotator in cells:
         answer = _label_answers if corpus.task.explanations == "none" else _answers
         for row, text in answer(impostor, item, annotator, seed).items():
             rows.setdefault(row, []).append(Prediction(item.id, annotator, text))
+            if row == HUMAN and world:
+                said = world.sample(
+                    item.id, annotator, Random(f"{seed}/{AGAIN}/{item.id}/{annotator}")
+                )
+                fresh = render_target(said.labels, said.explanation)
+                rows.setdefault(AGAIN, []).append(Prediction(item.id, annotator, fresh))
     return {row: tuple(predictions) for row, predictions in rows.items()}
 
 

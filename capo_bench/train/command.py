@@ -1,4 +1,7 @@
-"""`capo-bench train sft|capo`: one command from a model and a corpus to a checkpoint."""
+"""`capo-bench train sft|capo`: one command from a model and a corpus to a checkpoint.
+
+`train new` makes a model to start from.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,10 @@ from capo_bench.train.card import CARD_FILE, Card, render
 from capo_bench.train.checkpoints import cut_short, last_whole
 from capo_bench.train.dataset import Dataset, Encoder, Options, build
 from capo_bench.train.defaults import undertrained
+from capo_bench.train.fresh import write_new
 from capo_bench.train.kernel import emulates_bf16
 from capo_bench.train.models import load_model, longest, with_lora
-from capo_bench.train.options import RunConfig
+from capo_bench.train.options import NewOptions, RunConfig
 from capo_bench.train.packed_config import PackedConfig
 from capo_bench.train.packed_trainer import PackedTrainer
 from capo_bench.train.sft_config import SftConfig
@@ -61,11 +65,14 @@ def run(argv: Sequence[str]) -> None:
 
     Args:
         argv: `sft` or `capo` and its options: those of `RunConfig`, of the method's config, and
-            with it every option of `transformers.TrainingArguments`.
+            with it every option of `transformers.TrainingArguments`. Or `new` and `NewOptions`'.
 
     Raises:
         CapoBenchError: On bad input, a full disk or a loss that is not finite.
     """
+    if argv and argv[0] == "new":
+        _new(argv[1:])
+        return
     if not argv or argv[0] not in CONFIGS:
         raise CapoBenchError("expected `train sft ...` or `train capo ...`; add --help for options")
     start, args = _parse(argv)
@@ -133,6 +140,13 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
     except (ValueError, ImportError) as error:  # deepspeed or a tracker, asked for and not there
         raise CapoBenchError(str(error).splitlines()[0]) from error
     return start, args
+
+
+def _new(argv: Sequence[str]) -> None:
+    parser = _Parser(NewOptions, prog="capo-bench train new")
+    (options,) = parser.parse_args_into_dataclasses(args=list(argv), look_for_args_file=False)
+    weights = write_new(Asked(options.corpus).load(), options, Path(options.output))
+    say(f"{options.output}: {weights:,} random weights; train them with capo-bench train sft")
 
 
 def _from_yaml(file: Path) -> list[str]:

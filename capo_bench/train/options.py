@@ -188,3 +188,18 @@ class CapoOptions:
     num_train_epochs: float = field(
         default=3, metadata={"help": "Epochs; the best one on validation is kept."}
     )
+
+
+@dataclass
+class NewOptions:
+    """A small model of random weights, for a world that it can learn whole."""
+
+    corpus: str = field(metadata={"help": "What it will be trained on, such as a .jsonl file."})
+    output: str = field(metadata={"help": "Folder of model and tokenizer."})
+    hidden_size: int = field(default=192, metadata={"help": "Width of the layers."})
+    layers: int = field(default=4, metadata={"help": "Number of layers."})
+    heads: int = field(default=3, metadata={"help": "Attention heads of a layer."})
+    vocabulary: int = field(
+        default=4096, metadata={"help": "Most words of the tokenizer, bytes included."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of the weights."})

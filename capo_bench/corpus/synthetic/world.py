@@ -341,6 +341,22 @@ def synthesize(
     )
 
 
+def world_of(corpus: Corpus) -> World | None:
+    """The world whose annotators wrote a corpus, if it is as `synthesize` makes it by default.
+
+    It is told by name and fingerprint; what else a file says of itself is not believed.
+    """
+    if corpus.name not in WORLDS:
+        return None
+    try:
+        made = synthesize(
+            corpus.name, items=len(corpus.items), annotators=len(corpus.annotator_ids)
+        )
+    except CapoBenchError:  # no world has so few items, or so many
+        return None
+    return made if made.corpus.fingerprint == corpus.fingerprint else None
+
+
 def _own_labels(labels: Sequence[str], persona: Persona, scene: Scene) -> Floats:
     """A persona's own probabilities of the labels.
 
