@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from capo_bench.cli.app import app
 from capo_bench.corpus.load import load
 from capo_bench.corpus.model import Annotator, Corpus, Item, LabelSpace, Response
-from capo_bench.corpus.synthetic.world import synthesize
+from capo_bench.corpus.synthetic.world import synthesize, world_of
 from capo_bench.corpus.tasks import NLI, PARAPHRASE
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.attribution import attributed, fit_attributor
@@ -21,6 +22,7 @@ from capo_bench.metrics.cells import Prediction, join
 from capo_bench.metrics.faithful import faithful_rate
 from capo_bench.metrics.indistinguishability import discriminate, fit_discriminator
 from capo_bench.metrics.lexicon import lexicon
+from capo_bench.prompts.responses import parse
 from capo_bench.report.build import build
 from capo_bench.report.tables import controls_tables
 from capo_bench.scoring import controls
@@ -186,6 +188,20 @@ def test_deterministic_and_seeded():
     assert all(once[row] == other[row] for row in fixed)
 
 
+def test_a_worlds_annotators_are_asked_again_and_nobody_elses():
+    world = synthesize("places", items=50)
+    rows = control_predictions(world.corpus)
+    human, again = rows["human"], rows["asked-again"]
+    for one in again:
+        said = parse(world.corpus.task, one.response)
+        likely = world.log_likelihood(one.item, said.labels[0], said.explanation)
+        assert isfinite(likely[one.annotator])
+    assert sum(one != other for one, other in zip(human, again, strict=True)) > len(human) / 2
+    assert "asked-again" not in control_predictions(synthesize("places", 0.5, items=50).corpus)
+    few = replace(world.corpus, items=world.corpus.items[:24])  # fewer than a world may have
+    assert world_of(few) is None
+
+
 @pytest.mark.parametrize("target", ["Ann1", "Ann3"])
 def test_no_impostor_reads_the_targets_test_responses(target):
     corpus = synthesize("mini-nli", items=60).corpus
@@ -204,9 +220,11 @@ def test_no_impostor_reads_the_targets_test_responses(target):
     )
     before = control_predictions(corpus)
     after = control_predictions(replace(corpus, items=items))
+    # The forged corpus is no world any more, so that nobody can be asked again.
+    assert set(before) - set(after) == {"asked-again"}
     changed = {
         row
-        for row in before
+        for row in after
         for one, other in zip(before[row], after[row], strict=True)
         if one.annotator == target and one != other
     }

@@ -67,6 +67,21 @@ def test_sft_beside_capo_goes_on_for_as_long_as_capo_takes():
     assert (run.method, run.start, run.train["max_steps"]) == ("sft", "sft", 75)
 
 
+def test_a_ladder_is_trained_on_more_of_the_world_and_asked_as_the_corpus_says():
+    found = ladder("places.jsonl", PRESETS["scratch"], items=6400, world="grown.jsonl")
+    assert {run.method for run in found} == {"sft", "capo"}  # random weights are not asked
+    for run in found:
+        if run.train:
+            assert (run.corpus, run.metadata) == ("grown.jsonl", {"corpus": "places.jsonl"})
+            assert run.train["train_items"] == 6400
+        else:
+            assert (run.corpus, dict(run.metadata)) == (None, {})
+    experiment = Experiment("new", "places.jsonl", Path("out"), PRESETS["scratch"], found)
+    trains, asks = (stage.command for stage in experiment.stages(found[0]))
+    assert trains[trains.index("--corpus") + 1] == "grown.jsonl"
+    assert '"corpus": "places.jsonl"' in asks[asks.index("--metadata") + 1]
+
+
 def test_ladder_in_the_smoke_preset(source, tmp_path):
     """Without in-context and profile prompts, which tests/test_harness.py asks with."""
     preset = replace(SMOKE, evaluate={**SMOKE.evaluate, "limit": 4})  # seconds instead of a minute

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from capo_bench.experiments.designs import (
     unequal_shares,
     without,
 )
-from capo_bench.experiments.runs import Experiment, Run
+from capo_bench.experiments.runs import PRESETS, Experiment, Run
 from capo_bench.experiments.stages import run_all
 from capo_bench.scoring.controls import control_predictions
 from capo_bench.scoring.options import Options
@@ -88,6 +90,44 @@ def test_controls_are_trained_on_spoilt_data_and_asked_and_judged_by_the_true_on
     alike = rows["SFT, distinctness 0"]
     assert (alike.corpus, alike.x) == ("distinctness-0.jsonl", 0)
     assert alike.run.corpus == str(tmp_path / "study" / "distinctness-0.jsonl")
+
+
+def test_controls_and_crowds_of_a_world_are_trained_on_more_of_it_than_they_are_judged_by(tmp_path):
+    world = synthesize("places", items=50).corpus
+    jsonl.write(world, tmp_path / "places.jsonl")
+    size = replace(
+        SIZES["smoke"], world=40, distinctness=(0.0,), crowd_items=50, annotators=(2, 12)
+    )
+    arguments = (str(tmp_path / "places.jsonl"), SMOKE, size, tmp_path / "study", tmp_path / "runs")
+    for study in ("control", "crowd"):
+        design = DESIGNS[study](*arguments)
+        for row in design.rows:
+            if row.run.train:
+                trained = design.private[Path(row.run.corpus).name]
+                judged = design.corpora[row.corpus]
+                assert len(trained.split("train")) == 48  # of 75 items, the least that has 40
+                for split in ("validation", "test"):
+                    assert trained.split(split) == judged.split(split)
+                assert Path(str(row.run.metadata["corpus"])).name == row.corpus
+                assert "do_sample=true" in str(row.run.evaluate["gen_kwargs"])
+    alike = DESIGNS["control"](*arguments).private["distinctness-0.jsonl"]
+    assert alike == grown(
+        synthesize("places", 0, items=50).corpus, 40, partial(synthesize, "places", 0)
+    )
+
+
+def test_a_small_dose_is_gone_through_until_there_are_enough_updates(tmp_path):
+    size = replace(SIZES["scratch"], dose=(100, 3200))
+    world = synthesize("places", items=50).corpus
+    jsonl.write(world, tmp_path / "places.jsonl")
+    arguments = (tmp_path / "study", tmp_path / "runs")
+    rows = DESIGNS["dose"](
+        str(tmp_path / "places.jsonl"), PRESETS["scratch"], size, *arguments
+    ).rows
+    epochs = {row.name: row.run.train.get("num_train_epochs") for row in rows}
+    # 1,600 updates of 4 items; 3,200 items four times are 3,200 updates.
+    assert epochs["SFT, 100 items"] == 64
+    assert epochs["SFT, 3200 items"] == 4
 
 
 def test_a_dose_is_trained_on_more_of_the_world_and_asked_as_the_others(tmp_path):
