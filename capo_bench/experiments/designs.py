@@ -156,10 +156,10 @@ SIZES: Mapping[str, Size] = {
         annotators=(2, 4, 16, 50),
         crowd_items=600,
         crowd_capo={},
-        distinctness=(0.0, 0.25, 0.5, 0.75),
+        distinctness=(0.0, 0.5),
         dose=(100, 400, 1600, 3200),
         updates=1600,
-        world=3200,
+        world=2400,
     ),
     "gpu": Size(
         history=(10, 30, 100, 300),
