@@ -65,6 +65,10 @@ def test_sft_beside_capo_goes_on_for_as_long_as_capo_takes():
     preset = replace(SMOKE, sft={"num_train_epochs": 5}, capo={"max_steps": 30}, capo_cost=2.5)
     (run,) = [one for one in paper(preset) if one.system == EQUAL_COMPUTE]
     assert (run.method, run.start, run.train["max_steps"]) == ("sft", "sft", 75)
+    for run in ladder("places.jsonl", PRESETS["scratch"], ablations=False):
+        if run.system == EQUAL_COMPUTE:
+            assert run.train["learning_rate"] == PRESETS["scratch"].capo["learning_rate"]
+            assert "warmup_steps" not in run.train
 
 
 def test_a_ladder_is_trained_on_more_of_the_world_and_asked_as_the_corpus_says():

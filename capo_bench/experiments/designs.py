@@ -54,8 +54,9 @@ def ladder(
     persons that its annotators are. What is trained answers greedily and, as a system of its own,
     sampled: greedy decoding repeats favourite wordings, by which people tell it from a person.
 
-    Beside CAPO, SFT goes on from the same checkpoint for as long as CAPO takes: what it gains is
-    what more training gains, whatever the objective.
+    Beside CAPO, SFT goes on from the same checkpoint for as long as CAPO takes, and at CAPO's rate:
+    what it gains is what more training gains, whatever the objective. At the rate that SFT starts
+    with a trained checkpoint gets worse.
 
     Args:
         corpus: What is asked, by name or file.
@@ -66,7 +67,7 @@ def ladder(
     """
     train = {**preset.train, **({"train_items": items} if items else {})}
     sft, capo = {**train, **preset.sft}, {**train, **preset.capo}
-    longer = {**sft, **_scaled(preset.capo, preset.capo_cost)}
+    longer = {**train, **_going_on(preset)}
     settings = [one for one in PROMPTED if preset.prompted and task_for(corpus, one)]
     if is_file(corpus) and settings:
         settings.remove("persona")
@@ -90,13 +91,16 @@ def ladder(
     )
 
 
-def _scaled(options: Options, times: float) -> Options:
-    """How long to train, in updates or epochs, multiplied."""
-    return {
-        name: max(1, round(times * float(value)))
-        for name, value in options.items()
+def _going_on(preset: Preset) -> Options:
+    """SFT's options where it goes on for CAPO's compute: CAPO's length times its cost, its rate."""
+    lengths = {
+        name: max(1, round(preset.capo_cost * float(value)))
+        for name, value in preset.capo.items()
         if name in ("max_steps", "num_train_epochs")
     }
+    rate = {name: preset.capo[name] for name in ("learning_rate",) if name in preset.capo}
+    own = {name: value for name, value in preset.sft.items() if name != "warmup_steps"}
+    return {**own, **lengths, **rate}
 
 
 @dataclass(frozen=True)

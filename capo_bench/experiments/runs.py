@@ -64,7 +64,7 @@ _ONE_CORE = Preset(
         "save_strategy": "epoch",
         "save_total_limit": 1,
     },
-    capo={"max_steps": 60, "anchor": 0.1},
+    capo={"learning_rate": 5e-5, "max_steps": 60, "anchor": 0.1},
     model="capo-hf",
     model_args={"dtype": "float32"},
     evaluate={"batch_size": 48, "device": "cpu", "gen_kwargs": "max_gen_toks=64"},
