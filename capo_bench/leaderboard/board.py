@@ -39,7 +39,7 @@ from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, metrics_of
 from capo_bench.report.build import Finding, judge
 from capo_bench.scoring.cache import Measurements, key, measured, remembered
-from capo_bench.scoring.controls import CEILINGS, control_predictions
+from capo_bench.scoring.controls import CEILINGS, HUMAN, control_predictions
 from capo_bench.scoring.options import Options, beside
 from capo_bench.scoring.red_team import representatives
 from capo_bench.scoring.scorer import Scorer
@@ -181,7 +181,7 @@ class Board:
     @property
     def human(self) -> Entry:
         """The ceiling."""
-        return next(entry for entry in self.entries if entry.kind == "human")
+        return next(entry for entry in self.entries if entry.id == HUMAN)
 
     def best_control(self, metric: Metric) -> Entry | None:
         """The control row that comes out best at a metric; the floor."""

@@ -21,9 +21,20 @@ from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.metrics.registry import HEADLINE, metric_named, shown_in
 from capo_bench.render.estimates import estimate_json, rounded
 from capo_bench.render.html import decimal, escape_markdown, interval, number
+from capo_bench.scoring.controls import AGAIN, HUMAN
 from capo_bench.stats.resampling import Estimate, Undefined
 
-KINDS = {"system": "", "control": "control", "human": "the annotators themselves"}
+CEILING = {HUMAN: "the annotators themselves", AGAIN: "the annotators, asked once more"}
+
+_AGAIN = (
+    f"*{AGAIN}*: fresh answers of the made-up annotators, to be held against their first ones; nothing "
+    "more can be learned of them."
+)
+
+
+def role(entry: Entry) -> str:
+    """What a row that is no system is."""
+    return CEILING.get(entry.id, "control")
 
 
 def files(board: Board) -> dict[Path, str]:
@@ -53,6 +64,7 @@ def markdown(board: Board) -> str:
         "Holm, .05); in brackets the last rank that the tests leave possible. Controls are "
         "impostors; neither they nor the annotators have a rank. Several seeds: the mean, and below "
         "it the range. Intervals are clustered on the item.",
+        *(["", _AGAIN] if any(entry.id == AGAIN for entry in board.entries) else []),
         "",
     ]
     if board.refused:
@@ -118,7 +130,7 @@ def facts(board: Board) -> str:
 def status(entry: Entry) -> str:
     """`verified` or `community`; for a reference what it is."""
     if entry.kind != "system":
-        return KINDS[entry.kind]
+        return role(entry)
     return "verified" if entry.verified else "community"
 
 

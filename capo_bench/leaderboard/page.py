@@ -12,7 +12,7 @@ from typing import Any
 
 from capo_bench.files import write_text
 from capo_bench.leaderboard.board import Board, Entry
-from capo_bench.leaderboard.board_tables import as_json, facts, spread
+from capo_bench.leaderboard.board_tables import as_json, facts, role, spread
 from capo_bench.metrics.registry import (
     HEADLINE,
     IDENTITY,
@@ -116,6 +116,7 @@ def _row(entry: Entry) -> dict[str, Any]:
     return {
         "entry": entry,
         "address": address(entry),
+        "role": role(entry),
         "size": size(entry.card.parameters) if entry.card else "",
         "headline": found[HEADLINE],
         "range": spread(entry, HEADLINE),

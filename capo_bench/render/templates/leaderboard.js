@@ -161,7 +161,7 @@
   }
 
   function scores(board, entry) {
-    const human = board.entries.find((e) => e.kind === "human");
+    const human = board.entries.find((e) => e.id === "human");
     const seeds = entry.card && entry.card.runs.length > 1 ? entry.card.runs : null;
     const head = element("tr", "", element("th", "left", "metric"), element("td"),
       element("th", "", entry.kind === "system" ? "this system" : "this row"));
