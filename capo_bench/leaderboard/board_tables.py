@@ -27,8 +27,8 @@ from capo_bench.stats.resampling import Estimate, Undefined
 CEILING = {HUMAN: "the annotators themselves", AGAIN: "the annotators, asked once more"}
 
 _AGAIN = (
-    f"*{AGAIN}*: fresh answers of the made-up annotators, held against their first ones; nothing more "
-    "can be learned of them."
+    f"*{AGAIN}*: fresh answers of the made-up annotators, held against their first ones; nothing "
+    "more can be learned of them."
 )
 
 
