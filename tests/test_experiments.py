@@ -54,7 +54,7 @@ def test_paper_comes_before_ablations_and_every_start_before_what_starts_there()
     systems = [run.system for run in found if run.seed == 0]
     prompted, trained = systems[: systems.index("sft")], systems[systems.index("sft") :]
     assert prompted[:3] == ["zero-shot", "icl", "profile"]
-    sampled = ["sft-sampled", "capo-sampled"]
+    sampled = ["sft-sampled", "capo-sampled", "sft-equal-compute-sampled"]
     assert trained == ["sft", "capo", "sft-equal-compute", *sampled, *ABLATIONS]
     for place, run in enumerate(found):
         if run.start:

@@ -77,9 +77,9 @@ def ladder(
         found.append(Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}))
         found.append(Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}))
         found.append(Run(EQUAL_COMPUTE, "sft", "tag", seed, "sft", {**longer, "seed": seed}))
-        for method in ("sft", "capo"):
-            name = f"{method}-sampled"
-            found.append(Run(name, method, "tag", seed, method, {}, evaluate=sampled))
+        for trained, method in (("sft", "sft"), ("capo", "capo"), (EQUAL_COMPUTE, "sft")):
+            name = f"{trained}-sampled"
+            found.append(Run(name, method, "tag", seed, trained, {}, evaluate=sampled))
     for system, (start, changed) in ABLATIONS.items() if ablations else ():
         options = {**capo, **changed, "seed": preset.seeds[0]}
         found.append(Run(system, "capo", "tag", preset.seeds[0], start, options))

@@ -29,6 +29,7 @@ SYSTEMS: Mapping[str, str] = {
     EQUAL_COMPUTE: "SFT, compute of CAPO",
     "sft-sampled": "SFT, sampled",
     "capo-sampled": "CAPO, sampled",
+    f"{EQUAL_COMPUTE}-sampled": "SFT, compute of CAPO, sampled",
     "capo-no-sft": "CAPO without SFT",
     "capo-softmax": "CAPO, softmax loss",
     "capo-beta-0.5": "CAPO, beta 0.5",
@@ -135,6 +136,7 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
     pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
     pairs += [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
     pairs += [("sft-sampled", "sft"), ("capo-sampled", "capo"), ("capo-sampled", "sft-sampled")]
+    pairs.append(("capo-sampled", f"{EQUAL_COMPUTE}-sampled"))
     pairs += [(ablation, "capo") for ablation in ABLATIONS]
     if is_file(experiment.corpus):
         write_text(board / name, Path(experiment.corpus).read_text(encoding="utf-8"))
