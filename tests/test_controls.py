@@ -288,9 +288,11 @@ def headline(corpus: Corpus, rows: Mapping[str, Sequence[Prediction]]) -> dict[s
 
 def check_order(corpus: Corpus) -> None:
     found = headline(corpus, control_predictions(corpus))
-    human = found.pop("human")
+    human, again = found.pop("human"), found.pop("asked-again", None)
     for name, row in found.items():
         assert estimate(difference(human, row)).low > 0.3, name
+        # Whom a synthetic annotator's own fresh answers do not tell from impostors cannot be imitated.
+        assert again is None or difference(again, row).value() > 0, name
     for name in ATTACKS:
         # They know the others' labels of the test items, which no honest system does.
         assert difference(found[name], found["other-annotator"]).value() < 0.15, name
