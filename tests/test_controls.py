@@ -291,7 +291,7 @@ def check_order(corpus: Corpus) -> None:
     human, again = found.pop("human"), found.pop("asked-again", None)
     for name, row in found.items():
         assert estimate(difference(human, row)).low > 0.3, name
-        # Whom a synthetic annotator's own fresh answers do not tell from impostors cannot be imitated.
+        # So does a made-up annotator, asked once more.
         assert again is None or difference(again, row).value() > 0, name
     for name in ATTACKS:
         # They know the others' labels of the test items, which no honest system does.
