@@ -39,6 +39,27 @@ EQUAL_COMPUTE = "sft-equal-compute"
 SAMPLED = "do_sample=true,temperature=0.7"
 """What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
+SYSTEMS: Mapping[str, str] = {
+    "zero-shot": "Zero-shot",
+    "icl": "In-context examples",
+    "profile": "Profile",
+    "persona": "Persona",
+    "sft": "SFT",
+    "capo": "CAPO",
+    EQUAL_COMPUTE: "SFT, compute of CAPO",
+    "sft-sampled": "SFT, sampled",
+    "capo-sampled": "CAPO, sampled",
+    f"{EQUAL_COMPUTE}-sampled": "SFT, compute of CAPO, sampled",
+    "capo-no-sft": "CAPO without SFT",
+    "capo-softmax": "CAPO, softmax loss",
+    "capo-beta-0.5": "CAPO, beta 0.5",
+    "capo-same-label": "CAPO, same label rejected",
+    "capo-other-label": "CAPO, other labels rejected",
+    "capo-sampled-negative": "CAPO, one rejected sampled",
+    "capo-no-anchor": "CAPO without anchor",
+}
+"""How tables call the systems of an experiment."""
+
 
 def ladder(
     corpus: str,
@@ -98,7 +119,7 @@ def _going_on(preset: Preset) -> Options:
         for name, value in preset.capo.items()
         if name in ("max_steps", "num_train_epochs")
     }
-    rate = {name: preset.capo[name] for name in ("learning_rate",) if name in preset.capo}
+    rate = {name: value for name, value in preset.capo.items() if name == "learning_rate"}
     own = {name: value for name, value in preset.sft.items() if name != "warmup_steps"}
     return {**own, **lengths, **rate}
 
@@ -295,10 +316,6 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
     )
 
 
-_DOSED = {"sft": "SFT", "capo": "CAPO", EQUAL_COMPUTE: "SFT, compute of CAPO"}
-"""Systems of the ladder that are dosed, as its figure calls them."""
-
-
 def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """Few annotators and many, who have answered unequally often, on synthetic items."""
     given = load(corpus)
@@ -316,11 +333,11 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
         if size.world and grows(made):
             private[file] = replace(grown(made, size.world, makes), name=f"crowd-{count}")
             source = str(output / file)
-        base = Run(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
         slower = replace(size, capo={**size.capo, **size.crowd_capo})
         pair = _pair(f"crowd-{count}", "tag", preset, slower, {}, corpus=source)
         sft, capo = (_sampled_from(run, preset, size, corpus=place) for run in pair)
         if preset.prompted:
+            base = Run(f"crowd-{count}", "prompted", "zero-shot", corpus=place)
             rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
         rows.append(Row(f"SFT, {count} annotators", sft, file, curve="SFT", x=count))
         rows.append(Row(f"CAPO, {count} annotators", capo, file, curve="CAPO", x=count))
@@ -399,7 +416,7 @@ def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) ->
     name, file = Path(corpus).name, "dose.jsonl"
     rows = []
     for items in size.dose:
-        for trained in _of_first_seed(corpus, preset, *_DOSED, items=items):
+        for trained in _of_first_seed(corpus, preset, "sft", "capo", EQUAL_COMPUTE, items=items):
             options = {**trained.train}
             if trained.system == "sft" and size.updates:
                 epochs = size.updates * int(options["per_device_train_batch_size"]) / items
@@ -411,7 +428,7 @@ def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) ->
                 train=options,
                 corpus=str(output / file),
             )
-            curve = _DOSED[trained.system]
+            curve = SYSTEMS[trained.system]
             asked = _sampled_from(run, preset, size, corpus=corpus)
             rows.append(Row(f"{curve}, {items} items", asked, name, curve=curve, x=items))
     return Design(

@@ -12,33 +12,12 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED
+from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED, SYSTEMS
 from capo_bench.experiments.runs import Experiment, Run, is_file
 from capo_bench.files import write_text, writing_all
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
 from capo_bench.leaderboard.submit import submit
 from capo_bench.scoring.options import Options
-
-SYSTEMS: Mapping[str, str] = {
-    "zero-shot": "Zero-shot",
-    "icl": "In-context examples",
-    "profile": "Profile",
-    "persona": "Persona",
-    "sft": "SFT",
-    "capo": "CAPO",
-    EQUAL_COMPUTE: "SFT, compute of CAPO",
-    "sft-sampled": "SFT, sampled",
-    "capo-sampled": "CAPO, sampled",
-    f"{EQUAL_COMPUTE}-sampled": "SFT, compute of CAPO, sampled",
-    "capo-no-sft": "CAPO without SFT",
-    "capo-softmax": "CAPO, softmax loss",
-    "capo-beta-0.5": "CAPO, beta 0.5",
-    "capo-same-label": "CAPO, same label rejected",
-    "capo-other-label": "CAPO, other labels rejected",
-    "capo-sampled-negative": "CAPO, one rejected sampled",
-    "capo-no-anchor": "CAPO without anchor",
-}
-"""How tables call the systems of a experiment."""
 
 
 def publish(

@@ -94,7 +94,7 @@ PRESETS: Mapping[str, Preset] = {
     "scratch": replace(
         _ONE_CORE,
         sft={**_ONE_CORE.sft, "learning_rate": 1.5e-3, "num_train_epochs": 4, "warmup_steps": 100},
-        capo={"learning_rate": 3e-5, "max_steps": 60, "anchor": 0.1},
+        capo={**_ONE_CORE.capo, "learning_rate": 3e-5},
         prompted=False,
     ),
     # A model of a few billion parameters on one accelerator, with LoRA.
