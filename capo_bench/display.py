@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import time
 import unicodedata
-from collections.abc import Collection
-from typing import Any, TextIO
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.text import Text
+
+T = TypeVar("T")
+
+_LOGGED = 60  # seconds between two lines of progress where there is no terminal
 
 # Cc: controls; Cf: direction, joiners, tags, soft hyphens; Cs: halves of surrogate pairs; Co: private
 # use; Cn: unassigned; Zl, Zp: line and paragraph separators.
@@ -138,6 +144,46 @@ def console(*, stderr: bool = False) -> Console:
 class _Plain(Console):
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(visible(text, lines=True), **how)
+
+
+def tracked(
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    *,
+    transient: bool = False,
+    silent: bool = False,
+) -> Iterator[T]:
+    """The items, while stderr says how many have been taken: a bar, or in a log a line a minute.
+
+    Args:
+        items: The items.
+        description: What is done with them.
+        total: Their number, where they do not know it.
+        transient: Whether a bar goes when it is full.
+        silent: Say nothing.
+    """
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    place = console(stderr=True)
+    if silent:
+        yield from items
+        return
+    if place.is_terminal:
+        from rich.markup import escape
+        from rich.progress import track
+
+        told = escape(visible(description))
+        yield from track(items, told, total, console=place, transient=transient)
+        return
+    start = last = time.monotonic()
+    for taken, item in enumerate(items):
+        now = time.monotonic()
+        if now - last >= _LOGGED:
+            of = "" if total is None else f" of {total}"
+            say(f"{description}: {taken}{of}, {(now - start) / 60:.0f} min", file=sys.stderr)
+            last = now
+        yield item
 
 
 def forgiving(stream: TextIO) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from capo_bench import display
 from capo_bench.cli import app as cli
 from capo_bench.corpus.load import load
-from capo_bench.display import console, forgiving, neutral, skeleton, visible
+from capo_bench.display import console, forgiving, neutral, skeleton, tracked, visible
 from capo_bench.errors import UNEXPECTED
 from capo_bench.leaderboard.findings import Finding, as_github
 from capo_bench.render.html import escape_markdown, script_json
@@ -83,6 +83,32 @@ def test_strings_in_a_table_are_text_and_steer_nothing(monkeypatch):
     for part in ("a[/b]", "[red]x\\x1b[2J", "[link=file:///]y :smile:"):
         assert part in out.getvalue()
     assert "\x1b" not in out.getvalue()
+
+
+def test_in_a_log_long_work_says_once_a_minute_how_far_it_is(monkeypatch, capsys):
+    # Read at the start and before each item: 31 seconds an item.
+    clock = iter(range(0, 1000, 31))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    assert list(tracked("abcde", "scoring \x1b")) == list("abcde")
+    # Before the first at 31 s, before the second at 62, before the fourth at 124.
+    said = ["scoring \\x1b: 1 of 5, 1 min", "scoring \\x1b: 3 of 5, 2 min"]
+    assert capsys.readouterr().err.splitlines() == said
+    clock = iter((0, 100, 200))
+    assert list(tracked(iter("ab"), "reading")) == ["a", "b"]
+    assert capsys.readouterr().err.splitlines() == [
+        "reading: 0, 2 min",
+        "reading: 1, 3 min",
+    ]
+
+
+def test_on_a_terminal_long_work_has_a_bar_and_silent_work_says_nothing(monkeypatch, capsys):
+    assert list(tracked("ab", "x", silent=True)) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(tracked("ab", "sco[red]ring", 2)) == ["a", "b"]
+    shown = capsys.readouterr().err
+    assert "sco[red]ring" in shown
+    assert "100%" in shown
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Force, Json, asking, may_write, shown
+from capo_bench.cli.options import Asked, Force, Json, asking, may_write
+from capo_bench.display import tracked
 
 if TYPE_CHECKING:
     from capo_bench.metrics.cells import Prediction
@@ -47,7 +48,7 @@ def controls(
     if output:
         _write(output, scorer, predictions)
     scored = score_controls(scorer, predictions)
-    rows = list(shown(scored, "scoring controls", len(predictions)))
+    rows = list(tracked(scored, "scoring controls", len(predictions)))
     if as_json:
         print(json_text({control.name: control.as_json() for control in rows}))
         return
@@ -64,7 +65,7 @@ def _red_team(
     from capo_bench.scoring.red_team import attacks_in_all, fooled, red_team
 
     attacks = red_team(scorer.corpus, scorer.split, candidates=candidates, seed=seed)
-    found = list(shown(fooled(scorer, attacks), "scoring attacks", attacks_in_all(candidates)))
+    found = list(tracked(fooled(scorer, attacks), "scoring attacks", attacks_in_all(candidates)))
     if output:
         _write(output, scorer, {one.attack.name: one.attack.predictions for one in found})
     if as_json:

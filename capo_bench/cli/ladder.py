@@ -53,17 +53,19 @@ def ladder(
 
     What stands is not run again, so that an interrupted ladder goes on where it stopped.
     """
+    from capo_bench.experiments import designs
+
     kept = {name: value for name, value in vars(asked).items() if value}
+    loaded = asked.load(corpus)
+    larger = designs.grown(loaded, train_items) if train_items else loaded
     if plan:
-        loaded = asked.load(corpus)
-        _print_plan(model, loaded, corpus, preset, ablations, train_items, device)
+        _print_plan(model, larger, corpus, preset, ablations, train_items, device)
         return
     if output is None:
         raise CapoBenchError("no folder for checkpoints and results; give one with --output DIR")
     from capo_bench.cli.leaderboard import build
     from capo_bench.corpus.readers import jsonl
     from capo_bench.display import console
-    from capo_bench.experiments import designs
     from capo_bench.experiments.publish import publish as make
     from capo_bench.experiments.runs import PRESETS, Experiment
     from capo_bench.experiments.stages import run_shown
@@ -75,12 +77,9 @@ def ladder(
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     sized = PRESETS[preset]
     world = None
-    if train_items:
-        loaded = asked.load(corpus)
-        larger = designs.grown(loaded, train_items)
-        if larger is not loaded:
-            world = str(output / f"{loaded.name}-{train_items}.jsonl")
-            jsonl.write(larger, Path(world))
+    if larger is not loaded:
+        world = str(output / f"{loaded.name}-{train_items}.jsonl")
+        jsonl.write(larger, Path(world))
     runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items, world=world)
     experiment = Experiment(model, corpus, output, sized, runs, kept)
     if not publish:
@@ -97,7 +96,7 @@ def ladder(
 
 def _print_plan(
     model: str,
-    loaded: Corpus,
+    trained_on: Corpus,
     corpus: str,
     preset: str,
     ablations: bool,
@@ -112,11 +111,9 @@ def _print_plan(
     from capo_bench.experiments.runs import PRESETS
 
     sized, shape = PRESETS[preset], read_shape(model)
-    if train_items:
-        loaded = designs.grown(loaded, train_items)
     runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items)
     devices = {name: read_device(name) for name in dict.fromkeys((device, "cpu"))}
-    columns = [plan(shape, loaded, sized, runs, one) for one in devices.values()]
+    columns = [plan(shape, trained_on, sized, runs, one) for one in devices.values()]
     table = Table(
         title=f"{model}, {shape.weights / 1e9:.2f} billion weights, on {corpus}; preset {preset}",
         caption="\n".join(

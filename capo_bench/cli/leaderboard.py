@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from capo_bench.cli.options import Asked, Force, asking, may_write, shown
-from capo_bench.display import json_text, say
+from capo_bench.cli.options import Asked, Force, asking, may_write
+from capo_bench.display import json_text, say, tracked
 from capo_bench.errors import UNEXPECTED, CapoBenchError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def verify(
         scorer = asked.options(known).scorer()
         below = folder / SUBMISSIONS if home == folder.absolute() else folder
         tasks += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
-    listed = shown(tasks, "verifying", transient=True) if len(tasks) > 1 else tasks
+    listed = tracked(tasks, "verifying", transient=True) if len(tasks) > 1 else tasks
     if jobs == 1:
         found = [check(one, scorer, name) for one, scorer, name in listed]
     else:
@@ -235,7 +235,7 @@ def _build(folder: Path, reports: bool, jobs: int) -> None:
     failed: list[str] = []
     files: dict[Path, str] = {}
     for one in find_boards(folder):
-        board = build_board(one, partial(shown, description=f"{one.name}: scoring"), jobs)
+        board = build_board(one, partial(tracked, description=f"{one.name}: scoring"), jobs)
         files |= board_tables.files(board) | {board.folder / "map.svg": page.draw(board)}
         if board.spec.contrasts:
             files |= contrasts.files(board, contrasts.contrasts(board))
@@ -248,7 +248,7 @@ def _build(folder: Path, reports: bool, jobs: int) -> None:
     write_all(folder, files)
     say(folder / "index.html")
     if reports:
-        links, failed = write_reports(boards, partial(shown, description="reports"))
+        links, failed = write_reports(boards, partial(tracked, description="reports"))
         page.write(boards, folder / "local.html", links)
         say(*(f"  failed on the report of {one}" for one in failed), folder / "local.html")
     if failed or any(board.failed for board in boards):

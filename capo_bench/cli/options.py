@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
-from capo_bench.display import console, say, visible
+from capo_bench.display import say
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import parse_json
 
@@ -196,16 +196,3 @@ def read_metadata(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CapoBenchError(f"--metadata must be a JSON object, got {text[:60]}")
     return found
-
-
-def shown(
-    items: Iterable[T], description: str, total: int | None = None, *, transient: bool = False
-) -> Iterable[T]:
-    """The items, with a bar on stderr of how many have been taken."""
-    from rich.markup import escape
-    from rich.progress import track
-
-    if total is None and isinstance(items, Sequence):
-        total = len(items)
-    described = escape(visible(description))
-    return track(items, described, total, console=console(stderr=True), transient=transient)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from capo_bench.cli.options import Asked, Force, answered, asking, may_write, shown
-from capo_bench.display import say
+from capo_bench.cli.options import Asked, Force, answered, asking, may_write
+from capo_bench.display import say, tracked
 
 
 @asking()
@@ -27,7 +27,10 @@ def report(
     with locked(output):
         predictions, scorer = answered(file, asked)
         found = build(
-            scorer, predictions, file.stem, lambda rows: shown(rows, "scoring controls", len(rows))
+            scorer,
+            predictions,
+            file.stem,
+            lambda rows: tracked(rows, "scoring controls", len(rows)),
         )
         files = write(found, output)
     say(found.finding.title)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from capo_bench.cli.options import Model, Preset, shown
-from capo_bench.display import say
+from capo_bench.cli.options import Model, Preset
+from capo_bench.display import say, tracked
 
 app = typer.Typer(
     help="Learning curves, overfitting, a held-out annotator, crowds, controls, doses.",
@@ -65,4 +65,4 @@ def build(
 
     for folder in folders:
         with locked(folder):
-            say(*build_study(folder, partial(shown, description=folder.name)))
+            say(*build_study(folder, partial(tracked, description=folder.name)))

@@ -72,8 +72,7 @@ def options_of(method: str) -> str:
         f"Usage: capo-bench train {method} --model MODEL --corpus CORPUS --output DIR [options]",
         f"{METHODS[method][0].upper()}{METHODS[method][1:]}.",
         *(f"{title}:\n{_described(kind)}" for title, kind in sections.items()),
-        "Every option of transformers.TrainingArguments is taken as well, such as "
-        "--num_train_epochs,\n--per_device_train_batch_size (items), --bf16 and "
+        "Every option of transformers.TrainingArguments is taken as well, such as --bf16 and\n"
         "--resume_from_checkpoint; --help_all lists them.",
     ]
     return "\n\n".join(parts)

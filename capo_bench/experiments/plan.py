@@ -188,7 +188,7 @@ def _training(shape: Shape, corpus: Corpus, run: Run, device: Device) -> Cost:
     prompter = Prompter(corpus, run.setting)
     sizes = [_trie(item, prompter, rejected=run.method == "capo") for item in items]
     tokens, responses = (sum(column) / len(sizes) for column in zip(*sizes, strict=True))
-    batch = int(run.train.get("per_device_train_batch_size", 8))
+    batch = int(run.train["per_device_train_batch_size"])
     if "max_steps" in run.train:
         visits = int(run.train["max_steps"]) * batch
     else:

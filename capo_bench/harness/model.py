@@ -23,10 +23,9 @@ from lm_eval.models.utils import (
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
-from rich.progress import track
 from torch import Tensor
 
-from capo_bench.display import console
+from capo_bench.display import tracked
 from capo_bench.harness import decoding, sampling
 from capo_bench.harness.base import TOKEN_LIMITS
 from capo_bench.train import attention, kernel
@@ -82,9 +81,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         told = (pair for group in served for pair in self._decoded(requests, group, size))
         total = len(requests) - len(left)
         silent = disable_tqdm or self.rank != 0
-        for index, answer in track(
-            told, "answers", total=total, disable=silent, console=console(stderr=True)
-        ):
+        for index, answer in tracked(told, "answers", total, silent=silent):
             answers[index] = answer
             self.cache_hook.add_partial("generate_until", requests[index].args, answer)
         return answers
@@ -204,9 +201,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(paths)
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         silent = disable_tqdm or self.rank != 0
-        for batch in track(
-            batches, "log-likelihoods", disable=silent, console=console(stderr=True)
-        ):
+        for batch in tracked(batches, "log-likelihoods", silent=silent):
             packed = pack([[paths[index] for index in row] for row in batch], layout)
             with torch.autocast(
                 device_type=self.device.type,

@@ -120,6 +120,10 @@ class PackedOptions:
         default=None,
         metadata={"help": "JSON of more arguments for the template, as lm-eval's of this name."},
     )
+    per_device_train_batch_size: int = field(
+        default=4,
+        metadata={"help": "Items a step; how many are computed at once is the memory's affair."},
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
     save_total_limit: int | None = field(

@@ -9,12 +9,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from capo_bench.caches import keep, kept
+from capo_bench.display import tracked
 from capo_bench.errors import CapoBenchError
 from capo_bench.train.dataset import Group
 
@@ -71,16 +70,15 @@ def with_reference(
     chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
     files = [folder / f"{_key(model, chunk)}.safetensors" for chunk in chunks]
     rank, world = process
-    bar = Progress(console=Console(stderr=True), disable=rank > 0, transient=True)
-    with bar:
-        task = bar.add_task("reference log-probabilities", total=len(groups))
-        for index, (file, chunk) in enumerate(zip(files, chunks, strict=True)):
-            if index % world == rank and kept(file, _key(model, chunk)) is None:
-                parts = []
-                for group in chunk:
-                    parts.append(score([group]).cpu())
-                    bar.advance(task, world)
-                keep(file, _key(model, chunk), save({"logprobs": torch.cat(parts)}))
+    own = list(zip(files, chunks, strict=True))[rank::world]
+    missing = [(file, chunk) for file, chunk in own if kept(file, _key(model, chunk)) is None]
+    left = [(file, chunk, group) for file, chunk in missing for group in chunk]
+    parts: list[Tensor] = []
+    for file, chunk, group in tracked(left, "reference log-probabilities", silent=rank > 0):
+        parts.append(score([group]).cpu())
+        if len(parts) == len(chunk):
+            keep(file, _key(model, chunk), save({"logprobs": torch.cat(parts)}))
+            parts = []
     wait()
     found: list[Group] = []
     for file, chunk in zip(files, chunks, strict=True):
