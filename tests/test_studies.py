@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from capo_bench.corpus.load import load
 from capo_bench.corpus.readers import jsonl
@@ -285,6 +286,18 @@ def study(tmp_path):
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec))
     return tmp_path
+
+
+def test_a_dial_of_zero_is_drawn_where_no_logarithm_could_be(study, monkeypatch):
+    spec = yaml.safe_load((study / "study.yaml").read_text())
+    spec["rows"][1]["x"] = 0.0
+    (study / "study.yaml").write_text(yaml.safe_dump(spec))
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    folders.build(study)
+    panel = drawn[0].axes[0]
+    assert list(panel.get_xticks()) == [0, 10]
+    assert panel.lines[0].get_xdata()[1] == 0
 
 
 def test_tables_come_from_predictions_alone(study):

@@ -73,6 +73,6 @@ def _panel(
     ticks = sorted({at for _, at, _ in points})
     if metric.bounds == (0, 1):
         axes.set_ylim(0, 1.02)
-    axes.set_xscale("log")
+    axes.set_xscale("log" if min(ticks) > 0 else "linear")
     axes.set_xticks(ticks, [f"{at:g}" for at in ticks])
     axes.minorticks_off()

@@ -261,7 +261,11 @@ def build(folder: Path, track: Track = iter) -> list[Path]:
 
 
 def _draw(spec: StudySpec, rows: Sequence[Scored], file: Path) -> None:
-    lines = [(r.spec.curve, r.spec.x, r.scores.estimates) for r in rows if r.spec and r.spec.x]
+    lines = [
+        (row.spec.curve, row.spec.x, row.scores.estimates)
+        for row in rows
+        if row.spec and row.spec.x is not None
+    ]
     references = [r for r in rows if r.name.startswith((HUMAN, "swapped"))]
     alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
     draw(spec.title, spec.x, lines, alone, file)
