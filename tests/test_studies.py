@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -297,7 +298,23 @@ def test_a_dial_of_zero_is_drawn_where_no_logarithm_could_be(study, monkeypatch)
     folders.build(study)
     panel = drawn[0].axes[0]
     assert list(panel.get_xticks()) == [0, 10]
-    assert panel.lines[0].get_xdata()[1] == 0
+    assert list(panel.lines[0].get_xdata()) == [0, 10]
+
+
+def test_no_curve_is_left_out_of_a_figure(study, monkeypatch):
+    spec = yaml.safe_load((study / "study.yaml").read_text())
+    (one, _), drawn = spec["rows"], []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    for count in (5, 6):
+        spec["rows"] = [{**deepcopy(one), "curve": f"curve {line}"} for line in range(count)]
+        (study / "study.yaml").write_text(yaml.safe_dump(spec))
+        if count == 5:
+            folders.build(study)
+        else:
+            with pytest.raises(CapoBenchError, match=r"6 curves, of which a figure tells 5 apart"):
+                folders.build(study)
+    (figure,) = drawn
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 5 + 1  # and the references
 
 
 def test_tables_come_from_predictions_alone(study):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capo_bench.display import visible
+from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.registry import Metric, shown_in
 from capo_bench.render.figures import GREY, LINES, STYLE, curve
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -35,7 +36,15 @@ def draw(
         points: Line, place along it, and what was measured there.
         references: By name, rows that do not depend on `x`, at most two.
         file: Where to.
+
+    Raises:
+        CapoBenchError: If there are more lines than can be told apart.
     """
+    if len(names := {line for line, _, _ in points}) > len(LINES):
+        raise CapoBenchError(
+            f"{len(names)} curves, of which a figure tells {len(LINES)} apart; give fewer rows a "
+            "curve in study.yaml"
+        )
     points = [(visible(line), place, found) for line, place, found in points]
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
@@ -60,19 +69,20 @@ def _panel(
     references: Mapping[str, Estimates],
 ) -> None:
     labels = list(dict.fromkeys(label for label, _, _ in points))
-    for label, line in zip(labels, LINES, strict=False):
+    ticks = sorted({at for _, at, _ in points})
+    logarithmic = all(at > 0 for at in ticks)
+    for label, (colour, marker, shift) in zip(labels, LINES, strict=False):
         found = [
             (at, one)
-            for name, at, estimates in points
+            for name, at, estimates in sorted(points, key=lambda point: point[1])
             if name == label and isinstance(one := estimates[metric.name], Estimate)
         ]
-        curve(axes, label, found, line)
+        curve(axes, label, found, (colour, marker, shift if logarithmic else 1.0))
     for (name, estimates), dashes in zip(references.items(), _DASHES, strict=False):
         if isinstance(one := estimates[metric.name], Estimate):
             axes.axhline(one.value, color=GREY, linestyle=dashes, linewidth=1.2, label=name)
-    ticks = sorted({at for _, at, _ in points})
     if metric.bounds == (0, 1):
         axes.set_ylim(0, 1.02)
-    axes.set_xscale("log" if min(ticks) > 0 else "linear")
+    axes.set_xscale("log" if logarithmic else "linear")
     axes.set_xticks(ticks, [f"{at:g}" for at in ticks])
     axes.minorticks_off()

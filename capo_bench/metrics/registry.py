@@ -39,7 +39,8 @@ GROUP_SIZES = (1, 3, 10)
 MIN_ITEMS = 5
 """Evaluated items below which what is compared with chance, style or classifiers is not known."""
 
-_EVERYWHERE: tuple[Shown, ...] = ("controls", "board", "contrasts", "study")
+_TABLES: tuple[Shown, ...] = ("controls", "board", "contrasts")
+_FIGURE: tuple[Shown, ...] = (*_TABLES, "study")  # the headline and its axes
 
 
 def _always(_: TaskSpec) -> bool:
@@ -224,7 +225,7 @@ METRICS: tuple[Metric, ...] = (
         bounds=(-1, 1),  # by chance below 0
         share=True,
         explanations=False,  # where there are none, it is label skill
-        shown=("controls", "contrasts"),
+        shown=("controls", "contrasts", "study"),
         max_drop=0.15,
         minimum=MIN_ITEMS,
     ),
@@ -236,7 +237,7 @@ METRICS: tuple[Metric, ...] = (
         _labels,
         bounds=(-1, 1),
         explanations=False,
-        shown=("controls", "board", "contrasts"),
+        shown=_FIGURE,
         minimum=MIN_ITEMS,
     ),
     Metric(
@@ -247,7 +248,7 @@ METRICS: tuple[Metric, ...] = (
         _labels,
         share=True,
         explanations=False,
-        shown=_EVERYWHERE,
+        shown=_TABLES,
         max_drop=0.1,
     ),
     Metric(
@@ -350,7 +351,7 @@ METRICS: tuple[Metric, ...] = (
         _attribution,
         share=True,
         among_annotators=True,
-        shown=("controls", "board", "contrasts"),
+        shown=_FIGURE,
         minimum=MIN_ITEMS,
     ),
     *(
@@ -364,7 +365,7 @@ METRICS: tuple[Metric, ...] = (
             _attribution,
             share=True,
             among_annotators=True,
-            shown=_EVERYWHERE if k == 1 else ("contrasts",) if k == 10 else (),
+            shown=_TABLES if k == 1 else ("contrasts",) if k == 10 else (),
             max_drop=0.1 if k == 1 else None,
             curve="attribution",
             group=k,
@@ -394,7 +395,7 @@ METRICS: tuple[Metric, ...] = (
         "identity",
         _consistency,
         bounds=(-inf, inf),
-        shown=_EVERYWHERE,
+        shown=_FIGURE,
         max_drop=0.3,
         minimum=MIN_ITEMS,
     ),
@@ -424,7 +425,7 @@ METRICS: tuple[Metric, ...] = (
         "passes for the annotator's own",
         "indistinguishability",
         _indistinguishability,
-        shown=("controls", "board", "contrasts"),
+        shown=_FIGURE,
         minimum=MIN_ITEMS,
     ),
     Metric(
@@ -434,7 +435,7 @@ METRICS: tuple[Metric, ...] = (
         "content",
         _guards,
         share=True,
-        shown=_EVERYWHERE,
+        shown=_FIGURE,
     ),
     *(
         Metric(
@@ -522,7 +523,7 @@ METRICS: tuple[Metric, ...] = (
         _guards,
         higher_is_better=False,
         share=True,
-        shown=_EVERYWHERE,
+        shown=_TABLES,
     ),
     Metric(
         "ngram_excess",
@@ -532,7 +533,7 @@ METRICS: tuple[Metric, ...] = (
         _guards,
         higher_is_better=False,
         share=True,
-        shown=_EVERYWHERE,
+        shown=_TABLES,
     ),
 )
 """All metrics, in the order of tables."""

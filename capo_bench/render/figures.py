@@ -21,7 +21,14 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "text.parse_math": False,
 }
-LINES = (("#0072B2", "o", 0.97), ("#D55E00", "s", 1.0), ("#009E73", "^", 1.03))
+# Colours of Okabe and Ito, marker, and a factor that sets curves side by side where they agree.
+LINES = (
+    ("#0072B2", "o", 0.97),
+    ("#D55E00", "s", 1.0),
+    ("#009E73", "^", 1.03),
+    ("#CC79A7", "D", 0.985),
+    ("#E69F00", "v", 1.015),
+)
 GREY = "#666666"
 
 

@@ -143,7 +143,7 @@ class SftOptions:
         metadata={"help": "Peak learning rate; by default it follows size and LoRA."},
     )
     num_train_epochs: float = field(
-        default=8, metadata={"help": "Epochs; the best one on validation is kept."}
+        default=3, metadata={"help": "Epochs; the best one on validation is kept."}
     )
 
 
@@ -190,7 +190,7 @@ class CapoOptions:
         metadata={"help": "Peak learning rate; by default it follows size and LoRA."},
     )
     num_train_epochs: float = field(
-        default=3, metadata={"help": "Epochs; the best one on validation is kept."}
+        default=1, metadata={"help": "Epochs; the best one on validation is kept."}
     )
 
 
