@@ -150,3 +150,10 @@ def test_commands_go_on_after_a_backslash_and_behind_an_angle():
 
 def test_the_readme_stays_short():
     assert (ROOT / "README.md").stat().st_size <= 10_000
+
+
+def test_the_site_has_no_broken_link(tmp_path):
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "experiments" / "index.html").is_file()
