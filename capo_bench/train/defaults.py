@@ -8,7 +8,7 @@ from typing import Any
 _SMALL = 135e6  # parameters of the model that the rule was measured on
 _RATE, _LEAST = 5e-4, 1e-5
 _LORA = 10  # an adapter takes about ten times the rate of all weights
-_CAPO = 50  # a tenth, for longer than an epoch, makes a caricature of each annotator
+_CAPO = 10  # preference optimization from an SFT start takes about a tenth of SFT's
 _CHANCE = 0.5
 _MARGIN = 0.05
 
@@ -18,8 +18,7 @@ def learning_rate(method: str, parameters: int, *, adapter: bool) -> float:
 
     SFT of all weights: 5e-4 for 135 million parameters, inversely proportional to the size and at
     least 1e-5 (1.7e-5 for 4 billion). A LoRA adapter takes ten times that, at most 5e-4 (the factor
-    is Schulman's, https://thinkingmachines.ai/blog/lora). CAPO from an SFT start takes a fiftieth of
-    SFT's; Hugging Face's alignment-handbook gives DPO a fortieth (Zephyr, with QLoRA and without).
+    is Schulman's, https://thinkingmachines.ai/blog/lora). CAPO takes a tenth of SFT's.
 
     Args:
         method: `sft` or `capo`.
