@@ -165,10 +165,10 @@ def tracked(
     """
     if total is None and isinstance(items, Sequence):
         total = len(items)
-    place = console(stderr=True)
     if silent:
         yield from items
         return
+    place = console(stderr=True)
     if place.is_terminal:
         from rich.markup import escape
         from rich.progress import track

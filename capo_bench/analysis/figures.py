@@ -57,7 +57,7 @@ def attribution_figure(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(5.6, 4.1), layout="constrained")
     axes = figure.subplots()
     variants = list(dict.fromkeys(point.variant for point in analysis.curve))
-    for variant, line in zip(variants, LINES, strict=False):
+    for variant, line in zip(variants, LINES[: len(variants)], strict=True):
         found = [
             (point.k, point.share)
             for point in analysis.curve

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from capo_bench.scoring.options import Options
     from capo_bench.scoring.predictions import PredictionFile
     from capo_bench.scoring.scorer import Scorer
-
-T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Metadata = Annotated[

@@ -71,7 +71,7 @@ def _panel(
     labels = list(dict.fromkeys(label for label, _, _ in points))
     ticks = sorted({at for _, at, _ in points})
     logarithmic = all(at > 0 for at in ticks)
-    for label, (colour, marker, shift) in zip(labels, LINES, strict=False):
+    for label, (colour, marker, shift) in zip(labels, LINES[: len(labels)], strict=True):
         found = [
             (at, one)
             for name, at, estimates in sorted(points, key=lambda point: point[1])

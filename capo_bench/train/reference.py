@@ -68,21 +68,22 @@ def with_reference(
         CapoBenchError: If the folder cannot be written, or does not hold what another process made.
     """
     chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
-    files = [folder / f"{_key(model, chunk)}.safetensors" for chunk in chunks]
+    keys = [_key(model, chunk) for chunk in chunks]
+    files = [folder / f"{key}.safetensors" for key in keys]
     rank, world = process
-    own = list(zip(files, chunks, strict=True))[rank::world]
-    missing = [(file, chunk) for file, chunk in own if kept(file, _key(model, chunk)) is None]
-    left = [(file, chunk, group) for file, chunk in missing for group in chunk]
+    own = list(zip(files, keys, chunks, strict=True))[rank::world]
+    missing = [one for one in own if kept(*one[:2]) is None]
+    left = [(file, key, chunk, group) for file, key, chunk in missing for group in chunk]
     parts: list[Tensor] = []
-    for file, chunk, group in tracked(left, "reference log-probabilities", silent=rank > 0):
+    for file, key, chunk, group in tracked(left, "reference log-probabilities", silent=rank > 0):
         parts.append(score([group]).cpu())
         if len(parts) == len(chunk):
-            keep(file, _key(model, chunk), save({"logprobs": torch.cat(parts)}))
+            keep(file, key, save({"logprobs": torch.cat(parts)}))
             parts = []
     wait()
     found: list[Group] = []
-    for file, chunk in zip(files, chunks, strict=True):
-        values = iter(_load(file, _key(model, chunk)).tolist())
+    for file, key, chunk in zip(files, keys, chunks, strict=True):
+        values = iter(_load(file, key).tolist())
         for group in chunk:
             found.append(replace(group, reference=tuple(islice(values, len(group.paths)))))
     return found
