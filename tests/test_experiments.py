@@ -55,7 +55,8 @@ def test_paper_comes_before_ablations_and_every_start_before_what_starts_there()
     prompted, trained = systems[: systems.index("sft")], systems[systems.index("sft") :]
     assert prompted[:3] == ["zero-shot", "icl", "profile"]
     sampled = ["sft-sampled", "capo-sampled", "sft-equal-compute-sampled"]
-    assert trained == ["sft", "capo", "sft-equal-compute", *sampled, *ABLATIONS]
+    ablations = [name for one in ABLATIONS for name in (one, f"{one}-sampled")]
+    assert trained == ["sft", "capo", "sft-equal-compute", *sampled, *ablations]
     for place, run in enumerate(found):
         if run.start:
             assert (run.start, run.seed) in {(r.system, r.seed) for r in found[:place]}

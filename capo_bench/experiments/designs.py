@@ -39,17 +39,10 @@ EQUAL_COMPUTE = "sft-equal-compute"
 SAMPLED = "do_sample=true,temperature=0.7"
 """What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
-SYSTEMS: Mapping[str, str] = {
-    "zero-shot": "Zero-shot",
-    "icl": "In-context examples",
-    "profile": "Profile",
-    "persona": "Persona",
+_TRAINED: Mapping[str, str] = {
     "sft": "SFT",
     "capo": "CAPO",
     EQUAL_COMPUTE: "SFT, compute of CAPO",
-    "sft-sampled": "SFT, sampled",
-    "capo-sampled": "CAPO, sampled",
-    f"{EQUAL_COMPUTE}-sampled": "SFT, compute of CAPO, sampled",
     "capo-no-sft": "CAPO without SFT",
     "capo-softmax": "CAPO, softmax loss",
     "capo-beta-0.5": "CAPO, beta 0.5",
@@ -57,6 +50,15 @@ SYSTEMS: Mapping[str, str] = {
     "capo-other-label": "CAPO, other labels rejected",
     "capo-sampled-negative": "CAPO, one rejected sampled",
     "capo-no-anchor": "CAPO without anchor",
+}
+
+SYSTEMS: Mapping[str, str] = {
+    "zero-shot": "Zero-shot",
+    "icl": "In-context examples",
+    "profile": "Profile",
+    "persona": "Persona",
+    **_TRAINED,
+    **{f"{system}-sampled": f"{name}, sampled" for system, name in _TRAINED.items()},
 }
 """How tables call the systems of an experiment."""
 
@@ -93,17 +95,16 @@ def ladder(
     if is_file(corpus) and settings:
         settings.remove("persona")
     found = [Run(setting, "prompted", setting) for setting in settings]
-    sampled = _sampled(preset)
     for seed in preset.seeds:
-        found.append(Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}))
-        found.append(Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}))
-        found.append(Run(EQUAL_COMPUTE, "sft", "tag", seed, "sft", {**longer, "seed": seed}))
-        for trained, method in (("sft", "sft"), ("capo", "capo"), (EQUAL_COMPUTE, "sft")):
-            name = f"{trained}-sampled"
-            found.append(Run(name, method, "tag", seed, trained, {}, evaluate=sampled))
+        found += _and_sampled(
+            preset,
+            Run("sft", "sft", "tag", seed, None, {**sft, "seed": seed}),
+            Run("capo", "capo", "tag", seed, "sft", {**capo, "seed": seed}),
+            Run(EQUAL_COMPUTE, "sft", "tag", seed, "sft", {**longer, "seed": seed}),
+        )
     for system, (start, changed) in ABLATIONS.items() if ablations else ():
         options = {**capo, **changed, "seed": preset.seeds[0]}
-        found.append(Run(system, "capo", "tag", preset.seeds[0], start, options))
+        found += _and_sampled(preset, Run(system, "capo", "tag", preset.seeds[0], start, options))
     if world is None:
         return tuple(found)
     return tuple(
@@ -576,6 +577,13 @@ def _of_first_seed(
     """The ladder's runs of some systems, each after the one that it starts from."""
     runs = ladder(corpus, preset, ablations=False, items=items)
     return tuple(run for run in runs if run.system in systems and run.seed == preset.seeds[0])
+
+
+def _and_sampled(preset: Preset, *trained: Run) -> list[Run]:
+    """The runs, then their checkpoints once more, answering by sampling."""
+    again = {"train": {}, "evaluate": _sampled(preset)}
+    sampled = [replace(r, system=f"{r.system}-sampled", start=r.system, **again) for r in trained]
+    return [*trained, *sampled]
 
 
 def _sampled(preset: Preset) -> Options:

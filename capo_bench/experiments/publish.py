@@ -117,6 +117,7 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
     pairs += [("sft-sampled", "sft"), ("capo-sampled", "capo"), ("capo-sampled", "sft-sampled")]
     pairs.append(("capo-sampled", f"{EQUAL_COMPUTE}-sampled"))
     pairs += [(ablation, "capo") for ablation in ABLATIONS]
+    pairs += [(f"{ablation}-sampled", "capo-sampled") for ablation in ABLATIONS]
     if is_file(experiment.corpus):
         write_text(board / name, Path(experiment.corpus).read_text(encoding="utf-8"))
     spec = {
