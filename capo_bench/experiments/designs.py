@@ -581,8 +581,11 @@ def _of_first_seed(
 
 def _and_sampled(preset: Preset, *trained: Run) -> list[Run]:
     """The runs, then their checkpoints once more, answering by sampling."""
-    again = {"train": {}, "evaluate": _sampled(preset)}
-    sampled = [replace(r, system=f"{r.system}-sampled", start=r.system, **again) for r in trained]
+    asked = _sampled(preset)
+    sampled = [
+        replace(run, system=f"{run.system}-sampled", start=run.system, train={}, evaluate=asked)
+        for run in trained
+    ]
     return [*trained, *sampled]
 
 
