@@ -353,6 +353,21 @@ def test_labels_of_the_map_do_not_overlap(width: float, height: float) -> None:
     assert all(top <= box[1] and box[3] <= bottom for box in boxes.values())
 
 
+def test_labels_of_a_crowded_map_stay_inside() -> None:
+    spots = [(0.76 + n / 300, 0.9 + n / 100) for n in range(10)]
+    wide = [Estimate(x, 0.05, x - 0.1, x + 0.1) for x, _ in spots]
+    narrow = [Estimate(y, 0.01, y - 0.02, y + 0.02) for _, y in spots]
+    both = enumerate(zip(wide, narrow, strict=True))
+    points = [Point(f"system number {n}, sampled", "run", x, y) for n, (x, y) in both]
+    found = draw_map(points, 760, 520)
+    left, top, right, bottom = found.plot
+    for mark in found.marks:
+        assert mark.label is not None
+        x, y = mark.label
+        assert left <= x <= right - 6 * len(mark.name)
+        assert top + 9 <= y <= bottom
+
+
 def two(x: float, y: float) -> tuple[Estimate, Estimate]:
     return Estimate(x, 0.02, x - 0.04, x + 0.04), Estimate(y, 0.02, y - 0.04, y + 0.04)
 

@@ -7,6 +7,7 @@ corpus is shown. The same boards give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import dist
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 _LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
 _DIGITS = 6  # so that rounding them to the three that are shown is rounding once
 _LABEL = 26  # characters of a name on the map
+_APART = 0.05  # on the map: of systems that are nearer than this to a better one none is named
 _GROUPS = {
     "label": "label",
     "identity": "identity",
@@ -141,9 +143,12 @@ def size(parameters: int | None) -> str:
 
 
 def _map(board: Board, width: int, height: int) -> Map | None:
-    """Systems, humans and controls on the two axes; the best systems and the humans by name."""
-    named = {entry.id for entry in board.systems[: _LABELS[width]]}
+    """Systems, humans and controls on the two axes; the best systems and the humans by name.
+
+    Of systems that lie together only the best is named: names beside one mark cannot be told apart.
+    """
     points = []
+    named: list[tuple[float, float]] = []
     for entry in board.entries:
         scores = entry.measurements.scores.estimates
         x, y = scores[LABEL], scores[IDENTITY]
@@ -151,7 +156,11 @@ def _map(board: Board, width: int, height: int) -> Map | None:
             continue
         system = entry.kind == "system"
         name = entry.name if len(entry.name) <= _LABEL else f"{entry.name[: _LABEL - 1]}…"
-        labelled = entry.id in named if system else entry.kind == "human"
+        at = x.value, y.value
+        labelled = entry.kind == "human"
+        if system and len(named) < _LABELS[width] and all(dist(at, o) > _APART for o in named):
+            labelled = True
+            named.append(at)
         kind = "run" if system else entry.kind
         found = scores[INDISTINCT]
         filled = 1.0 if isinstance(found, Undefined) else found.value

@@ -152,7 +152,7 @@ def _free_place(
         box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
         outside = max(plot[0] - box[0], box[2] - plot[2], plot[1] - box[1], box[3] - plot[3], 0)
         hidden = _covered([box], [*taken, *labels]) + _covered(_along(_leader(x, y, box)), labels)
-        cost = 1000 * outside + 100 * hidden + 0.3 * _covered([box], faint) + distance
+        cost = 1e6 * outside + 100 * hidden + 0.3 * _covered([box], faint) + distance
         if best is None or cost < best[0]:
             best = cost, box
     assert best is not None  # there is a candidate, whatever it costs

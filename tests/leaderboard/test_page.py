@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_reports_are_linked_where_there_are_any(board):
     links = {("mini-nli", "half"): [("seed 0", "mini-nli/reports/half/0/report.html")]}
     data = json.loads(Page(page.html([board], links)).scripts[0])
     assert data[0]["reports"] == {"half": [["seed 0", "mini-nli/reports/half/0/report.html"]]}
+
+
+def test_of_systems_that_lie_together_the_map_names_the_best_alone(board):
+    first, *others = board.systems
+    twin = replace(first, id="twin", card=None)
+    human, *controls = (e for e in board.entries if e.kind != "system")
+    drawn = page.draw(replace(board, entries=(human, first, twin, *others, *controls)))
+    names = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert others[0].name in names
+    assert "twin" not in names
 
 
 @pytest.mark.parametrize(
