@@ -39,6 +39,12 @@ EQUAL_COMPUTE = "sft-equal-compute"
 SAMPLED = "do_sample=true,temperature=0.7"
 """What `gen_kwargs` say beside the preset's where a checkpoint answers by sampling."""
 
+
+def sampled(system: str) -> str:
+    """What a trained system is called where it answers by sampling."""
+    return f"{system}-sampled"
+
+
 _TRAINED: Mapping[str, str] = {
     "sft": "SFT",
     "capo": "CAPO",
@@ -58,7 +64,7 @@ SYSTEMS: Mapping[str, str] = {
     "profile": "Profile",
     "persona": "Persona",
     **_TRAINED,
-    **{f"{system}-sampled": f"{name}, sampled" for system, name in _TRAINED.items()},
+    **{sampled(system): f"{name}, sampled" for system, name in _TRAINED.items()},
 }
 """How tables call the systems of an experiment."""
 
@@ -582,11 +588,11 @@ def _of_first_seed(
 def _and_sampled(preset: Preset, *trained: Run) -> list[Run]:
     """The runs, then their checkpoints once more, answering by sampling."""
     asked = _sampled(preset)
-    sampled = [
-        replace(run, system=f"{run.system}-sampled", start=run.system, train={}, evaluate=asked)
+    again = [
+        replace(run, system=sampled(run.system), start=run.system, train={}, evaluate=asked)
         for run in trained
     ]
-    return [*trained, *sampled]
+    return [*trained, *again]
 
 
 def _sampled(preset: Preset) -> Options:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, PROMPTED, SYSTEMS
+from capo_bench.experiments.designs import (
+    ABLATIONS,
+    EQUAL_COMPUTE,
+    PROMPTED,
+    SYSTEMS,
+    sampled,
+)
 from capo_bench.experiments.runs import Experiment, Run, is_file
 from capo_bench.files import write_text, writing_all
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
@@ -113,11 +119,10 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
     """Writes a `board.yaml` that contrasts the systems that stand; a corpus file is copied beside."""
     name = Path(experiment.corpus).name
     pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
-    pairs += [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
-    pairs += [("sft-sampled", "sft"), ("capo-sampled", "capo"), ("capo-sampled", "sft-sampled")]
-    pairs.append(("capo-sampled", f"{EQUAL_COMPUTE}-sampled"))
-    pairs += [(ablation, "capo") for ablation in ABLATIONS]
-    pairs += [(f"{ablation}-sampled", "capo-sampled") for ablation in ABLATIONS]
+    main = [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
+    ablated = [(ablation, "capo") for ablation in ABLATIONS]
+    pairs += [*main, *((sampled(one), one) for one in ("sft", "capo")), *_sampled(main)]
+    pairs += [*ablated, *_sampled(ablated)]
     if is_file(experiment.corpus):
         write_text(board / name, Path(experiment.corpus).read_text(encoding="utf-8"))
     spec = {
@@ -132,3 +137,8 @@ def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path])
         ],
     }
     write_text(board / BOARD, yaml.safe_dump(spec, sort_keys=False))
+
+
+def _sampled(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same contrasts between the answers by sampling."""
+    return [(sampled(one), sampled(other)) for one, other in pairs]

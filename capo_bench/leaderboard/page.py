@@ -32,7 +32,7 @@ Reports = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 _LABELS = {760: 10, 350: 5}  # systems that the map names, by its width
 _DIGITS = 6  # so that rounding them to the three that are shown is rounding once
 _LABEL = 26  # characters of a name on the map
-_APART = 0.05  # on the map: of systems that are nearer than this to a better one none is named
+_APART = 0.05  # on the map: a system that is nearer to one named before it goes without a name
 _GROUPS = {
     "label": "label",
     "identity": "identity",
@@ -156,11 +156,12 @@ def _map(board: Board, width: int, height: int) -> Map | None:
             continue
         system = entry.kind == "system"
         name = entry.name if len(entry.name) <= _LABEL else f"{entry.name[: _LABEL - 1]}…"
-        at = x.value, y.value
         labelled = entry.kind == "human"
-        if system and len(named) < _LABELS[width] and all(dist(at, o) > _APART for o in named):
-            labelled = True
-            named.append(at)
+        if system:
+            at = x.value, y.value
+            labelled = len(named) < _LABELS[width] and all(dist(at, o) > _APART for o in named)
+            if labelled:
+                named.append(at)
         kind = "run" if system else entry.kind
         found = scores[INDISTINCT]
         filled = 1.0 if isinstance(found, Undefined) else found.value

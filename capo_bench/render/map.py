@@ -140,7 +140,7 @@ def _free_place(
     labels: Sequence[Box],
     faint: Sequence[Box],
 ) -> Box:
-    """The cheapest place for a label: covering nothing that is taken, then near its mark."""
+    """The cheapest place for a label: in the plot, covering nothing taken, then near its mark."""
     x, y = mark
     height = _FONT + 2
     best: tuple[float, Box] | None = None

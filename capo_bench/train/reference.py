@@ -72,7 +72,7 @@ def with_reference(
     files = [folder / f"{key}.safetensors" for key in keys]
     rank, world = process
     own = list(zip(files, keys, chunks, strict=True))[rank::world]
-    missing = [one for one in own if kept(*one[:2]) is None]
+    missing = [(file, key, chunk) for file, key, chunk in own if kept(file, key) is None]
     left = [(file, key, chunk, group) for file, key, chunk in missing for group in chunk]
     parts: list[Tensor] = []
     for file, key, chunk, group in tracked(left, "reference log-probabilities", silent=rank > 0):
