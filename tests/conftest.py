@@ -25,6 +25,19 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def own_tasks(monkeypatch):
+    """Only our tasks are found: to read the thousands of files of lm_eval's own takes seconds a run."""
+    from lm_eval.tasks import TaskManager
+
+    whole = TaskManager.__init__
+
+    def ours(self, *args, include_defaults=True, **kwargs):
+        whole(self, *args, include_defaults=False, **kwargs)
+
+    monkeypatch.setattr(TaskManager, "__init__", ours)
+
+
+@pytest.fixture
 def call(monkeypatch, capsys):
     """Runs `capo-bench ARGUMENTS` in this process; returns (status, stdout, stderr)."""
 

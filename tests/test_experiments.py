@@ -87,6 +87,7 @@ def test_a_ladder_is_trained_on_more_of_the_world_and_asked_as_the_corpus_says()
     assert '"corpus": "places.jsonl"' in asks[asks.index("--metadata") + 1]
 
 
+@pytest.mark.usefixtures("own_tasks")
 def test_ladder_in_the_smoke_preset(source, tmp_path):
     """Without in-context and profile prompts, which tests/test_harness.py asks with."""
     preset = replace(SMOKE, evaluate={**SMOKE.evaluate, "limit": 4})  # seconds instead of a minute
@@ -121,6 +122,7 @@ def test_ladder_in_the_smoke_preset(source, tmp_path):
     assert refused.value.file == tmp_path / "runs/sft-0" / RECORD
 
 
+@pytest.mark.usefixtures("own_tasks")
 @pytest.mark.parametrize("architecture", ["qwen3", "llama"])
 def test_models_are_trained_and_asked_in_their_chat_without_thinking(
     architecture, tmp_path, monkeypatch
@@ -177,6 +179,7 @@ def dummy(command):
     return in_process(arguments)
 
 
+@pytest.mark.usefixtures("own_tasks")
 def test_finished_systems_become_submissions_of_a_board(tmp_path):
     preset = replace(SMOKE, evaluate={"gen_kwargs": "max_gen_toks=16"})
     chosen = tuple(r for r in paper(preset) if r.system in ("zero-shot", "sft", "capo"))
@@ -245,6 +248,7 @@ def test_a_checkpoint_that_answers_by_sampling_is_a_system_of_its_own(tmp_path):
 
 
 def test_a_board_of_a_file_has_the_file_and_what_is_kept_of_it(tmp_path, monkeypatch):
+    """Asked beside all tasks of lm_eval's own, as users do."""
     monkeypatch.setenv("CAPO_BENCH_BERTSCORE", "minilm")
     made = synthesize("mini-nli", items=40, annotators=3).corpus
     file = tmp_path / "mine.jsonl"

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import lm_eval.caching.cache
-import lm_eval.tasks
 import pytest
 import yaml
 from lm_eval.api.model import LM
@@ -60,15 +59,9 @@ class Repeats(LM):
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch, tmp_path):
-    """Only our tasks are indexed, and nothing is left of the test before."""
+def fresh(own_tasks, monkeypatch, tmp_path):
+    """Nothing is left of the test before."""
     Repeats.answers, Repeats.requests, Repeats.made_with = [ANSWER], [], []
-    whole = lm_eval.tasks.TaskManager.__init__
-
-    def ours(self, *args, include_defaults=True, **kwargs):
-        whole(self, *args, include_defaults=False, **kwargs)
-
-    monkeypatch.setattr(lm_eval.tasks.TaskManager, "__init__", ours)
     monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path / "requests"))
 
 

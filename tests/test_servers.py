@@ -15,7 +15,6 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import lm_eval.tasks
 import pytest
 import requests
 from lm_eval.models import api_models
@@ -98,13 +97,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    whole = lm_eval.tasks.TaskManager.__init__
-    monkeypatch.setattr(
-        lm_eval.tasks.TaskManager,
-        "__init__",
-        lambda self, *a, include_defaults=True, **k: whole(self, *a, include_defaults=False, **k),
-    )
+def server(own_tasks, monkeypatch):
     running = Server()
     monkeypatch.setattr("tenacity.nap.time.sleep", running.waits.append)
     thread = threading.Thread(target=running.serve_forever, daemon=True)

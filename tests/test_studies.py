@@ -376,6 +376,7 @@ def test_a_study_is_read_strictly(study, changed):
         folders.read(study)
 
 
+@pytest.mark.usefixtures("own_tasks")
 def test_responses_of_a_limited_run_become_a_study(tmp_path):
     run = Run("alone", "prompted", "tag", evaluate={"limit": 2}, metadata={"split": "validation"})
     later = Row("Not run", replace(run, system="later"), "mini-nli")
