@@ -26,7 +26,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def own_tasks(monkeypatch):
-    """Only our tasks are found: to read the thousands of files of lm_eval's own takes seconds a run."""
+    """Only our tasks are found: to read all files of lm_eval's own takes seconds a run."""
     from lm_eval.tasks import TaskManager
 
     whole = TaskManager.__init__
