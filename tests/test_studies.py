@@ -101,6 +101,7 @@ def test_controls_and_crowds_of_a_world_are_trained_on_more_of_it_than_they_are_
         SIZES["smoke"], world=40, distinctness=(0.0,), crowd_items=50, annotators=(2, 12)
     )
     arguments = (str(tmp_path / "places.jsonl"), SMOKE, size, tmp_path / "study", tmp_path / "runs")
+    busy_ones = []
     for study in ("control", "crowd"):
         design = DESIGNS[study](*arguments)
         for row in design.rows:
@@ -108,10 +109,18 @@ def test_controls_and_crowds_of_a_world_are_trained_on_more_of_it_than_they_are_
                 trained = design.private[Path(row.run.corpus).name]
                 judged = design.corpora[row.corpus]
                 assert len(trained.split("train")) == 48  # of 75 items, the least that has 40
-                for split in ("validation", "test"):
-                    assert trained.split(split) == judged.split(split)
+                for part in ("validation", "test"):
+                    assert trained.split(part) == judged.split(part)
                 assert Path(str(row.run.metadata["corpus"])).name == row.corpus
                 assert "do_sample=true" in str(row.run.evaluate["gen_kwargs"])
+                if row.annotators:  # those with few, or many, of the responses in training
+                    counts = {a: len(trained.responses("train", a)) for a in trained.annotator_ids}
+                    busy = "at least 30" in row.name
+                    assert set(row.annotators) == {
+                        a for a, n in counts.items() if (n >= 30 if busy else n <= 15)
+                    }
+                    busy_ones.append(busy)
+    assert True in busy_ones
     alike = DESIGNS["control"](*arguments).private["distinctness-0.jsonl"]
     assert alike == grown(
         synthesize("places", 0, items=50).corpus, 40, partial(synthesize, "places", 0)

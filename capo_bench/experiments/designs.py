@@ -348,7 +348,7 @@ def crowd(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -
             rows.append(Row(f"Zero-shot, {count} annotators", _asked(base, size), file))
         rows.append(Row(f"SFT, {count} annotators", sft, file, curve="SFT", x=count))
         rows.append(Row(f"CAPO, {count} annotators", capo, file, curve="CAPO", x=count))
-        few, many = _by_history(made)
+        few, many = _by_history(private.get(file, made))
         for what, annotators in ((f"at most {FEW}", few), (f"at least {MANY}", many)):
             if annotators and len(annotators) < count:
                 name = f"CAPO, {count} annotators: those with {what} training responses"
