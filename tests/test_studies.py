@@ -109,8 +109,8 @@ def test_controls_and_crowds_of_a_world_are_trained_on_more_of_it_than_they_are_
                 trained = design.private[Path(row.run.corpus).name]
                 judged = design.corpora[row.corpus]
                 assert len(trained.split("train")) == 48  # of 75 items, the least that has 40
-                for part in ("validation", "test"):
-                    assert trained.split(part) == judged.split(part)
+                for split in ("validation", "test"):
+                    assert trained.split(split) == judged.split(split)
                 assert Path(str(row.run.metadata["corpus"])).name == row.corpus
                 assert "do_sample=true" in str(row.run.evaluate["gen_kwargs"])
                 if row.annotators:  # those with few, or many, of the responses in training
