@@ -20,6 +20,7 @@ from capo_bench.metrics import attribution as attribution_module
 from capo_bench.metrics.attribution import attribution
 from capo_bench.stats import resampling
 from capo_bench.stats.comparing import (
+    between_runs,
     difference,
     estimate_difference,
     holm,
@@ -459,6 +460,20 @@ def test_the_mean_of_runs_of_unequal_width():
 def test_runs_variance_by_hand():
     assert runs_variance([0.1, 0.2, 0.6]) == pytest.approx(0.07 / 3)
     assert runs_variance([0.3]) == 0
+
+
+def test_a_single_run_is_taken_to_spread_as_the_others_do():
+    runs = [0.1, 0.2, 0.6]  # s^2 = .07
+    assert between_runs([runs]) == [(pytest.approx(0.07 / 3), 2)]
+    assert between_runs([runs, [0.3]]) == [(pytest.approx(0.07 * (1 + 1 / 3)), 2)]
+    assert between_runs([(), runs]) == between_runs([runs])
+    both = [(pytest.approx(0.07 / 3), 2), (pytest.approx(0.02 / 2), 1)]
+    assert between_runs([runs, [0.3, 0.5]]) == both
+    assert between_runs([[0.3], [0.5]]) == []
+    # Student's interval of a difference, to whose pooled variance one run gives nothing.
+    wide = with_runs(Estimate(0.2, 0.0, 0.2, 0.2), 50, [[0.5], runs])
+    student = scipy_stats.ttest_ind([0.5], runs).confidence_interval()
+    assert (wide.low, wide.high) == (pytest.approx(student.low), pytest.approx(student.high))
 
 
 def test_degrees_of_freedom_are_those_of_welchs_test():

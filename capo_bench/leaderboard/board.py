@@ -365,6 +365,8 @@ def _outcome(scorer: Scorer, board: str, folder: Path, contrasted: bool) -> _Out
             return outcome
         (found,) = measured(scorer, submission.predictions)
         outcome.measurements = found if contrasted else found.of([HEADLINE])
+        if submission.card.method != "prompted":
+            outcome.measurements = outcome.measurements.of_training()
         outcome.forged, more = _sorted(check_claims(submission, found.values, scorer))
         outcome.warnings += more
         if not outcome.forged:

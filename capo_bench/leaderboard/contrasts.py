@@ -1,7 +1,8 @@
 """What a board asks of its systems beyond their rank: is this one better than that one, and at what?
 
 A contrast is a pair of systems that `board.yaml` names. Each metric of the one is set against the
-other's, paired by item, the spread of their seeds in the interval; p-values are adjusted for all
+other's, paired by item, the spread of their seeds in the interval (a trained system with one seed
+is taken to spread as the other does, `stats.comparing.between_runs`); p-values are adjusted for all
 metrics of all contrasts of the board together.
 """
 
@@ -112,8 +113,9 @@ def markdown(board: Board, found: Sequence[Contrast]) -> str:
         f"# {escape_markdown(board.spec.title)}: contrasts",
         "",
         "First system minus second one, with 95 % intervals: paired by item, clustered on the item, "
-        "the spread of seeds included. Bold: p < .05 after Holm over all metrics of all contrasts "
-        "of this board, those of `contrasts.json` among them.",
+        "the spread of seeds included; a trained system with one seed is taken to spread as the "
+        "other does, and with one seed each nothing is known of their spread. Bold: p < .05 after "
+        "Holm over all metrics of all contrasts of this board, those of `contrasts.json` among them.",
         "",
         f"| contrast | {' | '.join(metric.title for metric in shown)} |",
         f"|---|{'---|' * len(shown)}",

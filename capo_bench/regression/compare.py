@@ -15,7 +15,7 @@ from capo_bench.metrics.registry import METRICS, Metric, bounds, metrics_of, nee
 from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
 from capo_bench.scoring.scorer import Scorer
-from capo_bench.stats.comparing import holm, runs_mean, runs_variance, welch_df, with_runs
+from capo_bench.stats.comparing import between_runs, holm, runs_mean, welch_df, with_runs
 from capo_bench.stats.noninferiority import (
     ALPHA,
     detectable_drop,
@@ -250,7 +250,7 @@ def _draft(
         why = "it takes two items or more, and responses that it can be computed from"
         return Judged(metric, max_drop, "inconclusive", other.value, one.value, undefined=why)
     gain = apart if metric.higher_is_better else apart.turned()
-    runs = [(runs_variance(side), len(side) - 1) for side in values if len(side) > 1]
+    runs = between_runs(values)
     from_runs = sum(variance for variance, _ in runs)
     from_items = max(difference.stderr**2 - from_runs, 0.0)
     degrees = float(welch_df([from_items, *(v for v, _ in runs)], [n - 1, *(df for _, df in runs)]))

@@ -62,6 +62,11 @@ class Measurements:
         some = {name: one for name, one in self.contenders.items() if name in metrics}
         return replace(self, contenders=some)
 
+    def of_training(self) -> Measurements:
+        """The same, told that the system was trained, with a seed (`Contender.trained`)."""
+        ones = {name: replace(one, trained=True) for name, one in self.contenders.items()}
+        return replace(self, contenders=ones)
+
 
 def key(scorer: Scorer, runs: Runs) -> str:
     """16 hex digits that change with whatever the measurements of these runs depend on."""

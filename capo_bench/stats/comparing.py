@@ -75,6 +75,23 @@ def runs_variance(values: Sequence[float]) -> float:
     return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
 
 
+def between_runs(systems: Sequence[Sequence[float]]) -> list[tuple[float, int]]:
+    """Variances that the spread between runs (seeds) adds, each with its degrees of freedom.
+
+    Where one system of a difference has a single run and the other several, the one is taken to
+    spread as the other does, s^2 (1 + 1 / S) in all: two systems with the same variance of runs
+    (Student's pooled estimate), of which one run tells nothing. With a single run each, nothing is
+    known of their spread, and nothing is added.
+
+    Args:
+        systems: For the system, or each of the two of a difference, the metric of each of its runs;
+            empty for what has no seed, and so no spread.
+    """
+    several = [runs for runs in systems if len(runs) > 1]
+    alone = sum(len(runs) == 1 for runs in systems)
+    return [(runs_variance(runs) * (1 + len(runs) * alone), len(runs) - 1) for runs in several]
+
+
 def welch_df(variances: Sequence[ArrayLike], dfs: Sequence[ArrayLike]) -> Array:
     """Degrees of freedom of a sum of independent variance estimates (Satterthwaite 1946).
 
@@ -95,9 +112,9 @@ def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]])
     Args:
         found: A metric of one system, or a difference of two, each the mean over its runs.
         n_items: Number of items.
-        systems: For each system in it, the metric of each of its runs.
+        systems: As `between_runs` takes them.
     """
-    between = [(runs_variance(runs), len(runs) - 1) for runs in systems if len(runs) > 1]
+    between = between_runs(systems)
     if not np.isfinite(found.stderr) or not sum(variance for variance, _ in between):
         return found
     variances = [found.stderr**2, *(variance for variance, _ in between)]

@@ -19,7 +19,7 @@ from math import ceil, inf, isfinite, log, log1p, nan
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
-from capo_bench.stats.comparing import POWER, permutation_p, runs_variance, welch_df
+from capo_bench.stats.comparing import POWER, between_runs, permutation_p, welch_df
 from capo_bench.stats.resampling import (
     DRAWS,
     LEVEL,
@@ -62,7 +62,7 @@ def tail_p(found: Resampled, threshold: float, runs: Runs = ()) -> float:
     if far > slack and least > 0:
         # The threshold's distance in arms of an interval that reaches at least so far.
         errors = min(errors, far / least * float(stdtrit(n - 1, (1 + LEVEL) / 2)))
-    between = [(runs_variance(side), len(side) - 1.0) for side in runs if len(side) > 1]
+    between: list[tuple[float, float]] = [*between_runs(runs)]
     if found.noise:
         between.append((found.noise**2, inf))
     if not sum(variance for variance, _ in between):

@@ -35,10 +35,18 @@ class Contender:
         found: The metric, resampled over items; the mean over runs if there are several; `nan`
             where undefined.
         runs: The metric of each run.
+        trained: Whether another run would have another seed. A single run of what was not trained
+            has no spread; one of what was, that of the runs which it is compared with.
     """
 
     found: Resampled
     runs: tuple[float, ...]
+    trained: bool = False
+
+    @property
+    def seeds(self) -> tuple[float, ...]:
+        """The metric of each run, where there is a spread between runs."""
+        return self.runs if self.trained or len(self.runs) > 1 else ()
 
     def minus(self, other: Contender) -> Estimate:
         """The difference of the two, paired by item, the spread of runs in its interval.
@@ -47,7 +55,7 @@ class Contender:
             CapoBenchError: If they were not measured on equally many items.
         """
         apart = self.found.minus(other.found)
-        found = with_runs(interval(apart), len(apart.without), [self.runs, other.runs])
+        found = with_runs(interval(apart), len(apart.without), [self.seeds, other.seeds])
         return found.within(*apart.bounds)
 
 
@@ -99,12 +107,13 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     """Two-sided p-values of all differences between contenders, not adjusted.
 
     t = difference / standard error, the variance being that over items (clustered, paired) plus that
-    over the runs of each of the two and their noise, with Satterthwaite's degrees of freedom: n - 1
-    where neither has several runs or noise. Near a bound of the metric the variance over items is at
-    least what items that were not seen leave (`Resampled.slack`), so that two systems at the floor
-    are never told apart by an accident. Where all items say the same of a metric without bounds the
-    variance is 0 and t has no bound; p then is, and never is less than, the smallest that a sign-flip
-    test of n items can give, 2 / 2^n. With one item nothing can be told apart.
+    over the runs of each of the two (`between_runs`) and their noise, with Satterthwaite's degrees of
+    freedom: n - 1 where neither has several runs or noise. Near a bound of the metric the variance
+    over items is at least what items that were not seen leave (`Resampled.slack`), so that two
+    systems at the floor are never told apart by an accident. Where all items say the same of a
+    metric without bounds the variance is 0 and t has no bound; p then is, and never is less than,
+    the smallest that a sign-flip test of n items can give, 2 / 2^n. With one item nothing can be
+    told apart.
 
     Args:
         contenders: None of them is undefined.
@@ -133,10 +142,13 @@ def pairwise_p(contenders: Sequence[Contender]) -> Array:
     below, above = np.array([one.found.slack for one in contenders]).T
     slack = np.where(values[:, None] >= values, np.hypot(below[:, None], above), 0)
     items = np.maximum(items, (np.maximum(slack, slack.T) / stdtrit(n - 1, (1 + LEVEL) / 2)) ** 2)
-    runs = np.array([runs_variance(one.runs) for one in contenders])
-    dfs = np.array([max(len(one.runs) - 1, 1) for one in contenders])
+    sizes = np.array([len(one.runs) for one in contenders])
+    alone = np.array([len(one.seeds) == 1 for one in contenders])
+    runs = np.array([runs_variance(one.runs) for one in contenders])[:, None]
+    runs = runs * (1 + sizes[:, None] * alone)  # beside a single run, which spreads likewise
+    dfs = np.maximum(sizes - 1, 1)
     noise = np.array([one.found.noise**2 for one in contenders])
-    parts = [items, runs[:, None], runs, noise[:, None], noise]
+    parts = [items, runs, runs.T, noise[:, None], noise]
     df = welch_df(parts, [n - 1, dfs[:, None], dfs, inf, inf])
     variance = sum(parts, np.zeros(()))
     with np.errstate(divide="ignore", invalid="ignore"):

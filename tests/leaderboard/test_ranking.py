@@ -73,6 +73,26 @@ def test_runs_of_two_systems_without_spread_over_items_are_welchs_test():
     assert pairwise_p(rows)[0, 1] == pytest.approx(welch.pvalue)
 
 
+def test_a_single_trained_run_spreads_as_the_runs_that_it_is_set_against():
+    # Student's test with the pooled variance, to which one observation gives nothing.
+    rows = [several([np.full(50, value) for value in runs]) for runs in ([0.6], [0.4, 0.5, 0.35])]
+    trained = [replace(row, trained=True) for row in rows]
+    student = scipy_stats.ttest_ind([0.6], [0.4, 0.5, 0.35])
+    assert pairwise_p(trained)[0, 1] == pytest.approx(student.pvalue)
+    # What was not trained has no seed; of two single runs nothing is known.
+    alone = scipy_stats.ttest_1samp([0.4, 0.5, 0.35], 0.6)
+    assert pairwise_p(rows)[0, 1] == pytest.approx(alone.pvalue)
+    rng = np.random.default_rng(3)
+    one, other = (
+        several([value + rng.normal(size=80) for value in runs]) for runs in ([1.0], [0.2, 0.4])
+    )
+    untrained, spread = (row.minus(other) for row in (one, replace(one, trained=True)))
+    between = np.var(other.runs, ddof=1)
+    assert spread.stderr**2 - untrained.stderr**2 == pytest.approx(
+        between
+    )  # s^2 (1 + 1 / 2) - s^2 / 2
+
+
 def test_runs_that_disagree_make_a_difference_less_sure():
     rng = np.random.default_rng(2)
     item = rng.normal(size=80)
