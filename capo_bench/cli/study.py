@@ -25,7 +25,7 @@ def run(
     ],
     model: Model,
     corpus: Annotated[
-        str, typer.Option(help="nli, paraphrase, ...; for control and dose also a .jsonl file.")
+        str, typer.Option(help="nli, paraphrase, ...; for control, crowd and dose also a .jsonl file.")
     ],
     output: Annotated[
         Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")

@@ -196,7 +196,7 @@ SIZES: Mapping[str, Size] = {
     "gpu": Size(
         history=(10, 30, 100, 300),
         items=100,
-        sft={"max_steps": 110},
+        sft={"max_steps": 225},
         capo={"max_steps": 75},
         annotators=(4, 16, 50, 200),
         crowd_items=500,

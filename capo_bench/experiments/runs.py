@@ -97,17 +97,18 @@ PRESETS: Mapping[str, Preset] = {
         capo={**_ONE_CORE.capo, "learning_rate": 3e-5},
         prompted=False,
     ),
-    # A model of a few billion parameters on one accelerator, with LoRA.
+    # A model of a few billion parameters on one accelerator, with LoRA: lengths and rates are what
+    # `capo-bench train` takes by default for 3.4 billion.
     "gpu": Preset(
         train={
             "bf16": True,
             "lora_rank": 16,
-            "per_device_train_batch_size": 8,
+            "per_device_train_batch_size": 4,
             "eval_strategy": "epoch",
             "save_strategy": "epoch",
         },
-        sft={"num_train_epochs": 8},
-        capo={"num_train_epochs": 3, "anchor": 0.1},
+        sft={"learning_rate": 2e-4, "num_train_epochs": 3},
+        capo={"learning_rate": 2e-5, "num_train_epochs": 1, "anchor": 0.1},
         model="hf",
         model_args={"dtype": "bfloat16"},
         evaluate={"batch_size": "auto", "gen_kwargs": "max_gen_toks=96"},
