@@ -1,6 +1,8 @@
 """The whole path on the bundled corpora: prompting, SFT, CAPO, scores, and going on after a stop."""
 
 import json
+import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.experiments.designs import ABLATIONS, EQUAL_COMPUTE, ladder
 from capo_bench.experiments.publish import publish
 from capo_bench.experiments.runs import PRESETS, Experiment
-from capo_bench.experiments.stages import RECORD, run_all
+from capo_bench.experiments.stages import RECORD, Stage, run_all
 from capo_bench.leaderboard.board import read_board
 from capo_bench.leaderboard.submission import read_card
 from capo_bench.leaderboard.verify import verify
@@ -102,8 +104,7 @@ def test_ladder_in_the_smoke_preset(source, tmp_path):
     ]
     asked = {}
     for run in few.runs:
-        (file,) = few.results(run).glob("results_*.json")
-        (task, found) = json.loads(file.read_text())["configs"].popitem()
+        (task, found) = json.loads(few.results(run).read_text())["configs"].popitem()
         asked[run.name] = task, found["metadata"]["setting"]
     assert asked == {
         "zero-shot": ("capo_mini_nli", "zero-shot"),
@@ -123,17 +124,21 @@ def test_ladder_in_the_smoke_preset(source, tmp_path):
 
 
 @pytest.mark.usefixtures("own_tasks")
-@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+@pytest.mark.parametrize(
+    ("architecture", "kind", "train"), [("qwen3", "capo-hf", {}), ("llama", "hf", {"lora_rank": 4})]
+)
 def test_models_are_trained_and_asked_in_their_chat_without_thinking(
-    architecture, tmp_path, monkeypatch
+    architecture, kind, train, tmp_path, monkeypatch
 ):
+    """The second one as the preset `gpu` does it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = str(tiny.folder(tmp_path / "tiny", architecture, chat=True))
-    preset = replace(SMOKE, chat=True, evaluate={**SMOKE.evaluate, "limit": 1})
+    evaluate, train = {**SMOKE.evaluate, "limit": 1}, {**SMOKE.train, **train}
+    preset = replace(SMOKE, chat=True, model=kind, evaluate=evaluate, train=train)
     chosen = tuple(r for r in paper(preset) if r.system in ("sft", "capo"))
     few = Experiment(model, "mini-nli", tmp_path / "runs", preset, chosen)
     list(run_all(few.stages(), in_process))
-    (samples,) = few.results(few.runs[-1]).glob("samples_*.jsonl")
+    (samples,) = few.results(few.runs[-1]).parent.glob("samples_*.jsonl")
     asked = json.loads(samples.read_text().splitlines()[0])["arguments"]["gen_args_0"]["arg_0"]
     start = {"qwen3": "<|im_start|>user\nContext: ", "llama": "<|start_header_id|>user<"}
     end = {"qwen3": "</think>\n\nLabel:", "llama": "assistant<|end_header_id|>\n\nLabel:"}
@@ -164,6 +169,27 @@ def test_goes_on_at_the_stage_that_failed(tmp_path):
     next(going)
     assert next(going)[0].name == "evaluate profile"
     assert "capo_mini_nli_icl" in ran[2]
+
+
+def test_what_an_interrupted_attempt_took_counts_and_its_leavings_do_not(tmp_path, monkeypatch):
+    clock = iter([0.0, 100.0, 1000.0, 1007.0, 2000.0, 2001.0])
+    monkeypatch.setattr("capo_bench.experiments.stages.time.monotonic", lambda: next(clock))
+    stage = Stage(tmp_path, "evaluate", "evaluate", ("ask",), "results_*")
+    (tmp_path / "results_1").touch()  # all that is left of an attempt that was killed
+
+    def interrupted(command):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(interrupted)
+    assert not stage.done()
+    assert stage.seconds() is None
+    stage.run(lambda command: 0)
+    assert stage.done()
+    assert stage.seconds() == 107
+    other = replace(stage, command=("ask", "else"))
+    other.run(lambda command: 0)
+    assert other.seconds() == 1
 
 
 def dummy(command):
@@ -203,6 +229,17 @@ def test_finished_systems_become_submissions_of_a_board(tmp_path):
     spec = read_board(board)
     assert (spec.corpus, spec.bertscore) == ("mini-nli", "minilm")
     assert spec.contrasts == [["base-1b-sft", "base-1b-zero-shot"]]
+    # What stands only later is contrasted, too; pairs that somebody has taken out stay out.
+    while next(going)[0].name != "evaluate capo-0":
+        pass
+    next(going, None)
+    (board / "board.yaml").write_text("title: T\ncorpus: mini-nli\nbertscore: minilm\n")
+    (again,) = (few.folder(run) for run in few.runs if run.system == "zero-shot")
+    (kept,) = again.glob("results/*")
+    for file in list(kept.iterdir()):  # as of an evaluation that was killed at its very end
+        shutil.copy(file, file.with_stem(re.sub(r"\d{4}-", "1999-", file.stem)))
+    assert len(publish(few, board, given, "capo-bench ladder ...")) == 3
+    assert read_board(board).contrasts == [["base-1b-capo", "base-1b-sft"]]
     scorer = spec.options(board).scorer()
     assert [verify(folder, scorer, "mini-nli").errors for folder in made] == [(), ()]
 

@@ -423,7 +423,7 @@ def test_unreadable_responses_are_explained(tmp_path, caplog):
     assert results["results"]["capo_mini_nli"]["invalid_rate,none"] == 1
 
 
-def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
+def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path, monkeypatch):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "BASE"}')
     given = {"pretrained": str(tmp_path), "dtype": "float32"}
     assert with_adapter("hf", given) == {
@@ -432,6 +432,8 @@ def test_a_folder_with_an_adapter_is_loaded_on_its_base(tmp_path):
         "dtype": "float32",
     }
     assert with_adapter("vllm", given)["lora_local_path"] == str(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert with_adapter("local-chat-completions", {"model": "gpt"}) == {"model": "gpt"}
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "BASE", "r": 64}')
     assert with_adapter("vllm", given)["max_lora_rank"] == 64
     for nothing in ("{}", '{"base_model_name_or_path": ["BASE"]}'):

@@ -22,7 +22,6 @@ from capo_bench.stats import resampling
 from capo_bench.stats.comparing import (
     between_runs,
     difference,
-    estimate_difference,
     holm,
     minimum_detectable_effect,
     permutation_p,
@@ -270,7 +269,7 @@ def test_two_systems_at_the_floor_have_a_difference_with_width():
     # One at the floor and one at the ceiling: both may be what they are not, and are still apart.
     found = interval(resample(shares([4] * 50)).minus(resample(floor)))
     assert (found.low, found.high) == (pytest.approx(1 - np.sqrt(2) * unseen), 1)
-    assert estimate_difference(floor, floor).high == pytest.approx(unseen)
+    assert interval(resample(floor).minus(resample(floor))).high == pytest.approx(unseen)
 
 
 def test_a_metric_without_variation_between_its_bounds_may_move_to_either():
@@ -293,8 +292,11 @@ def test_noise_is_one_more_independent_variance():
     assert noisy.value - noisy.low == pytest.approx(np.hypot(plain.value - plain.low, reach))
     assert noisy.high - noisy.value == pytest.approx(np.hypot(plain.high - plain.value, reach))
     other = clustered(rng, 60)
-    apart = estimate_difference(metric, other)
-    noisy = estimate_difference(replace(metric, noise=0.03), replace(other, noise=0.04))
+    apart = interval(resample(metric).minus(resample(other)))
+    ours, theirs = (
+        resample(replace(one, noise=noise)) for one, noise in ((metric, 0.03), (other, 0.04))
+    )
+    noisy = interval(ours.minus(theirs))
     assert noisy.stderr == pytest.approx(np.hypot(apart.stderr, 0.05))
     several = runs_mean([replace(metric, noise=0.03), replace(metric, noise=0.04)])
     assert several.noise == pytest.approx(0.025)
@@ -492,9 +494,14 @@ def test_the_spread_of_runs_widens_an_interval():
     wide = with_runs(found, 100, [runs])
     assert wide.stderr == pytest.approx(0.04)
     # Satterthwaite: .0016^2 / (.0004^2 / 99 + .0012^2 / 2) = 3.5477 degrees of freedom.
-    stretch = 2 * scipy_stats.t(3.5477).ppf(0.975) / scipy_stats.t(99).ppf(0.975)
-    assert wide.low == pytest.approx(0.5 - 0.05 * stretch, rel=1e-4)
-    assert wide.high == pytest.approx(0.5 + 0.03 * stretch, rel=1e-4)
+    reach, items = 0.04 * scipy_stats.t(3.5477).ppf(0.975), 0.02 * scipy_stats.t(99).ppf(0.975)
+    more = np.sqrt(reach**2 - items**2)
+    assert wide.low == pytest.approx(0.5 - np.hypot(0.05, more), rel=1e-4)
+    assert wide.high == pytest.approx(0.5 + np.hypot(0.03, more), rel=1e-4)
+    # An arm that is long for what was not seen is not made longer in proportion.
+    far = with_runs(Estimate(0.5, 0.001, 0.45, 0.53), 100, [runs])
+    students = scipy_stats.sem(runs) * scipy_stats.t(2).ppf(0.975)
+    assert far.high == pytest.approx(0.5 + np.hypot(0.03, students), rel=1e-3)
 
 
 def test_the_spread_of_runs_alone_gives_students_interval():

@@ -402,3 +402,14 @@ def test_responses_of_a_limited_run_become_a_study(tmp_path):
     assert "--output_path RUNS/alone/results" in row.commands["evaluate"]
     assert str(tmp_path) not in row.commands["evaluate"]
     assert len((tmp_path / "study/predictions/alone.jsonl").read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [("a", "pretrained=RUNS/capo-0,b=RUNS/a"), (".", "pretrained=a/capo-0,b=a/a")],
+)
+def test_only_whole_paths_of_a_command_are_named(output, shown):
+    command = ("/bin/python", "-m", "capo_bench", "--model_args", "pretrained=a/capo-0,b=a/a")
+    experiment = Experiment("org/base", "mini-nli", Path(output), SMOKE, ())
+    plain = folders._portable(command, experiment, Path("o"))
+    assert plain == f"python -m capo_bench --model_args {shown}"

@@ -27,7 +27,7 @@ def ladder(
     preset: Preset = "gpu",
     train_items: Annotated[
         int | None,
-        typer.Option(help="Train on so many items; the world `places` grows to them."),
+        typer.Option(min=1, help="Train on so many items; the world `places` grows to them."),
     ] = None,
     ablations: Annotated[bool, typer.Option(help="CAPO's ablations, too.")] = True,
     board: Annotated[
@@ -69,6 +69,7 @@ def ladder(
     from capo_bench.experiments.publish import publish as make
     from capo_bench.experiments.runs import PRESETS, Experiment
     from capo_bench.experiments.stages import run_shown
+    from capo_bench.files import locked
     from capo_bench.leaderboard.submit import read_given
 
     # Known before hours of training: cards that name nobody are refused.
@@ -76,21 +77,21 @@ def ladder(
     if "submitted_by" not in given:
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
     sized = PRESETS[preset]
-    world = None
-    if larger is not loaded:
-        world = str(output / f"{loaded.name}-{train_items}.jsonl")
-        jsonl.write(larger, Path(world))
+    world = str(output / f"{loaded.name}-{train_items}.jsonl") if larger is not loaded else None
     runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items, world=world)
     experiment = Experiment(model, corpus, output, sized, runs, kept)
-    if not publish:
-        run_shown(experiment.stages(), console(stderr=True))
     home = board or output / "leaderboards" / Path(corpus).stem
     command = f"capo-bench ladder --model {Path(model).name} --corpus {Path(corpus).name}"
     dose = {"train_items": train_items} if train_items else {}
     flags = {**kept, **dose, "output": "RUNS", "preset": preset, "card": "CARD"}
     command += "".join(f" --{name} {value}" for name, value in flags.items())
-    for folder in make(experiment, home, given, command):
-        say(folder)
+    with locked(output):
+        if world:
+            jsonl.write(larger, Path(world))
+        if not publish:
+            run_shown(experiment.stages(), console(stderr=True))
+        for folder in make(experiment, home, given, command):
+            say(folder)
     build(home.parent)
 
 

@@ -184,7 +184,8 @@ def export_lewidi(
     files, unread = write_lewidi(submission, scorer, output)
     say(*files)
     if unread:
-        print(f"In {unread} responses no label could be read; they stand as no label, or as 0.")
+        stand = "they stand as no label, the middle of the scale, or 0"
+        print(f"In {unread} responses no label could be read; {stand}.")
 
 
 def _accepted(folder: Path) -> tuple[Submission, Scorer]:
@@ -261,6 +262,8 @@ def _board(folder: Path, file: Path | None) -> Path:
     """The folder of the board that a submission, a folder of them or a board itself lies in."""
     from capo_bench.leaderboard.board import BOARD
 
+    if file and (file.name != BOARD or not file.is_file()):
+        raise CapoBenchError(f"is no {BOARD} of a board; name one", file=file)
     start = folder.absolute()
     places = [file.absolute().parent] if file else [start, start.parent, start.parent.parent]
     home = next((place for place in places if (place / BOARD).is_file()), None)

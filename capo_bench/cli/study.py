@@ -24,9 +24,7 @@ def run(
         typer.Argument(help="Which one."),
     ],
     model: Model,
-    corpus: Annotated[
-        str, typer.Option(help="nli, paraphrase, ...; for control, crowd and dose also a .jsonl file.")
-    ],
+    corpus: Annotated[str, typer.Option(help="nli, paraphrase, ..., or a .jsonl file.")],
     output: Annotated[
         Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")
     ],

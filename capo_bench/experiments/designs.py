@@ -267,17 +267,19 @@ class Design:
 def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) -> Design:
     """Learning curves over the number of items that each annotator has answered."""
     untrained = _asked(Run("history-0", "prompted", "zero-shot"), size)
-    rows = [Row("Zero-shot, untrained", untrained, corpus)]
+    name = Path(corpus).name
+    rows = [Row("Zero-shot, untrained", untrained, name)]
     for items in size.history:
         sft, capo = _pair(f"history-{items}", "tag", preset, size, {"train_items": items})
-        rows.append(Row(f"SFT, {items} items", sft, corpus, curve="SFT", x=items))
-        rows.append(Row(f"CAPO, {items} items", capo, corpus, curve="CAPO", x=items))
+        rows.append(Row(f"SFT, {items} items", sft, name, curve="SFT", x=items))
+        rows.append(Row(f"CAPO, {items} items", capo, name, curve="CAPO", x=items))
     return Design(
         "How much history does it take?",
         "The same number of updates on responses to fewer or more training items; fewer are among "
         "more.",
         tuple(rows),
         "training items",
+        corpora=_own(corpus),
     )
 
 
@@ -290,12 +292,13 @@ def overfitting(corpus: str, preset: Preset, size: Size, folder: Path, output: P
             name = f"overfitting-{run.system}-{split}"
             again = replace(run, system=name, start=run.system, train={})
             asked = _asked(again, size, split)
-            rows.append(Row(f"{run.system.upper()}, {split} items", asked, corpus))
+            rows.append(Row(f"{run.system.upper()}, {split} items", asked, Path(corpus).name))
     return Design(
         "Learned or memorised?",
         "The ladder's SFT and CAPO checkpoints, seed 0, on training items and on new ones.",
         tuple(rows),
         before=trained,
+        corpora=_own(corpus),
     )
 
 
@@ -311,14 +314,16 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
     rows = []
     for name, run in (("Untrained", untrained), ("SFT", sft), ("CAPO", capo)):
         asked = _asked(run, size, corpus=corpus)
-        rows.append(Row(f"{name}, annotator {held} (held out)", asked, corpus, annotators=(held,)))
+        place = Path(corpus).name
+        rows.append(Row(f"{name}, annotator {held} (held out)", asked, place, annotators=(held,)))
         others = f"{name}, annotators {', '.join(seen)}"
-        rows.append(Row(others, asked, corpus, annotators=seen))
+        rows.append(Row(others, asked, place, annotators=seen))
     return Design(
         "Does it carry over to an annotator that training never met?",
         f"Trained with profile prompts on annotators {', '.join(seen)}; annotator {held} is in no "
         "training response, not even a rejected one, and is known by profile alone.",
         tuple(rows),
+        corpora=_own(corpus),
         private={file: rest},
     )
 
@@ -368,7 +373,7 @@ def control(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
     """The ladder's SFT, seed 0, beside the same training where there is less to learn, or nothing."""
     given = load(corpus)
     name = Path(corpus).name
-    own = {name: given} if is_file(corpus) else {}
+    own = _own(corpus)
     grow = size.world if grows(given) else None
     larger = grown(given, grow) if grow else given
     private = {
@@ -444,7 +449,7 @@ def dose(corpus: str, preset: Preset, size: Size, folder: Path, output: Path) ->
         "more training items; fewer are among more, and all are sampled from.",
         tuple(rows),
         "training items",
-        corpora={name: given} if is_file(corpus) else {},
+        corpora=_own(corpus),
         private={file: grown(given, max(size.dose))},
     )
 
@@ -458,6 +463,11 @@ DESIGNS: Mapping[str, Callable[[str, Preset, Size, Path, Path], Design]] = {
     "dose": dose,
 }
 """By name; each takes the corpus, the sizes of runs and study, its folder and the checkpoints'."""
+
+
+def _own(corpus: str) -> dict[str, Corpus]:
+    """A corpus file, which goes into the study's folder; what has a name of ours is found by it."""
+    return {Path(corpus).name: load(corpus)} if is_file(corpus) else {}
 
 
 def without(corpus: Corpus, annotator: str) -> Corpus:

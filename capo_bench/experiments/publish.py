@@ -20,7 +20,7 @@ from capo_bench.experiments.designs import (
     sampled,
 )
 from capo_bench.experiments.runs import Experiment, Run, is_file
-from capo_bench.files import write_text, writing_all
+from capo_bench.files import read_yaml, write_text, writing_all
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
 from capo_bench.leaderboard.submit import submit
 from capo_bench.scoring.options import Options
@@ -33,7 +33,8 @@ def publish(
 
     Args:
         experiment: What was run.
-        board: The board's folder. Where it has no `board.yaml` yet, one is written.
+        board: The board's folder. Where it has no `board.yaml` yet, one is written; to one that is
+            there the contrasts of systems that it did not have are added.
         given: What cards say, beside what the experiment and its results know: `submitted_by`,
             `licence`, `hardware`, `url`, `notes`.
         command: The command that made the results, for the cards.
@@ -46,7 +47,7 @@ def publish(
     """
     model = Path(experiment.model).name.removesuffix(".gguf")
     prefix = re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-.")
-    is_new = _is_new(experiment, board)
+    spec = _spec(experiment, board)
     found: dict[str, Path] = {}
     systems = dict.fromkeys(run.system for run in experiment.runs)
     below = {system: Path(SUBMISSIONS, f"{prefix}-{system}") for system in systems}
@@ -67,8 +68,18 @@ def publish(
             found[system] = folder
         if not found:
             raise CapoBenchError(f"{experiment.output} holds no finished system yet")
-        if is_new:
-            _write_board(experiment, staged, found)
+        new = {system for system in found if not (board / below[system]).exists()}
+        more = [
+            [found[one].name, found[other].name]
+            for one, other in _contrasts()
+            if {one, other} <= found.keys() and {one, other} & new
+        ]
+        if more or not (board / BOARD).exists():
+            spec["contrasts"] = [*spec.get("contrasts", []), *more]
+            write_text(staged / BOARD, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
+        corpus = Path(experiment.corpus)
+        if is_file(experiment.corpus) and not (board / corpus.name).exists():
+            write_text(staged / corpus.name, corpus.read_text(encoding="utf-8"))
     return [board / below[system] for system in found]
 
 
@@ -97,46 +108,42 @@ def _trained_on(experiment: Experiment, run: Run) -> str:
     return f"{items}train split of {Path(run.corpus or experiment.corpus).stem}"
 
 
-def _is_new(experiment: Experiment, board: Path) -> bool:
-    """Whether the board has no `board.yaml` yet.
+def _spec(experiment: Experiment, board: Path) -> dict[str, Any]:
+    """What `board.yaml` says, or is to say of a new board, beside its contrasts.
 
     Raises:
-        CapoBenchError: If it has that of another corpus.
+        CapoBenchError: If it is the board of another corpus.
     """
-    file = board / BOARD
+    file, name = board / BOARD, Path(experiment.corpus).name
     if not file.is_file():
-        return True
+        return {
+            "title": f"{Path(name).stem}, annotator faithfulness",
+            "corpus": name,
+            **experiment.kept,
+            "bertscore": Options(experiment.corpus).scorer().encoder,
+        }
     corpus = read_board(board).corpus
-    if corpus != Path(experiment.corpus).name:
+    if corpus != name:
         raise CapoBenchError(
             f"{file} is the board of {corpus}, but this experiment ran on {experiment.corpus}; "
             "choose another --board"
         )
-    return False
+    spec, _ = read_yaml(file)
+    return dict(spec)
 
 
-def _write_board(experiment: Experiment, board: Path, found: Mapping[str, Path]) -> None:
-    """Writes a `board.yaml` that contrasts the systems that stand; a corpus file is copied beside."""
-    name = Path(experiment.corpus).name
-    pairs: list[tuple[str, str]] = [("sft", prompted) for prompted in PROMPTED]
+def _contrasts() -> list[tuple[str, str]]:
+    """The systems of a ladder that are set against each other, those by sampling among them."""
     main = [("capo", "sft"), ("capo", EQUAL_COMPUTE)]
     ablated = [(ablation, "capo") for ablation in ABLATIONS]
-    pairs += [*main, *((sampled(one), one) for one in ("sft", "capo")), *_sampled(main)]
-    pairs += [*ablated, *_sampled(ablated)]
-    if is_file(experiment.corpus):
-        write_text(board / name, Path(experiment.corpus).read_text(encoding="utf-8"))
-    spec = {
-        "title": f"{Path(name).stem}, annotator faithfulness",
-        "corpus": name,
-        **experiment.kept,
-        "bertscore": Options(experiment.corpus).scorer().encoder,
-        "contrasts": [
-            [found[one].name, found[other].name]
-            for one, other in pairs
-            if one in found and other in found
-        ],
-    }
-    write_text(board / BOARD, yaml.safe_dump(spec, sort_keys=False))
+    return [
+        *(("sft", prompted) for prompted in PROMPTED),
+        *main,
+        *((sampled(one), one) for one in ("sft", "capo")),
+        *_sampled(main),
+        *ablated,
+        *_sampled(ablated),
+    ]
 
 
 def _sampled(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

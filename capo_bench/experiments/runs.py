@@ -19,7 +19,7 @@ from capo_bench.train.card import CARD_FILE
 
 Options = Mapping[str, str | int | float | bool]
 
-_FOUND = "results/*/results_*.json"  # what lm-eval writes last
+_FOUND = "results/*/results_*.json"
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,8 @@ class Experiment:
         return self.output / run.name
 
     def results(self, run: Run) -> Path | None:
-        """The run's folder of lm-eval results, once they are there."""
-        found = sorted(self.folder(run).glob(_FOUND))
-        return found[-1].parent if found else None
+        """The run's latest file of lm-eval results, once there is one; its name ends in the date."""
+        return max(self.folder(run).glob(_FOUND), default=None)
 
     def stages(self, run: Run | None = None) -> list[Stage]:
         """The processes that a run takes, or all runs one after the other."""

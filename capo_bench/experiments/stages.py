@@ -22,12 +22,13 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json, validated, write_text
 
 RECORD = "stages.json"
-"""In the folder of each run: by kind of stage the command that has run, and how long it took."""
+"""In the folder of each run: by kind of stage the command, how long it took, if it has finished."""
 
 
 class _Ran(TypedDict):
     command: list[str]
     seconds: float
+    finished: bool
 
 
 _record: TypeAdapter[dict[str, _Ran]] = TypeAdapter(dict[str, _Ran])
@@ -87,7 +88,7 @@ class Stage:
         Raises:
             CapoBenchError: If another command made it.
         """
-        known = self._known().get(self.kind)
+        known = self._finished()
         if known is None or not self._stands():
             return False
         if known["command"] != list(self.command):
@@ -99,8 +100,8 @@ class Stage:
         return True
 
     def seconds(self) -> float | None:
-        """How long it took, if it has run."""
-        found = self._known().get(self.kind)
+        """How long it took in all of its attempts, if it has run."""
+        found = self._finished()
         return None if found is None else found["seconds"]
 
     def run(self, run: Callable[[Sequence[str]], int] = execute) -> None:
@@ -109,21 +110,38 @@ class Stage:
         Raises:
             CapoBenchError: If it fails or leaves nothing.
         """
-        start = time.monotonic()
-        status = run((*self.command, *self.going_on))
-        if status:
-            raise CapoBenchError(
-                f"{self.name} stopped with status {status}; its command was "
-                f"{shlex.join(self.command)}; the same call goes on from here"
-            )
-        if not self._stands():
-            raise CapoBenchError(f"{self.name} left no result; see above why")
-        seconds = round(time.monotonic() - start, 1)
-        known = {**self._known(), self.kind: {"command": list(self.command), "seconds": seconds}}
+        start, before = time.monotonic(), self._known().get(self.kind)
+        goes_on = before is not None and before["command"] == list(self.command)
+        earlier = before["seconds"] if before and goes_on else 0.0
+        finished = False
+        try:
+            status = run((*self.command, *self.going_on))
+            if status:
+                raise CapoBenchError(
+                    f"{self.name} stopped with status {status}; its command was "
+                    f"{shlex.join(self.command)}; the same call goes on from here"
+                )
+            if not self._stands():
+                raise CapoBenchError(f"{self.name} left no result; see above why")
+            finished = True
+        finally:  # an interrupted attempt took its time, too
+            self._note(earlier + time.monotonic() - start, finished)
+
+    def _note(self, seconds: float, finished: bool) -> None:
+        ran: _Ran = {
+            "command": list(self.command),
+            "seconds": round(seconds, 1),
+            "finished": finished,
+        }
+        known = {**self._known(), self.kind: ran}
         write_text(self.folder / RECORD, json.dumps(known, indent=1) + "\n")
 
     def _stands(self) -> bool:
         return next(self.folder.glob(self.makes), None) is not None
+
+    def _finished(self) -> _Ran | None:
+        known = self._known().get(self.kind)
+        return known if known and known["finished"] else None
 
     def _known(self) -> dict[str, _Ran]:
         file = self.folder / RECORD

@@ -6,6 +6,7 @@ As on a board, no score is believed: `build` recomputes all of them from the pre
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def _written(
     row: Row, results: Path, experiment: Experiment, folder: Path, staged: Path, bertscore: str
 ) -> dict[str, Any]:
     """Writes the predictions of a row; what `study.yaml` says of it."""
-    samples = max(results.glob("samples_*.jsonl"))  # the latest: their names end in the date
+    samples = max(results.parent.glob("samples_*.jsonl"))  # the latest: their names end in the date
     found = read_predictions(samples)
     corpus = _options(folder, row.corpus, row.split, bertscore).load()
     found.check(samples, corpus)
@@ -168,14 +169,16 @@ def _written(
 
 def _portable(command: Sequence[str], experiment: Experiment, folder: Path) -> str:
     """A command without the interpreter and with names in the place of this machine's folders."""
-    text = shlex.join(("python", *command[1:]))
-    for place, name in (
-        (folder, "FOLDER"),
-        (experiment.output, "RUNS"),
-        (experiment.model, Path(experiment.model).name),
-    ):
-        text = text.replace(str(place), name)
-    return text
+    named = {
+        str(folder): "FOLDER",
+        str(experiment.output): "RUNS",
+        str(experiment.model): Path(experiment.model).name,
+    }
+    # A whole path, or the beginning of one, wherever it stands in an argument: "pretrained=RUNS/...".
+    places = "|".join(map(re.escape, sorted(named, key=len, reverse=True)))
+    path = re.compile(rf"(?<![\w./-])(?:{places})(?![\w.-])")
+    arguments = [path.sub(lambda found: named[found[0]], one) for one in command[1:]]
+    return shlex.join(("python", *arguments))
 
 
 def read(folder: Path) -> StudySpec:
@@ -266,7 +269,7 @@ def _draw(spec: StudySpec, rows: Sequence[Scored], file: Path) -> None:
         for row in rows
         if row.spec and row.spec.x is not None
     ]
-    references = [r for r in rows if r.name.startswith((HUMAN, "swapped"))]
+    references = [r for r in rows if not r.spec and r.name.startswith((HUMAN, "swapped"))]
     alone = {r.name: r.scores.estimates for r in references} if len(references) == 2 else {}
     draw(spec.title, spec.x, lines, alone, file)
 

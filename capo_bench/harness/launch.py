@@ -183,7 +183,9 @@ def with_adapter(model: str, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         CapoBenchError: If the folder does not say of which model it is an adapter.
     """
-    folder = Path(str(arguments.get("pretrained", "")))
+    if "pretrained" not in arguments:
+        return arguments
+    folder = Path(str(arguments["pretrained"]))
     if not (folder / ADAPTER).is_file() or (folder / "config.json").is_file():
         return arguments
     found = read_adapter(folder / ADAPTER)

@@ -23,6 +23,7 @@ from capo_bench.corpus.model import Corpus
 from capo_bench.display import skeleton
 from capo_bench.errors import CapoBenchError, noting_faults
 from capo_bench.files import read_yaml, validated, write_text
+from capo_bench.leaderboard import verify
 from capo_bench.leaderboard.findings import Finding as Verdict
 from capo_bench.leaderboard.submission import (
     CARD,
@@ -31,8 +32,8 @@ from capo_bench.leaderboard.submission import (
     Line,
     Submission,
     Text,
-    find_submissions,
     read_submission,
+    submissions_in,
 )
 from capo_bench.leaderboard.verify import check_card, check_cells, check_claims, check_responses
 from capo_bench.metrics.cells import Prediction
@@ -263,7 +264,7 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     spec = read_board(folder)
     scorer = spec.options(folder).scorer()
     below = folder / SUBMISSIONS
-    folders = find_submissions(below) if below.is_dir() and any(below.iterdir()) else []
+    folders = submissions_in(below) if below.is_dir() else []
     unknown = set(spec.verified) - {one.name for one in folders}
     if unknown:
         raise CapoBenchError(
@@ -278,32 +279,35 @@ def build(folder: Path, track: Track = iter, jobs: int = 1) -> Board:
     tasks += [
         delayed(_outcome)(scorer, folder.name, one, one.name in contrasted) for one in folders
     ]
-    entries = []
+    entries: list[Entry] = []
+    accepted: list[_Outcome] = []
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
-    seen: dict[str, str] = {}  # by skeleton of a system's name
+    if (below / CARD).exists():
+        refused[CARD] = f"lies in {SUBMISSIONS} itself; move it into a folder of its own"
     found = Parallel(n_jobs=jobs, return_as="generator")(tasks)
     for _, one in zip(track(tasks), found, strict=True):
         if isinstance(one, Entry):
             entries.append(one)
-            continue
-        like = seen.setdefault(skeleton(one.card.system), one.id) if one.card else one.id
-        if one.failed:
+        elif one.failed:
             failed[one.id] = one.failed[0]
-        elif one.refused:
-            refused[one.id] = one.refused[0]
-        elif like != one.id:
+        elif one.refused or one.forged:
+            refused[one.id] = (one.refused or one.forged)[0]
+        else:
+            accepted.append(one)
+    seen: dict[str, str] = {}  # by skeleton of a system's name, which verified ones have first
+    for one in sorted(accepted, key=lambda one: one.id not in spec.verified):
+        assert one.card
+        assert one.measurements
+        like = seen.setdefault(skeleton(one.card.system), one.id)
+        if like != one.id:
             problem = f"system looks like that of {like}; give it a name of its own"
             refused[one.id] = f"{CARD}: {problem}"
-        elif one.forged:
-            refused[one.id] = one.forged[0]
-        else:
-            assert one.measurements
-            warnings = tuple(one.warnings)
-            verified = one.id in spec.verified
-            entries.append(
-                Entry(one.id, "system", one.card, verified, one.measurements, warnings=warnings)
-            )
+            continue
+        verified, warnings = one.id in spec.verified, tuple(one.warnings)
+        entries.append(
+            Entry(one.id, "system", one.card, verified, one.measurements, warnings=warnings)
+        )
     board = Board(
         id=folder.name,
         folder=folder,
@@ -389,7 +393,9 @@ def _on_responses(submission: Submission, scorer: Scorer) -> list[str]:
     """Warnings that only reading the responses gives; kept, because that takes its time."""
     declared = "-declared" if submission.card.test_items_seen else ""
     files = "".join(f"-{run.file}" for run in submission.card.runs)
-    name = sha256(f"{key(scorer, submission.predictions)}{declared}{files}".encode()).hexdigest()
+    code = Path(verify.__file__).read_text(encoding="utf-8")
+    kept = f"{key(scorer, submission.predictions)}{declared}{files}{code}"
+    name = sha256(kept.encode()).hexdigest()
     return remembered(
         f"{name[:16]}-responses", lambda: _sorted(check_responses(submission, scorer))[1]
     )

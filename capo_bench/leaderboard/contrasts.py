@@ -17,7 +17,7 @@ from pathlib import Path
 from capo_bench.errors import CapoBenchError, listed
 from capo_bench.leaderboard.board import BOARD, Board
 from capo_bench.metrics.registry import shown_in
-from capo_bench.render.estimates import estimate_cell
+from capo_bench.render.estimates import estimate_cell, rounded
 from capo_bench.render.html import escape_markdown
 from capo_bench.stats.comparing import holm
 from capo_bench.stats.ranking import Contender, pairwise_p
@@ -89,10 +89,10 @@ def files(board: Board, found: Sequence[Contrast]) -> dict[Path, str]:
             "ours": one.ours,
             "theirs": one.theirs,
             "metric": one.metric,
-            "values": [round(value, 4) for value in one.values],
-            "difference": round(one.difference.value, 4),
-            "interval": [round(one.difference.low, 4), round(one.difference.high, 4)],
-            "relative": None if one.relative is None else round(one.relative, 4),
+            "values": [rounded(value, 4) for value in one.values],
+            "difference": rounded(one.difference.value, 4),
+            "interval": [rounded(one.difference.low, 4), rounded(one.difference.high, 4)],
+            "relative": None if one.relative is None else rounded(one.relative, 4),
             "p": float(f"{one.p:.3g}"),
             "p_holm": float(f"{one.p_holm:.3g}"),
         }

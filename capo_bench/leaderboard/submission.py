@@ -197,11 +197,16 @@ def find_submissions(folder: Path) -> list[Path]:
         raise CapoBenchError(f"{folder} is no folder; name a submission or a folder of them")
     if (folder / CARD).is_symlink() or (folder / CARD).exists():
         return [folder]
-    # Links count, so that they are refused by name instead of being passed over.
-    found = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
+    found = submissions_in(folder)
     if not found:
         raise CapoBenchError(f"{folder} holds neither {CARD} nor folders of submissions")
-    return sorted(found)
+    return found
+
+
+def submissions_in(folder: Path) -> list[Path]:
+    """The folders in a folder of submissions, sorted by name."""
+    # Links count, so that they are refused by name instead of being passed over.
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
 def read_submission(folder: Path) -> Submission:

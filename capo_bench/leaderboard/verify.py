@@ -121,7 +121,7 @@ def check_card(submission: Submission, scorer: Scorer, board: str | None) -> Ite
 
 
 def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
-    """Whether every run answers every cell of the board's split exactly once."""
+    """Whether every run answers every cell of the board's split once, and no two runs are one."""
     corpus, files = scorer.corpus, [submission.folder / r.file for r in submission.card.runs]
     if submission.fingerprint != corpus.fingerprint:
         message = (
@@ -134,7 +134,15 @@ def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
     expected = {(item.id, annotator) for item, annotator in evaluated_cells(corpus, scorer.split)}
     labelled = labelled_cells(corpus, scorer.split)
     every = f"of {len(expected)} cells"
+    first: dict[frozenset[tuple[str, str, str]], Path] = {}
     for file, predictions in zip(files, submission.predictions, strict=True):
+        answers = frozenset((line.item, line.annotator, line.response) for line in predictions)
+        if (other := first.setdefault(answers, file)) != file:
+            message = (
+                f"answers everything as {other.name} does; another seed that changes nothing is no "
+                "other run, keep one of them"
+            )
+            yield Finding("error", "runs", file, None, message)
         found = Counter((line.item, line.annotator) for line in predictions)
         checks: tuple[tuple[Severity, str, Collection[tuple[str, str]], str], ...] = (
             (

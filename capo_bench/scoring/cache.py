@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from statistics import stdev
@@ -196,9 +197,11 @@ def remembered(name: str, make: Callable[[], list[str]]) -> list[str]:
 def _code() -> str:
     """A digest of the code that makes scores: whoever works on a metric sees no stale one."""
     digest = hashlib.sha256()
-    for room in ("metrics", "prompts", "scoring", "stats"):
+    for room in ("corpus", "metrics", "prompts", "scoring", "stats"):
         for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
             digest.update(file.read_bytes())
+    for library in ("numpy", "scipy", "scikit-learn"):
+        digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()
 
 

@@ -18,12 +18,8 @@ from capo_bench.stats.resampling import (
     Array,
     Estimate,
     ItemSums,
-    Measured,
-    Undefined,
     check_paired,
     combined,
-    interval,
-    resample,
     weighted_sums,
 )
 
@@ -106,8 +102,9 @@ def welch_df(variances: Sequence[ArrayLike], dfs: Sequence[ArrayLike]) -> Array:
 def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]]) -> Estimate:
     """An estimate over items, widened by the spread between the runs behind it.
 
-    Runs and items are independent sources of error, so their variances add. The interval is
-    stretched about the value by what Student's t then takes, which keeps its skewness.
+    Runs and items are independent sources of error, so their variances add. What Student's t then
+    takes more than for the items alone is added to either arm of the interval by the square root of
+    the sum of squares, which leaves what else an arm holds (skewness, items that were not seen).
 
     Args:
         found: A metric of one system, or a difference of two, each the mean over its runs.
@@ -122,25 +119,10 @@ def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]])
     stderr = float(np.sqrt(sum(variances)))
     reach = stderr * float(stdtrit(df, (1 + LEVEL) / 2))
     items_alone = found.stderr * float(stdtrit(n_items - 1, (1 + LEVEL) / 2))
-    if items_alone < 1e-9 * reach:  # all items say the same, but for rounding
-        return Estimate(found.value, stderr, found.value - reach, found.value + reach)
-    stretch = reach / items_alone
-    low, high = (found.value + stretch * (end - found.value) for end in (found.low, found.high))
-    return Estimate(found.value, stderr, low, high)
-
-
-def estimate_difference(ours: Measured, theirs: Measured) -> Estimate | Undefined:
-    """Our value minus theirs, paired by item; undefined for the reason that either of them is.
-
-    Raises:
-        CapoBenchError: As `difference` does.
-    """
-    if isinstance(ours, Undefined):
-        return ours
-    if isinstance(theirs, Undefined):
-        return theirs
-    check_paired(len(ours.sums), len(theirs.sums))
-    return interval(resample(ours).minus(resample(theirs)))
+    more = max(reach**2 - items_alone**2, 0.0)
+    arms = (found.value - found.low, found.high - found.value)
+    below, above = (float(np.hypot(arm, np.sqrt(more))) for arm in arms)
+    return Estimate(found.value, stderr, found.value - below, found.value + above)
 
 
 def permutation_p(ours: ItemSums, theirs: ItemSums, *, draws: int = DRAWS, seed: int = 0) -> float:

@@ -379,13 +379,26 @@ def _card(
         annotators=tuple(annotators),
         facts=facts,
         settings={**asdict(start), **changed},
-        command=f"capo-bench train {shlex.join(argv)}",
+        command=f"capo-bench train {shlex.join(_without_secrets(argv))}",
         chat=args.apply_chat_template,
         template_arguments=_template_arguments(args),
         setting=start.setting,
         corpus=start.corpus,
         reading=reading,
     )
+
+
+def _without_secrets(argv: Sequence[str]) -> list[str]:
+    """The arguments as a card may show them: tokens of a hub by name alone."""
+    shown: list[str] = []
+    for before, argument in zip(("", *argv), argv, strict=False):
+        name, _, value = argument.partition("=")
+        if name.startswith("--") and name.endswith("_token"):
+            shown.append(f"{name}=..." if value else name)
+        else:
+            hidden = before.startswith("--") and before.endswith("_token")
+            shown.append("..." if hidden else argument)
+    return shown
 
 
 def _say(args: PackedConfig, text: str) -> None:

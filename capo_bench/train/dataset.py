@@ -455,7 +455,7 @@ def _parts(
     length = [len(ids) for ids in draft.responses]
     room = budget - sum(length[chosen] for chosen in comparisons)
     others = sorted({other for rejected in comparisons.values() for other in rejected})
-    if sum(length[other] for other in others) <= room:
+    if not others or sum(length[other] for other in others) <= room:
         return [comparisons]
     rng.shuffle(others)
     if not options.divisible:

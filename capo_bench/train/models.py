@@ -62,18 +62,27 @@ def load_model(name: str, *, dtype: str, attention: str | None) -> tuple[Any, An
 
 
 def with_lora(model: Any, *, rank: int, alpha: int, targets: list[str]) -> Any:
-    """The model with a new LoRA adapter (Hu et al., arXiv 2106.09685), which alone is trained.
+    """The model with a LoRA adapter (Hu et al., arXiv 2106.09685), which alone is trained.
 
     Args:
-        model: A model of transformers.
+        model: A model of transformers, which gets a new adapter, or one of PEFT, whose own is trained
+            on.
         rank: Rank of the adapter's matrices.
         alpha: The adapter's output is scaled by alpha / rank.
         targets: Names of the layers; `all-linear` for all but the head.
 
     Raises:
-        CapoBenchError: If PEFT is not installed or a layer is unknown.
+        CapoBenchError: If PEFT is not installed, a layer is unknown, or the model's own adapter has
+            another rank.
     """
     peft = _peft()
+    if isinstance(model, peft.PeftModel):
+        own = model.peft_config["default"].r
+        if own != rank:
+            raise CapoBenchError(
+                f"the adapter that is trained on has rank {own}, not {rank}; leave --lora_rank out"
+            )
+        return model
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,

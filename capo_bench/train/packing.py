@@ -149,15 +149,12 @@ class Packed:
         return replace(self, **moved)
 
 
-def pack(
-    groups: Sequence[Sequence[Path]], layout: Layout, pad: int = 0, multiple: int = 1
-) -> Packed:
+def pack(groups: Sequence[Sequence[Path]], layout: Layout, multiple: int = 1) -> Packed:
     """Lays out groups of paths as padded rows; the paths are numbered through in order.
 
     Args:
         groups: The paths of each group.
         layout: How a group is laid out.
-        pad: Token id of the padding, which no other token sees.
         multiple: Rows are padded to a multiple of this many tokens, so that few lengths occur.
     """
     tries: list[Trie] = []
@@ -170,7 +167,9 @@ def pack(
         size += len(group)
     longest = max(len(trie.tokens) for trie in tries)
     length = -(-longest // multiple) * multiple
-    input_ids = torch.full((len(tries), length), pad)
+    input_ids = torch.zeros(
+        len(tries), length, dtype=torch.long
+    )  # padding is seen by no other token
     position_ids = torch.arange(length).repeat(len(tries), 1)
     subtree_end = position_ids + 1
     keep = torch.zeros(len(tries), length, dtype=torch.bool)

@@ -193,6 +193,35 @@ def test_faulty_submissions_are_refused_by_name_and_reason(copied, capsys):
     assert str(copied) not in (copied / "table.md").read_text()
 
 
+def test_whoever_is_refused_takes_no_name_and_a_verified_system_keeps_its_own(copied):
+    spec = copied / "board.yaml"
+    spec.write_text(spec.read_text().replace("verified: [good]", "verified: [half]"))
+    submit(
+        copied, "aaa", mixed(0.6, "swapped", 4), system="=1+1|2"
+    )  # half's; before it in the alphabet
+    submit(copied, "aab", mixed(0.6, "swapped", 4)[4:], system="off")  # incomplete
+    (copied / "submissions" / ".gitkeep").touch()
+    (copied / "submissions" / "card.yaml").touch()
+    found = build(copied)
+    assert {"good", "half", "off"} == {entry.id for entry in found.systems}
+    refused = dict(found.refused)
+    assert "looks like that of half" in refused["aaa"]
+    assert "cells are missing" in refused["aab"]
+    assert "move it into a folder of its own" in refused["card.yaml"]
+
+
+def test_a_board_whose_submissions_are_none_yet_stands(tmp_path, cache):
+    folder = board_folder(tmp_path)
+    (folder / "submissions").mkdir()
+    (folder / "submissions" / ".gitkeep").touch()
+    assert build(folder).systems == ()
+
+
+def test_a_single_run_of_training_is_told(board):
+    trained = {one.id: one.measurements.contenders[HEADLINE].trained for one in board.systems}
+    assert trained == {"good": True, "half": True, "off": False}
+
+
 def test_a_verified_submission_that_is_not_there_is_named(tmp_path, cache):
     folder = board_folder(tmp_path, verified="[ghost]")
     with pytest.raises(CapoBenchError, match="verified names 'ghost'"):
@@ -320,14 +349,15 @@ def test_the_committed_boards_are_what_their_submissions_give(real_data, monkeyp
     for board in boards:
         data = json.dumps(board_tables.as_json(board), ensure_ascii=False, indent=1) + "\n"
         expected = {
-            "table.md": board_tables.markdown(board),
-            "table.csv": board_tables.as_csv(board),
-            "table.json": data,
-            "contrasts.md": contrasts.markdown(board, contrasts.contrasts(board)),
-            "map.svg": page.draw(board),
+            board.folder / "table.md": board_tables.markdown(board),
+            board.folder / "table.csv": board_tables.as_csv(board),
+            board.folder / "table.json": data,
+            board.folder / "map.svg": page.draw(board),
         }
-        for name, text in expected.items():
-            check_built(board.folder / name, text)
+        if board.spec.contrasts:
+            expected |= contrasts.files(board, contrasts.contrasts(board))
+        for file, text in expected.items():
+            check_built(file, text)
         assert board.refused == ()
     check_built(COMMITTED / "index.html", page.html(boards, {}))
 

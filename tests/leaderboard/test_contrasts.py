@@ -1,12 +1,14 @@
 """Contrasts of named systems on every metric of a board."""
 
 import json
+from dataclasses import replace
+from math import nan
 
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from capo_bench.errors import CapoBenchError
-from capo_bench.files import write_all
+from capo_bench.files import parse_json, write_all
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard.board import build
 from capo_bench.leaderboard.contrasts import contrasts, files, markdown
@@ -44,9 +46,19 @@ def test_differences_are_those_of_the_boards_own_values(board, found):
         one = found["other", metric]
         assert one.values == pytest.approx((good[metric].value, other[metric].value), abs=1e-12)
         assert one.difference.value == pytest.approx(good[metric].value - other[metric].value)
-        assert one.relative is None or one.relative == pytest.approx(
-            good[metric].value / other[metric].value - 1
-        )
+        if other[metric].value > 0:
+            assert one.relative == pytest.approx(good[metric].value / other[metric].value - 1)
+        else:
+            assert one.relative is None
+
+
+def test_what_is_no_number_is_null_in_the_file(board, found):
+    nothing = replace(found["other", "explanation_consistency"].difference, value=-0.0, low=nan)
+    one = replace(found["other", "explanation_consistency"], difference=nothing)
+    text = files(board, [one])[board.folder / "contrasts.json"]
+    (read,) = parse_json(text)
+    assert str(read["difference"]) == "0.0"
+    assert read["interval"][0] is None
 
 
 def test_who_is_the_annotator_is_better_at_identity_and_not_than_themself(found):

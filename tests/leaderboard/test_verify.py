@@ -10,7 +10,7 @@ import pytest
 from capo_bench.harness.paths import tasks_path
 from capo_bench.leaderboard.findings import Finding, as_github
 from capo_bench.leaderboard.submission import read_submission
-from capo_bench.leaderboard.verify import TASK_VERSION, check_claims, verify
+from capo_bench.leaderboard.verify import TASK_VERSION, check_cells, check_claims, verify
 from capo_bench.metrics.cells import evaluated_cells
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.scoring.controls import control_predictions
@@ -87,6 +87,14 @@ def test_extra_and_double_cells(make, scorer):
     assert extra[2].startswith("1 answered cells are no labelled cells of split test")
     assert "'[red]::error::'" in extra[2]
     assert double[2].startswith("1 of 91 cells are answered more than once")
+
+
+def test_a_run_that_stands_twice_is_one(tmp_path, scorer):
+    runs = [RUN | {"claimed": {}}, {"seed": 2, "file": "2.jsonl"}]
+    human = control_predictions(scorer.corpus)["human"]
+    written(tmp_path / "s", (human, human[::-1]), scorer.corpus.fingerprint, runs=runs)
+    (message,) = (f.message for f in check_cells(read_submission(tmp_path / "s"), scorer))
+    assert message.startswith("answers everything as predictions-1.jsonl does")
 
 
 def test_another_corpus(make, scorer):

@@ -34,6 +34,13 @@ def test_a_run_passes_against_itself(side, scorer, human):
     assert (result.n_items, result.n_responses, result.runs) == (24, 91, (1, 1))
 
 
+def test_answers_are_the_same_whether_or_not_it_is_known_that_they_were_cut(side, scorer, human):
+    told = tuple(replace(one, truncated=False) for one in human)
+    result = compare(side(human), side(told), scorer)
+    assert result.verdict == "pass"
+    assert {judged.p_worse for judged in result.metrics} == {1}
+
+
 def test_an_ignored_annotator_tag_is_a_regression(side, scorer, human, untagged):
     result = compare(side(human), side(untagged), scorer, NO_HABITS)
     assert result.verdict == "regressed"

@@ -173,7 +173,10 @@ def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):
     sft, capo = tmp_path / "sft", tmp_path / "capo"
     short = {"max_steps": 2, "save_strategy": "no"}
     run(["sft", *options(source, toy, sft, lora_rank=4, **short)])
-    run(["capo", *options(sft, toy, capo, **short)])
+    with pytest.raises(CapoBenchError, match="has rank 4, not 8; leave --lora_rank out"):
+        run(["capo", *options(sft, toy, capo, lora_rank=8, **short)])
+    # As the ladder does: the same options for all that it trains.
+    run(["capo", *options(sft, toy, capo, lora_rank=4, **short)])
     assert {p.name for p in capo.glob("*.safetensors")} == {"adapter_model.safetensors"}
     # The reference is the SFT adapter, not the base: CAPO starts at log 2.
     assert history(capo)[1] == pytest.approx(0.6931, abs=1e-3)
@@ -181,6 +184,14 @@ def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):
     assert first.keys() == second.keys()
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert f"pretrained={source},peft={capo}" in (capo / "README.md").read_text()
+
+
+def test_a_card_shows_no_token(source, toy, tmp_path):
+    secret = ["--hub_token", "hf_SECRET", "--hub_token=hf_SECRET"]
+    run(["sft", *options(source, toy, tmp_path / "sft", max_steps=1, save_strategy="no"), *secret])
+    card = (tmp_path / "sft" / "README.md").read_text()
+    assert "SECRET" not in card
+    assert "--hub_token ... --hub_token=..." in card
 
 
 def test_per_annotator_and_yaml(source, toy, tmp_path):

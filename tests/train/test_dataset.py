@@ -52,6 +52,13 @@ def _texts(tokenizer, group):
     ]
 
 
+def test_a_response_without_a_rejected_one_is_kept_whatever_the_budget(encoder):
+    toy = corpus({"i": {"A": [("yes", "one")], "B": [("no", "two")]}})
+    groups = build(toy, "train", encoder, Options(rejected=None, max_trie_tokens=1)).groups
+    own = [(one.annotator, one.rejected) for group in groups for one in group.comparisons]
+    assert own == [("A", ()), ("B", ())]
+
+
 def test_comparisons_by_hand(tokenizer, encoder):
     """A has two pairs, B repeats one of them, C says something else; D did not answer."""
     toy = corpus(
