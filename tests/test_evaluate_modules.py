@@ -1,12 +1,14 @@
 """The metrics as `evaluate` modules: the numbers of the package, without a network."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import evaluate
 import pytest
 
 import capo_bench
+from capo_bench.corpus.readers import jsonl
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.errors import CapoBenchError
 from capo_bench.metrics.cells import Prediction, join
@@ -63,6 +65,29 @@ def test_attribution_is_the_scorers(answers):
     raw = compute("annotator_attribution", answers, normalised=False, k=[1])
     assert raw["attribution_at_1"] == estimate(measured["attribution_raw_at_1"]).value
     assert set(raw) == {f"attribution_at_1{part}" for part in ("", "_stderr", "_low", "_high")}
+
+
+def test_attribution_leaves_out_whoever_explained_nothing(answers, tmp_path):
+    made = synthesize("mini-nli").corpus
+    silent = tuple(
+        replace(
+            item,
+            cells={
+                **item.cells,
+                "Ann1": tuple(replace(one, explanation="") for one in item.cells.get("Ann1", ())),
+            },
+        )
+        if item.split == "test"
+        else item
+        for item in made.items
+    )
+    corpus = replace(made, items=silent, task=replace(made.task, explanations="optional"))
+    jsonl.write(corpus, tmp_path / "half.jsonl")
+    found = compute("annotator_attribution", answers, corpus=str(tmp_path / "half.jsonl"), k=[1])
+    cells = join(corpus, "test", answers)
+    assert len(cells.explained) < len(cells)
+    measured = Scorer(corpus, "test", "minilm").measure(cells, encoded=False)
+    assert found["attribution_at_1"] == estimate(measured["attribution_at_1"]).value
 
 
 def test_consistency_and_labels_are_the_packages(answers):

@@ -1698,10 +1698,20 @@ def test_a_special_token_that_no_tokenizer_here_has_is_cut_and_reported():
         "Label: " + "(" * 19_000,
         "<label>" * 2_700,
         "neutral or " * 1_700,
+        "\n" * 19_000 + "x",
+        "\n- " * 6_000 + "x",
+        ". " * 9_000 + "x",
+        " " * 100_000 + "x",
     ],
 )
 def test_long_runs_of_decoration_are_no_answer_and_end_soon(text):
     assert parse(NLI, text).labels == ()
+
+
+@pytest.mark.parametrize("run", ["\n" * 19_000 + "x", "Label: " * 2_700, "\n- " * 6_000 + "x"])
+def test_a_long_run_after_an_answer_ends_soon(run):
+    """Each took a minute, or seconds, where something was looked for from every line on."""
+    assert parse(NLI, "Label: neutral\nExplanation: " + run).labels in (("neutral",), ())
 
 
 def test_a_text_without_end_is_no_answer():

@@ -330,7 +330,7 @@ def test_undefined_is_said_with_its_reason(corpus: Corpus) -> None:
         plain = " ".join(text.split())
         assert "attribution_at_1 is not defined, because fewer than two annotators have 15" in plain
         assert "Floor and ceiling are not defined, because there are no control rows" in plain
-        assert "Feature divergence is not defined, because" in plain
+        assert "They are not defined, because" in plain
         assert "nan" not in plain.split()
 
 

@@ -841,6 +841,12 @@ def _columns(rows: Sequence[Row], wanted: Wanted, notes: list[str]) -> _Columns:
         wordy = [n for n in likely if _words(rows, n) >= 3 and _varies(rows, n, group)]
         found["explanation"] = wordy[0] if len(wordy) == 1 else ""
         free = [name for name in free if name != found["explanation"]]
+    for role, column in found.items():
+        if column and any(isinstance(row.get(column), tuple) for row in rows):
+            raise CapoBenchError(
+                f"column {column!r} is the {role}, but its cells are turns of a dialogue; expected a "
+                "text in each, or name another column"
+            )
     notes += _told(found, texts, wanted)
     return _Columns(**{role: found.get(role, "") for role in _NAMES}, texts=texts, rest=tuple(free))
 
@@ -1142,7 +1148,13 @@ def _cells(
 ) -> dict[str, tuple[Response, ...]]:
     cells: dict[str, tuple[Response, ...]] = {}
     for row in rows:
-        first, *also = labels_of(row[columns.label])
+        labels = labels_of(row[columns.label])
+        if not labels:
+            raise CapoBenchError(
+                f"column {columns.label!r} has a cell {row[columns.label]!r}, in which no label "
+                "stands; write one there, or leave it empty"
+            )
+        first, *also = labels
         said = Response(first, row.get(columns.explanation) or "", also=tuple(also))
         who = str(row[columns.annotator])
         sofar = cells.get(who, ())

@@ -25,7 +25,7 @@ from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import features, mask_content, style_feature_names
-from capo_bench.metrics.tokens import normalise
+from capo_bench.metrics.tokens import normalise, set_apart
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 _GROUPED = 200_000  # cells put into groups, all partitions together, where few are to be told apart
@@ -208,7 +208,7 @@ def _read(
     if normalised:
         texts = [normalise(text) for text in texts]
     masked = [
-        mask_content(text, list(source.values()), lexicon)
+        mask_content(set_apart(text), list(source.values()), lexicon)
         for text, source in zip(texts, inputs, strict=True)
     ]
     return masked, features(texts, inputs, lexicon)

@@ -66,8 +66,13 @@ class Cells:
     @cached_property
     def explained(self) -> Cells:
         """Those whose annotator gave an explanation, of the same items."""
-        return self._only(
-            np.array([any(r.explanation for r in own) for own in self.references], dtype=np.bool_)
+        return self._only(self.is_explained)
+
+    @cached_property
+    def is_explained(self) -> NDArray[np.bool_]:
+        """Whether the annotator gave an explanation, to which one can be compared, shape (cells,)."""
+        return np.array(
+            [any(r.explanation for r in own) for own in self.references], dtype=np.bool_
         )
 
     @cached_property

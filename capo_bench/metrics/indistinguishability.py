@@ -192,11 +192,16 @@ class _Pool:
 
     Attributes:
         annotators: Indices of the annotators whose texts it read, shape (n,).
-        without: Their `Discrimination.shares` by a fit without each group, shape (groups, n).
+        parts: Which part of the cells of each of them it read, shape (n,); a busy one has several
+            classifiers.
+        shares: Their `Discrimination.shares` among these cells, shape (n,).
+        without: The same by a fit without each group, shape (groups, n).
         group: The group of each evaluated item, -1 for one that it did not read, shape (items,).
     """
 
     annotators: NDArray[np.int64]
+    parts: Array
+    shares: Array
     without: Array
     group: NDArray[np.int64]
 
@@ -234,7 +239,7 @@ class Discrimination:
         """
         change = np.zeros(len(self._pools[0].group))
         for pool in self._pools:
-            by_group = (pool.without - self.shares[pool.annotators]) @ weights[pool.annotators]
+            by_group = (pool.without - pool.shares) @ (pool.parts * weights[pool.annotators])
             read = pool.group >= 0
             together = np.bincount(pool.group[read], minlength=len(by_group))
             change[read] += (by_group / np.sqrt(together))[pool.group[read]]
@@ -279,20 +284,32 @@ def discriminate(cells: Cells, discriminator: Discriminator) -> Discrimination |
     if not counted.any() or len(np.unique(cells.item[counted])) < MIN_RESPONSES:
         return Undefined(f"no annotator has {MIN_RESPONSES} evaluated explanations of their own")
     passes = np.zeros(len(cells))
+    compared = np.bincount(cells.annotator[counted], minlength=n_annotators)
     pools = []
     for rows in _pools(cells, counted):
-        own = [response for row in rows if (response := human[row])]
-        kernel = _kernel(cells, discriminator, rows, own)
+        told = [response for row in rows if (response := human[row])]
+        kernel = _kernel(cells, discriminator, rows, told)
         items, group = np.unique(cells.item[rows], return_inverse=True)
         group %= FOLDS
-        found, without = _held_out(kernel, group, cells.annotator[rows])
+        annotators = cells.annotator[rows]
+        found, without = _held_out(kernel, group, annotators)
         passes[rows] = found
         of_item = np.full(len(cells.items), -1)
         of_item[items] = np.arange(len(items)) % FOLDS
-        pools.append(_Pool(np.unique(cells.annotator[rows]), without, of_item))
+        own = np.unique(annotators)
+        here = np.bincount(annotators, minlength=n_annotators)[own]
+        pools.append(
+            _Pool(
+                own,
+                here / compared[own],
+                _odds(np.bincount(annotators, found, n_annotators)[own] / here),
+                without,
+                of_item,
+            )
+        )
     sums = np.bincount(cells.annotator[counted], passes[counted], n_annotators)
     with np.errstate(invalid="ignore"):
-        shares = _odds(sums / np.bincount(cells.annotator[counted], minlength=n_annotators))
+        shares = _odds(sums / compared)
     return Discrimination(counted, passes, shares, tuple(pools))
 
 

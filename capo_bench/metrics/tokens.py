@@ -63,6 +63,11 @@ def plain_words(text: str) -> list[str]:
     return [part for word in words(text) for part in word.split("'")]
 
 
+def set_apart(text: str) -> str:
+    """The text with blanks around every character that is a word of its own."""
+    return text if text.isascii() else str(_SINGLE.sub(r" \g<0> ", text))
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def normalise(text: str) -> str:
     """Lower case, no punctuation, single blanks; contractions as one word, however they are typed.
@@ -70,8 +75,6 @@ def normalise(text: str) -> str:
     Otherwise one annotator's missing full stop decides whom a text is attributed to, or that
     somebody types `don't` as `dont`. Where a character is a word, blanks set it apart.
     """
-    text = composed(text.lower())
-    if not text.isascii():
-        text = str(_SINGLE.sub(r" \g<0> ", text))
+    text = set_apart(composed(text.lower()))
     text = " ".join(_PUNCTUATION.sub(" ", text).split())
     return str(_APOSTROPHES.sub("", _CONTRACTION.sub(r"\1", text)))

@@ -90,7 +90,7 @@ _TURN_START = re.compile(
 )
 # The user's turn, repeated before the answer.
 _ECHO = re.compile(
-    r"\s*(?:<s>|<bos>)?\s*(?:\[INST\].*?(?=\[/INST\])|<\|im_start\|>user\n.*?<\|im_end\|>"
+    r"\s*+(?:(?:<s>|<bos>)\s*+)?(?:\[INST\].*?(?=\[/INST\])|<\|im_start\|>user\n.*?<\|im_end\|>"
     r"|<start_of_turn>user\n.*?<end_of_turn>)",
     re.DOTALL,
 )
@@ -203,9 +203,13 @@ _CLAIM = re.compile(
     r"[ \t]+(?P<value>[^\n]*?)(?=[.!](?:\s|$)|\n|$)",
     re.IGNORECASE | re.MULTILINE,
 )
+_VALUE = 400  # characters after a key in which its label stands
+# What stands before a line's first word. Bounded, for it is looked for at every line and sentence.
+_NO_WORD = r"(?:_|[^\w\n]){0,200}+"
 # Where an answer is taken back: `Actually, it is contradiction.`
 _SECOND_THOUGHT = re.compile(
-    r"(?:^|(?<=[.!?…)\"”]\s))[\W_]*(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update|oops"
+    rf"(?:^|(?<=[.!?…)\"”]\s)){_NO_WORD}(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit"
+    r"|update|oops"
     r"|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
     r"|(?:up)?on (?:second thoughts?|(?:further )?reflection|reconsideration)"
     r"|(?:but )?i(?:['’]d| would)? (?:take that back|changed? my|stand corrected|must correct"
@@ -249,7 +253,8 @@ _WRAPPERS = re.compile(
     rf"</?(?:{_TAG_NAME}|response|output|result|final|solution|annotation)>", re.IGNORECASE
 )
 _TRAILER = re.compile(
-    r"\n(?=[ \t]*(?:-{3,}|\*{3,}|={3,})[ \t]*(?:\n|$)|[\W_]*(?:\d[.)\ufe0f\u20e3]+[\W_]*)?"
+    r"\n(?=[ \t]*(?:-{3,}|\*{3,}|={3,})[ \t]*(?:\n|$)"
+    r"|[\W_]{0,200}+(?:\d[.)\ufe0f\u20e3]+[\W_]{0,200}+)?"
     r"(?:(?:final|my|the)[ \t]+)?(?:label|confidence|certainty)\b[^\n:=]{0,20}[:：=])",
     re.IGNORECASE,
 )
@@ -258,7 +263,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
-_ANNOTATOR = re.compile(r"^[\W_]*Annotator[ \t]+(\S+?)[*_]*[:：]", re.MULTILINE)
+_ANNOTATOR = re.compile(rf"^{_NO_WORD}Annotator[ \t]+(\S+?)[*_]*[:：]", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _LEAD_IN = re.compile(
     r"(?:(?:well|so|ok(?:ay)?|sure|thus|therefore|hence),?\s+)?"
@@ -336,7 +341,9 @@ _WRONG_REST = re.compile(
     r"|correct)|wrong|i doubt (?:it|that|so))\s*(?:$|[.!])",
     re.IGNORECASE,
 )
-_OR = re.compile(r"(?:^|(?<=[.!?]\s))[\W_]*or\b(?P<rest>[^.\n]*)", re.IGNORECASE | re.MULTILINE)
+_OR = re.compile(
+    rf"(?:^|(?<=[.!?]\s)){_NO_WORD}or\b(?P<rest>[^.\n]*)", re.IGNORECASE | re.MULTILINE
+)
 _VAGUE = re.compile(
     r"\W*(?:(?:or |at (?:the )?)(?:more|less|least|most|so|higher|lower|above|below"
     r"|very (?:least|most))"
@@ -487,7 +494,7 @@ def states_other(task: TaskSpec, text: str, labels: tuple[str, ...]) -> bool:
     """Whether a text states a label that is not the one that was read."""
     keys = [m for m in _KEY.finditer(text) if m["label"]]
     for key in (*keys, *_INNER_LABEL.finditer(text)):
-        value = text[key.end() :].lstrip(" \t\n").split("\n", maxsplit=1)[0]
+        value = text[key.end() : key.end() + _VALUE].lstrip(" \t\n").split("\n", maxsplit=1)[0]
         found = _leading(task, value)
         if found is not None and found[0] != labels:
             return True

@@ -265,7 +265,7 @@ def _responses(report: Report) -> dict[str, Any]:
     flags = {"relevant": verdicts.relevant, "copied": verdicts.copied}
     rows = []
     for index, parsed in enumerate(cells.parsed):
-        target = int(cells.annotator[index])
+        target, explained = int(cells.annotator[index]), bool(cells.is_explained[index])
         row = {
             "item": int(cells.item[index]),
             "annotator": target,
@@ -277,11 +277,11 @@ def _responses(report: Report) -> dict[str, Any]:
             "agrees": bool(verdicts.label_agrees[index]),
             "to": int(verdicts.attributed_to[index]),
             "probable": _probable(verdicts.probabilities[index], verdicts.named, target),
-            "rouge": round(float(verdicts.rouge_l[index]), 3),
+            "rouge": round(float(verdicts.rouge_l[index]), 3) if explained else None,
         }
         for name, flag in flags.items():
             known = not isinstance(flag, Undefined) and (
-                name == "relevant" or bool(verdicts.guarded[index])
+                explained if name == "relevant" else bool(verdicts.guarded[index])
             )
             row[name] = bool(flag[index]) if known and not isinstance(flag, Undefined) else None
         rows.append(row)

@@ -43,7 +43,7 @@ def per_response(scorer: Scorer, predictions: Sequence[Prediction]) -> list[dict
     rows = []
     for at, parsed in enumerate(cells.parsed):
         target, taken_for = int(cells.annotator[at]), int(found.attributed_to[at])
-        explained = any(response.explanation for response in cells.references[at])
+        explained = bool(cells.is_explained[at])
         rows.append(
             {
                 "item": cells.items[cells.item[at]].id,
@@ -59,7 +59,9 @@ def per_response(scorer: Scorer, predictions: Sequence[Prediction]) -> list[dict
                     else float(found.passes[at])
                 ),
                 "relevant": (
-                    None if isinstance(found.relevant, Undefined) else bool(found.relevant[at])
+                    None
+                    if isinstance(found.relevant, Undefined) or not explained
+                    else bool(found.relevant[at])
                 ),
                 "copied": (
                     None

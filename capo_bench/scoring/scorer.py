@@ -196,7 +196,7 @@ class Scorer:
         elif len(self.corpus.split(self.split)) < 2:
             relevant = copied = Undefined("the split has one item, so nothing is off the item")
         else:
-            guarded = np.isin(cells.annotator, list(guards.own))
+            guarded = np.isin(cells.annotator, list(guards.own)) & cells.is_explained
             relevant, excess = excesses(cells, guards)
             usual = [guards.own[a].copied if a in guards.own else 0.0 for a in cells.annotator]
             copied = excess[:, 1] + usual > 0.5  # the excess is 1 or 0 less the annotator's rate
@@ -231,6 +231,7 @@ class Scorer:
             return guards
         if len(self.corpus.split(self.split)) < 2:
             return Undefined("the split has one item, so nothing is off the item")
+        cells = cells.explained.known
         _, excess = excesses(cells, guards)
         rows = {a: cells.annotator == a for a in guards.own if (cells.annotator == a).any()}
         return {

@@ -217,6 +217,33 @@ def test_several_labels_in_a_cell_share_its_explanation(tmp_path: Path) -> None:
     assert corpus.items[0].cells["a0"] == (Response("joy", also=("fear",)),)
 
 
+@pytest.mark.parametrize("labels", [["|", "a|b", "a"] * 4, [",", ";", "yes"] * 4])
+def test_a_cell_of_separators_alone_is_no_label(tmp_path: Path, labels) -> None:
+    with pytest.raises(CapoBenchError, match="in which no label stands; write one there"):
+        imported(long(tmp_path, labels))
+
+
+@pytest.mark.parametrize("column", ["annotator", "label", "explanation", "item_id", "language"])
+def test_turns_of_a_dialogue_are_a_text_and_nothing_else(tmp_path: Path, column: str) -> None:
+    rows = [
+        {
+            "item_id": f"x{item}",
+            "text": f"this is text {item}",
+            "annotator": who,
+            "label": ("yes", "no")[item % 2],
+            "explanation": f"because of what {item} says",
+            "language": "en",
+        }
+        for item in range(8)
+        for who in "AB"
+    ]
+    file = tmp_path / "turns.jsonl"
+    turned = [{**row, column: [{"role": "user", "content": row[column]}]} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in turned))
+    with pytest.raises(CapoBenchError, match=f"column '{column}' is the .*turns of a dialogue"):
+        imported(file)
+
+
 def test_levels_are_named_where_their_order_cannot_be_seen(tmp_path: Path) -> None:
     path = long(tmp_path, ["dull", "sharp", "blunt", "dull"])
     with pytest.raises(CapoBenchError, match="the order of blunt, dull, sharp is not known"):

@@ -95,6 +95,18 @@ def test_another_solver_gives_the_same_verdicts(mini, normalised):
     np.testing.assert_array_equal(ours.argmax(axis=1), theirs.argmax(axis=1))
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_script_without_blanks_has_words(normalised):
+    """Else each explanation is one word, which occurs once, and nothing is left to fit to."""
+    signs = "我你他她它们的是不在有人这中大来上个国说"
+    said = [signs[n % 20] + signs[n // 2 % 20] + signs[n * 3 % 20] for n in range(40)]
+    pairs = [{"A": [("neutral", f"{text}。")], "B": [("neutral", f"{text}！")]} for text in said]
+    made = corpus(pairs)
+    items = tuple(replace(item, split="train") for item in made.items)
+    found = fit_attributor(replace(made, items=items, language="zh"), normalised=normalised)
+    assert not isinstance(found, Undefined)
+
+
 def test_normalised_attribution_does_not_see_case_and_punctuation(mini):
     attributor = fit_attributor(mini, normalised=True)
     source = mini.items[0].text

@@ -35,7 +35,8 @@ EVERY = np.ones(8, dtype=np.bool_)
 def told(cells: Cells, a: float, b: float) -> Discrimination:
     """That so much of each annotator's responses passes, whichever item is left out."""
     share = np.array([a, b])
-    pool = _Pool(np.arange(2), share[None], np.zeros(len(cells.items), dtype=np.int64))
+    group = np.zeros(len(cells.items), dtype=np.int64)
+    pool = _Pool(np.arange(2), np.ones(2), share, share[None], group)
     return Discrimination(
         np.ones(len(cells), dtype=np.bool_), share[cells.annotator], share, (pool,)
     )

@@ -210,6 +210,19 @@ def test_a_classifier_of_many_is_shared_in_pools(discriminator, monkeypatch):
     assert parts.shares == pytest.approx(whole.shares, abs=0.25)
 
 
+def test_what_an_item_changes_does_not_hang_on_how_many_classifiers_there_are(
+    discriminator, monkeypatch
+):
+    ids = [item.id for item in WORLD.split("test")]
+    half = cells_of(lambda i, a: own(i, a) if ids.index(i.id) % 2 else neighbours(i, a))
+    whole = discriminate(half, discriminator)
+    monkeypatch.setattr(indistinguishability, "_POOL", 30)  # each annotator has two of them
+    parts = discriminate(half, discriminator)
+    assert len(parts._pools) == 8
+    one, other = (np.std(found.influence(np.ones(4))) for found in (whole, parts))
+    assert 1 / 2 < other / one < 2  # it was 8 times as much
+
+
 def test_of_an_annotator_of_a_crowd_so_many_are_compared(discriminator, monkeypatch):
     """The crowd is the same people with a hundred more, who answered nothing."""
     monkeypatch.setattr(indistinguishability, "MAX_HELD", 7)

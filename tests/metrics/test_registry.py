@@ -28,6 +28,7 @@ from capo_bench.metrics.registry import (
 from capo_bench.report import build as report_module
 from capo_bench.report import page
 from capo_bench.report.tables import scores_table
+from capo_bench.scoring.per_response import per_response
 from capo_bench.scoring.predictions import human_predictions
 from capo_bench.scoring.scorer import Scorer
 from capo_bench.stats.resampling import Undefined, item_means
@@ -232,6 +233,13 @@ def test_cells_without_a_human_explanation_are_left_out_of_what_needs_one():
     kept = np.isin(everyone.cells.annotator, np.unique(cells.explained.annotator))
     relevant, _ = excesses(everyone.cells, instruments.guards)
     assert found["item_relevance"].value() == pytest.approx(relevant[kept].mean())
+    scorer = Scorer(half, "test", "minilm")
+    assert not set(scorer.excess_by_annotator(cells)["irrelevance_excess"]) & silent
+    assert not scorer.verdicts(cells).guarded[~cells.is_explained].any()
+    single = [row["relevant"] for row in per_response(scorer, human_predictions(half, "test"))]
+    assert single.count(None) == len(cells) - len(spoken)
+    told = [relevant for relevant in single if relevant is not None]
+    assert found["item_relevance"].value() == pytest.approx(np.mean(told))
     assert Scorer(half, "test", "minilm").signature["explained"] == (
         f"{len(spoken)} of {len(cells)} responses"
     )

@@ -20,6 +20,7 @@ annotators."""
         self, cells: Cells, *, k: Sequence[int] = (1, 3, 10), normalised: bool = True
     ) -> Mapping[str, Measured]:
         """Attribution for each group size in `k`; `normalised` drops case and punctuation first."""
+        cells = cells.explained
         attributor = fit_attributor(cells.corpus, normalised=normalised)
         names = {size: f"attribution_at_{size}" for size in k}
         if isinstance(attributor, Undefined):

@@ -58,7 +58,7 @@
     else chip(r.relevant, r.relevant ? "relevant" : "off the item");
     if (r.copied === null) chip(null, "copying not defined");
     else chip(!r.copied, r.copied ? "copied from training" : "not copied");
-    chip(null, `ROUGE-L ${r.rouge.toFixed(2)}`);
+    chip(null, r.rouge === null ? "ROUGE-L not defined" : `ROUGE-L ${r.rouge.toFixed(2)}`);
     const texts = element("div", "item", ...data.fields.map(([field, title]) =>
       element("p", "", element("b", "", `${title}: `), item.text[field])));
     const made = element("article", "card", element("header", "",
