@@ -21,7 +21,8 @@ _EMOJI = (
     r"\p{Extended_Pictographic}(?:[\p{M}\p{Emoji_Modifier}\u200d]\p{Extended_Pictographic}?)*)"
 )
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_ALONE = rf"(?:(?=\p{{L}}){_UNSPACED}\p{{M}}*|{_EMOJI})"
+_UNSPACED_LETTER = rf"(?=\p{{L}}){_UNSPACED}\p{{M}}*"
+_ALONE = rf"(?:{_UNSPACED_LETTER}|{_EMOJI})"
 _RUN = rf"(?:(?!{_UNSPACED}){_LETTER}\p{{M}}*)+"
 
 WORD = regex.compile(rf"{_ALONE}|{_RUN}(?:['’]{_RUN})*")
@@ -30,6 +31,7 @@ WORD = regex.compile(rf"{_ALONE}|{_RUN}(?:['’]{_RUN})*")
 _ASCII_WORD = re.compile(r"[0-9A-Za-z]+(?:'[0-9A-Za-z]+)*")
 
 _SINGLE = regex.compile(_ALONE)
+_UNSPACED_WORD = regex.compile(_UNSPACED_LETTER)
 _PUNCTUATION = regex.compile(
     r"[^\p{L}\p{N}\p{M}\s'’\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}\u200d]"
 )
@@ -64,8 +66,8 @@ def plain_words(text: str) -> list[str]:
 
 
 def set_apart(text: str) -> str:
-    """The text with blanks around every character that is a word of its own."""
-    return text if text.isascii() else str(_SINGLE.sub(r" \g<0> ", text))
+    """The text with blanks around every character of a script that has none between words."""
+    return text if text.isascii() else str(_UNSPACED_WORD.sub(r" \g<0> ", text))
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -75,6 +77,8 @@ def normalise(text: str) -> str:
     Otherwise one annotator's missing full stop decides whom a text is attributed to, or that
     somebody types `don't` as `dont`. Where a character is a word, blanks set it apart.
     """
-    text = set_apart(composed(text.lower()))
+    text = composed(text.lower())
+    if not text.isascii():
+        text = str(_SINGLE.sub(r" \g<0> ", text))
     text = " ".join(_PUNCTUATION.sub(" ", text).split())
     return str(_APOSTROPHES.sub("", _CONTRACTION.sub(r"\1", text)))
