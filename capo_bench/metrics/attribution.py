@@ -25,7 +25,7 @@ from capo_bench.metrics.cells import Cells
 from capo_bench.metrics.lexicon import Lexicon, lexicon_of
 from capo_bench.metrics.ngrams import NgramVectorizer
 from capo_bench.metrics.style import features, mask_content, style_feature_names
-from capo_bench.metrics.tokens import normalise, set_apart
+from capo_bench.metrics.tokens import mostly_unspaced, normalise, set_apart
 from capo_bench.stats.resampling import Array, ItemSums, Measured, Undefined, item_means
 
 _GROUPED = 200_000  # cells put into groups, all partitions together, where few are to be told apart
@@ -47,6 +47,7 @@ class Attributor:
     normalised: bool
     _fields: tuple[str, ...]
     _lexicon: Lexicon
+    _unspaced: bool
     _vectorisers: tuple[NgramVectorizer, ...]
     _mean: Array
     _scale: Array
@@ -91,7 +92,7 @@ class Attributor:
 
     def matrix(self, texts: Sequence[str], inputs: Sequence[Mapping[str, str]]) -> csr_matrix:
         """What the classifier sees of n texts, shape (n, columns)."""
-        masked, style = _read(texts, inputs, self.normalised, self._lexicon)
+        masked, style = _read(texts, inputs, self.normalised, self._lexicon, self._unspaced)
         blocks = [4 * vectoriser.transform(masked) for vectoriser in self._vectorisers]
         style = np.clip((style - self._mean) / self._scale, -4, 4)
         return hstack([*blocks, csr_matrix(0.2 * style)]).tocsr()
@@ -142,13 +143,15 @@ def _fitted(known: Known, normalised: bool, words: bool) -> Attributor | Undefin
     counts = np.array([len(train[index]) for index in writers])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     lexicon = lexicon_of(corpus)
-    masked, style = _read(texts, inputs, normalised, lexicon)
+    unspaced = mostly_unspaced(texts)
+    masked, style = _read(texts, inputs, normalised, lexicon, unspaced)
     deviation = style.std(axis=0)
     attributor = Attributor(
         annotators=np.array(writers, dtype=np.int64),
         normalised=normalised,
         _fields=tuple(corpus.task.fields),
         _lexicon=lexicon,
+        _unspaced=unspaced,
         _vectorisers=tuple(grams.fit(masked) for grams in ngram_vectorisers()) if words else (),
         _mean=style.mean(axis=0),
         # A constant feature tells nothing; an infinite scale makes it zero everywhere.
@@ -203,12 +206,16 @@ def _read(
     inputs: Sequence[Mapping[str, str]],
     normalised: bool,
     lexicon: Lexicon,
+    unspaced: bool,
 ) -> tuple[list[str], Array]:
-    """Masked texts, and the style of the unmasked ones."""
+    """Masked texts, and the style of the unmasked ones.
+
+    Raw ones that have no blanks are set apart for the words' sake; normalised ones are already.
+    """
     if normalised:
         texts = [normalise(text) for text in texts]
     masked = [
-        mask_content(set_apart(text), list(source.values()), lexicon)
+        mask_content(set_apart(text) if unspaced else text, list(source.values()), lexicon)
         for text, source in zip(texts, inputs, strict=True)
     ]
     return masked, features(texts, inputs, lexicon)

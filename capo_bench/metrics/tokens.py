@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import regex
@@ -65,9 +66,15 @@ def plain_words(text: str) -> list[str]:
     return [part for word in words(text) for part in word.split("'")]
 
 
+def mostly_unspaced(texts: Sequence[str]) -> bool:
+    """Whether most letters are of scripts that have no blanks between words."""
+    letters = sum(character.isalpha() for text in texts for character in text)
+    return 2 * sum(len(_UNSPACED_WORD.findall(text)) for text in texts) > letters
+
+
 def set_apart(text: str) -> str:
     """The text with blanks around every character of a script that has none between words."""
-    return text if text.isascii() else str(_UNSPACED_WORD.sub(r" \g<0> ", text))
+    return str(_UNSPACED_WORD.sub(r" \g<0> ", text))
 
 
 @lru_cache(maxsize=_REMEMBERED)
