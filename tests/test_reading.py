@@ -1,5 +1,7 @@
 """What chat models write around an answer: read where it says one thing, never guessed."""
 
+import time
+
 import pytest
 
 from capo_bench.corpus.model import LabelSpace, TaskSpec
@@ -1710,8 +1712,15 @@ def test_long_runs_of_decoration_are_no_answer_and_end_soon(text):
 
 @pytest.mark.parametrize("run", ["\n" * 19_000 + "x", "Label: " * 2_700, "\n- " * 6_000 + "x"])
 def test_a_long_run_after_an_answer_ends_soon(run):
-    """Each took a minute, or seconds, where something was looked for from every line on."""
-    assert parse(NLI, "Label: neutral\nExplanation: " + run).labels in (("neutral",), ())
+    """The first took 73 seconds, as something was looked for from every line on; now milliseconds."""
+    start = time.process_time()
+    assert parse(NLI, "Label: neutral\nExplanation: " + run).labels == ("neutral",)
+    assert time.process_time() - start < 20
+
+
+def test_an_answer_is_taken_back_behind_a_long_line_too():
+    text = "Label: neutral\nExplanation: a b\n" + "-" * 250 + "Actually, contradiction"
+    assert parse(NLI, text).labels == ()
 
 
 def test_a_text_without_end_is_no_answer():

@@ -34,7 +34,7 @@ def publish(
     Args:
         experiment: What was run.
         board: The board's folder. Where it has no `board.yaml` yet, one is written; to one that is
-            there the contrasts of systems that it did not have are added.
+            there the contrasts of systems that it did not have are added (comments in it are lost).
         given: What cards say, beside what the experiment and its results know: `submitted_by`,
             `licence`, `hardware`, `url`, `notes`.
         command: The command that made the results, for the cards.
@@ -74,6 +74,7 @@ def publish(
             for one, other in _contrasts()
             if {one, other} <= found.keys() and {one, other} & new
         ]
+        more = [pair for pair in more if pair not in spec.get("contrasts", [])]
         if more or not (board / BOARD).exists():
             spec["contrasts"] = [*spec.get("contrasts", []), *more]
             write_text(staged / BOARD, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NotRequired
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -28,7 +29,7 @@ RECORD = "stages.json"
 class _Ran(TypedDict):
     command: list[str]
     seconds: float
-    finished: bool
+    finished: NotRequired[bool]  # older records are of finished stages alone
 
 
 _record: TypeAdapter[dict[str, _Ran]] = TypeAdapter(dict[str, _Ran])
@@ -91,7 +92,7 @@ class Stage:
         known = self._finished()
         if known is None or not self._stands():
             return False
-        if known["command"] != list(self.command):
+        if not self._is_of(known):
             raise CapoBenchError(
                 f"{self.kind} ran with other settings than these; delete the folder, or choose "
                 "another --output",
@@ -100,7 +101,7 @@ class Stage:
         return True
 
     def seconds(self) -> float | None:
-        """How long it took in all of its attempts, if it has run."""
+        """How long it took, interrupted attempts included, if it has run."""
         found = self._finished()
         return None if found is None else found["seconds"]
 
@@ -111,8 +112,8 @@ class Stage:
             CapoBenchError: If it fails or leaves nothing.
         """
         start, before = time.monotonic(), self._known().get(self.kind)
-        goes_on = before is not None and before["command"] == list(self.command)
-        earlier = before["seconds"] if before and goes_on else 0.0
+        goes_on = before is not None and not before.get("finished", True)
+        earlier = before["seconds"] if before and goes_on and self._is_of(before) else 0.0
         finished = False
         try:
             status = run((*self.command, *self.going_on))
@@ -141,7 +142,10 @@ class Stage:
 
     def _finished(self) -> _Ran | None:
         known = self._known().get(self.kind)
-        return known if known and known["finished"] else None
+        return known if known and known.get("finished", True) else None
+
+    def _is_of(self, ran: _Ran) -> bool:
+        return ran["command"] == list(self.command)
 
     def _known(self) -> dict[str, _Ran]:
         file = self.folder / RECORD

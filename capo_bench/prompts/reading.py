@@ -204,13 +204,14 @@ _CLAIM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _VALUE = 400  # characters after a key in which its label stands
-# What stands before a line's first word. Bounded, for it is looked for at every line and sentence.
-_NO_WORD = r"(?:_|[^\w\n]){0,200}+"
+# Where a line or a sentence begins, and what stands before its first word; the latter is bounded,
+# for a line may have thousands of sentences' ends.
+_BEFORE_LINE = r"^(?:_|[^\w\n])*+"
+_BEFORE_WORDS = rf"(?:{_BEFORE_LINE}|(?<=[.!?…)\"”]\s)(?:_|[^\w\n]){{0,200}}+)"
 # Where an answer is taken back: `Actually, it is contradiction.`
 _SECOND_THOUGHT = re.compile(
-    rf"(?:^|(?<=[.!?…)\"”]\s)){_NO_WORD}(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit"
-    r"|update|oops"
-    r"|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
+    rf"{_BEFORE_WORDS}(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update"
+    r"|oops|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
     r"|(?:up)?on (?:second thoughts?|(?:further )?reflection|reconsideration)"
     r"|(?:but )?i(?:['’]d| would)? (?:take that back|changed? my|stand corrected|must correct"
     r"|correct my|withdraw|reconsider))\b(?P<rest>[^\n]*)",
@@ -263,7 +264,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _OTHER_KEY = re.compile(r"[*_#\s]*[A-Z][\w' ]{0,30}[*_]*[:：]|.*[:：]\s*$")
-_ANNOTATOR = re.compile(rf"^{_NO_WORD}Annotator[ \t]+(\S+?)[*_]*[:：]", re.MULTILINE)
+_ANNOTATOR = re.compile(rf"{_BEFORE_LINE}Annotator[ \t]+(\S+?)[*_]*[:：]", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _LEAD_IN = re.compile(
     r"(?:(?:well|so|ok(?:ay)?|sure|thus|therefore|hence),?\s+)?"
@@ -342,7 +343,8 @@ _WRONG_REST = re.compile(
     re.IGNORECASE,
 )
 _OR = re.compile(
-    rf"(?:^|(?<=[.!?]\s)){_NO_WORD}or\b(?P<rest>[^.\n]*)", re.IGNORECASE | re.MULTILINE
+    rf"(?:{_BEFORE_LINE}|(?<=[.!?]\s)(?:_|[^\w\n]){{0,200}}+)or\b(?P<rest>[^.\n]*)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _VAGUE = re.compile(
     r"\W*(?:(?:or |at (?:the )?)(?:more|less|least|most|so|higher|lower|above|below"

@@ -198,7 +198,7 @@ def _code() -> str:
     """A digest of the code that makes scores: whoever works on a metric sees no stale one."""
     digest = hashlib.sha256()
     for room in ("corpus", "metrics", "prompts", "scoring", "stats"):
-        for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
+        for file in sorted((Path(__file__).parents[1] / room).rglob("*.py")):
             digest.update(file.read_bytes())
     for library in ("numpy", "scipy", "scikit-learn"):
         digest.update(f"{library} {version(library)}".encode())

@@ -379,7 +379,7 @@ def _card(
         annotators=tuple(annotators),
         facts=facts,
         settings={**asdict(start), **changed},
-        command=f"capo-bench train {shlex.join(_without_secrets(argv))}",
+        command=f"capo-bench train {shlex.join(_without_secrets(argv, args))}",
         chat=args.apply_chat_template,
         template_arguments=_template_arguments(args),
         setting=start.setting,
@@ -388,16 +388,16 @@ def _card(
     )
 
 
-def _without_secrets(argv: Sequence[str]) -> list[str]:
-    """The arguments as a card may show them: tokens of a hub by name alone."""
-    shown: list[str] = []
-    for before, argument in zip(("", *argv), argv, strict=False):
-        name, _, value = argument.partition("=")
-        if name.startswith("--") and name.endswith("_token"):
-            shown.append(f"{name}=..." if value else name)
-        else:
-            hidden = before.startswith("--") and before.endswith("_token")
-            shown.append("..." if hidden else argument)
+def _without_secrets(argv: Sequence[str], args: PackedConfig) -> list[str]:
+    """The arguments as a card may show them, without tokens of a hub, by whichever option given."""
+    secrets = {str(v) for k, v in vars(args).items() if k.endswith("_token") and v}
+    shown = list(argv)
+    for place, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if argument in secrets:
+            shown[place] = "..."
+        elif equals and value in secrets:
+            shown[place] = f"{name}=..."
     return shown
 
 

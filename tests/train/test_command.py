@@ -187,11 +187,11 @@ def test_lora_adapter_goes_on_from_sft_to_capo(source, toy, tmp_path):
 
 
 def test_a_card_shows_no_token(source, toy, tmp_path):
-    secret = ["--hub_token", "hf_SECRET", "--hub_token=hf_SECRET"]
+    secret = ["--hub_token=hf_SECRET", "--hub-token", "hf_SECRET"]
     run(["sft", *options(source, toy, tmp_path / "sft", max_steps=1, save_strategy="no"), *secret])
     card = (tmp_path / "sft" / "README.md").read_text()
     assert "SECRET" not in card
-    assert "--hub_token ... --hub_token=..." in card
+    assert "--hub_token=... --hub-token ..." in card
 
 
 def test_per_annotator_and_yaml(source, toy, tmp_path):
