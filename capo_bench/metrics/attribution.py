@@ -143,7 +143,7 @@ def _fitted(known: Known, normalised: bool, words: bool) -> Attributor | Undefin
     counts = np.array([len(train[index]) for index in writers])
     texts, inputs = [text for text, _ in rows], [source for _, source in rows]
     lexicon = lexicon_of(corpus)
-    unspaced = mostly_unspaced(texts)
+    unspaced = not normalised and mostly_unspaced(texts)
     masked, style = _read(texts, inputs, normalised, lexicon, unspaced)
     deviation = style.std(axis=0)
     attributor = Attributor(
@@ -208,10 +208,7 @@ def _read(
     lexicon: Lexicon,
     unspaced: bool,
 ) -> tuple[list[str], Array]:
-    """Masked texts, and the style of the unmasked ones.
-
-    Raw ones that have no blanks are set apart for the words' sake; normalised ones are already.
-    """
+    """Masked texts, `unspaced` ones set apart into words, and the style of the unmasked ones."""
     if normalised:
         texts = [normalise(text) for text in texts]
     masked = [

@@ -11,8 +11,14 @@ from capo_bench.corpus.evaluable import CROWD, is_crowd
 from capo_bench.corpus.model import Annotator
 from capo_bench.corpus.synthetic.world import synthesize
 from capo_bench.metrics import attribution as attribution_module
-from capo_bench.metrics.attribution import MIN_EXPLANATIONS, attribution, fit_attributor
+from capo_bench.metrics.attribution import (
+    MIN_EXPLANATIONS,
+    attribution,
+    fit_attributor,
+    ngram_vectorisers,
+)
 from capo_bench.metrics.cells import evaluated_cells
+from capo_bench.metrics.tokens import normalise
 from capo_bench.stats.resampling import Undefined
 
 from .build import answer, corpus
@@ -105,6 +111,11 @@ def test_a_script_without_blanks_has_words(normalised):
     items = tuple(replace(item, split="train") for item in made.items)
     found = fit_attributor(replace(made, items=items, language="zh"), normalised=normalised)
     assert not isinstance(found, Undefined)
+    if normalised:  # normalised texts have their blanks already
+        texts = [normalise(pair[who][0][1]) for who in "AB" for pair in pairs]
+        _, characters = ngram_vectorisers()
+        grams = {name for kind, name in found.columns if kind == "characters"}
+        assert grams == set(characters.fit(texts).get_feature_names_out())
 
 
 def test_normalised_attribution_does_not_see_case_and_punctuation(mini):
