@@ -311,10 +311,10 @@ def held_out(corpus: str, preset: Preset, size: Size, folder: Path, output: Path
     file = f"{rest.name}.jsonl"
     sft, capo = _pair("held-out", "profile", preset, size, {}, corpus=str(output / file))
     untrained = Run("held-out-untrained", "prompted", "profile")
+    place = Path(corpus).name
     rows = []
     for name, run in (("Untrained", untrained), ("SFT", sft), ("CAPO", capo)):
         asked = _asked(run, size, corpus=corpus)
-        place = Path(corpus).name
         rows.append(Row(f"{name}, annotator {held} (held out)", asked, place, annotators=(held,)))
         others = f"{name}, annotators {', '.join(seen)}"
         rows.append(Row(others, asked, place, annotators=seen))

@@ -69,14 +69,15 @@ def publish(
         if not found:
             raise CapoBenchError(f"{experiment.output} holds no finished system yet")
         new = {system for system in found if not (board / below[system]).exists()}
-        more = [
+        known = spec.get("contrasts", [])
+        pairs = (
             [found[one].name, found[other].name]
             for one, other in _contrasts()
             if {one, other} <= found.keys() and {one, other} & new
-        ]
-        more = [pair for pair in more if pair not in spec.get("contrasts", [])]
+        )
+        more = [pair for pair in pairs if pair not in known]
         if more or not (board / BOARD).exists():
-            spec["contrasts"] = [*spec.get("contrasts", []), *more]
+            spec["contrasts"] = [*known, *more]
             write_text(staged / BOARD, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
         corpus = Path(experiment.corpus)
         if is_file(experiment.corpus) and not (board / corpus.name).exists():

@@ -112,8 +112,9 @@ class Stage:
             CapoBenchError: If it fails or leaves nothing.
         """
         start, before = time.monotonic(), self._known().get(self.kind)
-        goes_on = before is not None and not before.get("finished", True)
-        earlier = before["seconds"] if before and goes_on and self._is_of(before) else 0.0
+        earlier = 0.0
+        if before and self._is_of(before) and not self._finished():
+            earlier = before["seconds"]
         finished = False
         try:
             status = run((*self.command, *self.going_on))

@@ -35,7 +35,7 @@ from capo_bench.leaderboard.submission import (
     Submission,
     read_submission,
 )
-from capo_bench.metrics.cells import Cells, evaluated_cells, join, labelled_cells
+from capo_bench.metrics.cells import Cells, answers_of, evaluated_cells, join, labelled_cells
 from capo_bench.metrics.registry import INVALID, METRICS
 from capo_bench.metrics.tokens import normalise
 from capo_bench.prompts.prompter import Form, Prompter, prompt_hash
@@ -136,8 +136,7 @@ def check_cells(submission: Submission, scorer: Scorer) -> Iterator[Finding]:
     every = f"of {len(expected)} cells"
     first: dict[frozenset[tuple[str, str, str]], Path] = {}
     for file, predictions in zip(files, submission.predictions, strict=True):
-        answers = frozenset((line.item, line.annotator, line.response) for line in predictions)
-        if (other := first.setdefault(answers, file)) != file:
+        if (other := first.setdefault(answers_of(predictions), file)) != file:
             message = (
                 f"answers everything as {other.name} does; another seed that changes nothing is no "
                 "other run, keep one of them"

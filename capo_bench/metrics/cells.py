@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -31,6 +31,14 @@ class Prediction:
     annotator: str
     response: str
     truncated: bool | None = None
+
+
+def answers_of(run: Iterable[Prediction]) -> frozenset[tuple[str, str, str]]:
+    """Item, annotator and response of each: the same for two runs that say the same everywhere.
+
+    Whether a response was cut is left out, since not every file tells.
+    """
+    return frozenset((one.item, one.annotator, one.response) for one in run)
 
 
 @dataclass(frozen=True)

@@ -204,14 +204,15 @@ _CLAIM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _VALUE = 400  # characters after a key in which its label stands
-# Where a line or a sentence begins, and what stands before its first word; the latter is bounded,
-# for a line may have thousands of sentences' ends.
+# What stands before the first word of a line, and of a sentence; the latter is bounded, for a line
+# may have thousands of sentences' ends.
 _BEFORE_LINE = r"^(?:_|[^\w\n])*+"
-_BEFORE_WORDS = rf"(?:{_BEFORE_LINE}|(?<=[.!?…)\"”]\s)(?:_|[^\w\n]){{0,200}}+)"
+_BEFORE_SENTENCE = r"(?:_|[^\w\n]){0,200}+"
 # Where an answer is taken back: `Actually, it is contradiction.`
 _SECOND_THOUGHT = re.compile(
-    rf"{_BEFORE_WORDS}(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update"
-    r"|oops|sorry|scratch that|i mean|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
+    rf"(?:{_BEFORE_LINE}|(?<=[.!?…)\"”]\s){_BEFORE_SENTENCE})"
+    r"(?:actually|wait|hold on|no,|correct(?:ion|ed)|edit|update|oops|sorry|scratch that|i mean"
+    r"|hm+|(?:or )?rather|revis(?:ed|ion)|alternatively"
     r"|(?:up)?on (?:second thoughts?|(?:further )?reflection|reconsideration)"
     r"|(?:but )?i(?:['’]d| would)? (?:take that back|changed? my|stand corrected|must correct"
     r"|correct my|withdraw|reconsider))\b(?P<rest>[^\n]*)",
@@ -343,7 +344,7 @@ _WRONG_REST = re.compile(
     re.IGNORECASE,
 )
 _OR = re.compile(
-    rf"(?:{_BEFORE_LINE}|(?<=[.!?]\s)(?:_|[^\w\n]){{0,200}}+)or\b(?P<rest>[^.\n]*)",
+    rf"(?:{_BEFORE_LINE}|(?<=[.!?]\s){_BEFORE_SENTENCE})or\b(?P<rest>[^.\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _VAGUE = re.compile(

@@ -10,7 +10,7 @@ import numpy as np
 
 from capo_bench.corpus.model import Corpus
 from capo_bench.errors import CapoBenchError, listed
-from capo_bench.metrics.cells import Cells, Prediction, join
+from capo_bench.metrics.cells import Cells, Prediction, answers_of, join
 from capo_bench.metrics.registry import METRICS, Metric, bounds, metrics_of, needs_encoder
 from capo_bench.regression.result import Decline, Flip, Judged, Limit, Result, Verdict
 from capo_bench.regression.sides import FACTS, Mismatch, Side, mismatches
@@ -314,12 +314,8 @@ def _limits(
 
 
 def _same(base: Side, candidate: Side) -> bool:
-    def plain(side: Side) -> list[frozenset[tuple[str, str, str]]]:
-        # Whether an answer was cut is known of new ones only.
-        answers = (((one.item, one.annotator, one.response) for one in run) for run in side.runs)
-        return list(map(frozenset, answers))
-
-    return plain(base) == plain(candidate) or len({*plain(base), *plain(candidate)}) == 1
+    ours, theirs = (list(map(answers_of, side.runs)) for side in (candidate, base))
+    return ours == theirs or len({*ours, *theirs}) == 1
 
 
 def _other_cells(base: Side, candidate: Side) -> list[Mismatch]:

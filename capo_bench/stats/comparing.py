@@ -119,9 +119,9 @@ def with_runs(found: Estimate, n_items: int, systems: Sequence[Sequence[float]])
     stderr = float(np.sqrt(sum(variances)))
     reach = stderr * float(stdtrit(df, (1 + LEVEL) / 2))
     items_alone = found.stderr * float(stdtrit(n_items - 1, (1 + LEVEL) / 2))
-    more = max(reach**2 - items_alone**2, 0.0)
+    more = np.sqrt(max(reach**2 - items_alone**2, 0.0))
     arms = (found.value - found.low, found.high - found.value)
-    below, above = (float(np.hypot(arm, np.sqrt(more))) for arm in arms)
+    below, above = (float(np.hypot(arm, more)) for arm in arms)
     return Estimate(found.value, stderr, found.value - below, found.value + above)
 
 

@@ -167,9 +167,8 @@ def pack(groups: Sequence[Sequence[Path]], layout: Layout, multiple: int = 1) ->
         size += len(group)
     longest = max(len(trie.tokens) for trie in tries)
     length = -(-longest // multiple) * multiple
-    input_ids = torch.zeros(
-        len(tries), length, dtype=torch.long
-    )  # padding is seen by no other token
+    # Padding, which no other token sees, may be any token.
+    input_ids = torch.zeros(len(tries), length, dtype=torch.long)
     position_ids = torch.arange(length).repeat(len(tries), 1)
     subtree_end = position_ids + 1
     keep = torch.zeros(len(tries), length, dtype=torch.bool)

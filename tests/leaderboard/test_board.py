@@ -196,9 +196,8 @@ def test_faulty_submissions_are_refused_by_name_and_reason(copied, capsys):
 def test_whoever_is_refused_takes_no_name_and_a_verified_system_keeps_its_own(copied):
     spec = copied / "board.yaml"
     spec.write_text(spec.read_text().replace("verified: [good]", "verified: [half]"))
-    submit(
-        copied, "aaa", mixed(0.6, "swapped", 4), system="=1+1|2"
-    )  # half's; before it in the alphabet
+    # The name of half's system; before it in the alphabet.
+    submit(copied, "aaa", mixed(0.6, "swapped", 4), system="=1+1|2")
     submit(copied, "aab", mixed(0.6, "swapped", 4)[4:], system="off")  # incomplete
     (copied / "submissions" / ".gitkeep").touch()
     (copied / "submissions" / "card.yaml").touch()

@@ -87,10 +87,9 @@ def test_a_single_trained_run_spreads_as_the_runs_that_it_is_set_against():
         several([value + rng.normal(size=80) for value in runs]) for runs in ([1.0], [0.2, 0.4])
     )
     untrained, spread = (row.minus(other) for row in (one, replace(one, trained=True)))
-    between = np.var(other.runs, ddof=1)
-    assert spread.stderr**2 - untrained.stderr**2 == pytest.approx(
-        between
-    )  # s^2 (1 + 1 / 2) - s^2 / 2
+    # s^2 (1 + 1 / 2) in the place of s^2 / 2.
+    more = spread.stderr**2 - untrained.stderr**2
+    assert more == pytest.approx(np.var(other.runs, ddof=1))
 
 
 def test_runs_that_disagree_make_a_difference_less_sure():
