@@ -41,14 +41,24 @@ def submit(
         list[str] | None, typer.Option("--set", help="key=value of the card; goes before --card.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task, if the results have several.")] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the runs to the submission that is there.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Make a submission from the output of lm-eval; names all that is missing."""
-    from capo_bench.leaderboard.submit import read_given
-    from capo_bench.leaderboard.submit import submit as make
+    from capo_bench.leaderboard import submit as making
 
-    may_write(output, force)
-    made = make(results, output, read_given(card, settings or []), task, replace=force)
+    given = making.read_given(card, settings or [])
+    if add and force:
+        raise CapoBenchError(
+            "--add keeps the runs that are there, --force removes them; choose one"
+        )
+    if add:
+        made = making.add(results, output, given, task)
+    else:
+        may_write(output, force)
+        made = making.submit(results, output, given, task, replace=force)
     counts = ", ".join(map(str, map(len, made.predictions)))
     runs = "run" if len(made.predictions) == 1 else "runs"
     say(f"{made.folder}: {len(made.predictions)} {runs} ({counts} responses); read its card.yaml")

@@ -2,7 +2,7 @@
 
 A run with `--log_samples --output_path` leaves `results_DATE.json` beside one
 `samples_TASK_DATE.jsonl` for each task. Several such runs that differ in nothing but their seed make
-one submission.
+one submission, at once or one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from typing_extensions import TypedDict
 from capo_bench.display import visible
 from capo_bench.errors import CapoBenchError
 from capo_bench.files import naming, read_json, read_yaml, validated
-from capo_bench.leaderboard.submission import Card, Submission, write_submission
+from capo_bench.leaderboard.submission import (
+    CARD,
+    Card,
+    Submission,
+    read_submission,
+    write_submission,
+)
 from capo_bench.scoring.predictions import PredictionFile, read_predictions
 
 _log = logging.getLogger(__name__)
@@ -43,7 +49,10 @@ _Results = TypedDict(
 _Results.__pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[attr-defined]
 _results: TypeAdapter[Any] = TypeAdapter(_Results)
 
-_MEASURED = ("format", "setting", "prompt_hash", "decoding", "versions", "runs")
+_MADE = ("setting", "prompt_hash", "decoding", "versions")
+"""Keys of a card that say how the responses were made."""
+
+_MEASURED = ("format", *_MADE, "runs")
 """Keys of a card that only the results may fill."""
 
 
@@ -91,33 +100,82 @@ def submit(
         CapoBenchError: If a run is not a whole, scored run of a capo task, runs differ in more than
             the seed, or keys of the card are missing (all are named) or wrong.
     """
+    runs = _read_runs(results, given, task)
+    first = runs[0]
+    # submissions/ lies in the board's folder.
+    parent = output.absolute().parent
+    board = {"board": parent.parent.name} if parent.name == "submissions" else {}
+    listed = [_listed(run) for run in runs]
+    card = _card({"format": 1, **board, **first.known, **given, "runs": listed})
+    predictions = [run.answered.predictions for run in runs]
+    return write_submission(output, card, predictions, first.answered.fingerprint, replace=replace)
+
+
+def add(
+    results: Sequence[Path], folder: Path, given: Mapping[str, Any], task: str | None = None
+) -> Submission:
+    """Adds runs to a submission that stands, as if they had been submitted together.
+
+    Args:
+        results: As for `submit`.
+        folder: The submission's folder.
+        given: Keys of `Card` that are told anew, such as `notes`; the others stay.
+        task: As for `submit`.
+
+    Raises:
+        CapoBenchError: If there is no submission, or its runs and these differ in more than the
+            seed; and as `submit` does.
+    """
+    if not (folder / CARD).is_file():
+        raise CapoBenchError("holds no submission to add to; leave --add out", file=folder)
+    standing = read_submission(folder)
+    runs = _read_runs(results, given, task)
+    first, content = runs[0], standing.card.model_dump(mode="json", exclude_none=True)
+    pairs = {
+        "the corpus": (standing.fingerprint, first.answered.fingerprint),
+        **{key: (content.get(key), first.known.get(key)) for key in _MADE},
+    }
+    for what, (one, other) in pairs.items():
+        if one != other:
+            raise _differ(folder, first.file, what, one, other)
+    seeds = {run.seed for run in standing.card.runs}
+    for run in runs:
+        if run.seed in seeds:
+            raise CapoBenchError(
+                f"{run.file}: {folder} has a run with the seed {run.seed}; run with --seed anew"
+            )
+    listed = [*content["runs"], *map(_listed, runs)]
+    answered = [*standing.predictions, *(run.answered.predictions for run in runs)]
+    order = sorted(range(len(listed)), key=lambda place: int(listed[place]["seed"]))
+    return write_submission(
+        folder,
+        _card({**content, **given, "runs": [listed[place] for place in order]}),
+        [answered[place] for place in order],
+        standing.fingerprint,
+        replace=True,
+    )
+
+
+def _read_runs(
+    results: Sequence[Path], given: Mapping[str, Any], task: str | None
+) -> Sequence[LoggedRun]:
+    """The runs, which differ in the seed alone; what is wrong with their responses is told."""
     runs = [read_run(path, task) for path in results]
     for run in runs:
         for line in run.complaints:
             _log.warning("%s: %s", run.file, line)
     _check_alike(runs)
-    first = runs[0]
     measured = [key for key in given if key in _MEASURED]
     if measured:
         raise CapoBenchError(
             f"{', '.join(measured)} come from the results alone; leave them out of --card and --set"
         )
-    # submissions/ lies in the board's folder.
-    parent = output.absolute().parent
-    board = {"board": parent.parent.name} if parent.name == "submissions" else {}
-    content = {
-        "format": 1,
-        **board,
-        **first.known,
-        **given,
-        "runs": [
-            {"seed": run.seed, "file": f"predictions-{run.seed}.jsonl", "claimed": run.claimed}
-            for run in runs
-        ],
-    }
-    card = _card(content)
-    predictions = [run.answered.predictions for run in runs]
-    return write_submission(output, card, predictions, first.answered.fingerprint, replace=replace)
+    return runs
+
+
+def _listed(run: LoggedRun) -> dict[str, Any]:
+    """A run, as a card lists it."""
+    return {"seed": run.seed, "file": f"predictions-{run.seed}.jsonl", "claimed": run.claimed}
 
 
 def read_run(path: Path, task: str | None = None) -> LoggedRun:
@@ -319,14 +377,18 @@ def _check_alike(runs: Sequence[LoggedRun]) -> None:
         }
         for what, (one, other) in pairs.items():
             if one != other:
-                raise CapoBenchError(
-                    f"{first.file} and {run.file} differ in {what} ({one} and {other}); runs of one "
-                    "submission differ in the seed alone, submit these apart"
-                )
+                raise _differ(first.file, run.file, what, one, other)
         if any(run.seed == earlier.seed for earlier in runs[:index]):
             raise CapoBenchError(
                 f"{run.file}: another run has the seed {run.seed} too; run with --seed anew"
             )
+
+
+def _differ(first: Path, second: Path, what: str, one: object, other: object) -> CapoBenchError:
+    return CapoBenchError(
+        f"{first} and {second} differ in {what} ({one} and {other}); runs of one submission differ "
+        "in the seed alone, submit these apart"
+    )
 
 
 def _card(content: Mapping[str, Any]) -> Card:

@@ -121,6 +121,63 @@ def test_seeds_become_runs(call, output, edited, card, tmp_path):
     assert [run.seed for run in read_submission(folder).card.runs] == [7, 8]
 
 
+def test_a_seed_that_is_added_stands_as_if_it_had_been_there_from_the_start(
+    call, output, edited, card, tmp_path
+):
+    other = edited("other", lambda results: results["config"].update(torch_seed=3))
+    rest = ("--card", card, "--set", "board=mini-nli", "--set", "notes=seeds 3 and 7")
+    at_once, later = tmp_path / "at-once", tmp_path / "later"
+    assert call("submit", other, output, "--output", at_once, *rest)[0] == 0
+    first = ("--card", card, "--set", "board=mini-nli", "--set", "notes=seed 7")
+    assert call("submit", output, "--output", later, *first)[0] == 0
+    status, out, err = call(
+        "submit", other, "--output", later, "--add", "--set", "notes=seeds 3 and 7"
+    )
+    assert (status, err) == (0, "")
+    assert "2 runs (91, 91 responses)" in out
+    files = ["card.yaml", "predictions-3.jsonl", "predictions-7.jsonl"]
+    assert sorted(file.name for file in later.iterdir()) == files
+    assert [(later / name).read_bytes() for name in files] == [
+        (at_once / name).read_bytes() for name in files
+    ]
+
+
+def _hotter(results):
+    results["configs"]["capo_mini_nli_tag"]["generation_kwargs"]["temperature"] = 1.0
+    results["config"]["torch_seed"] = 8
+
+
+def _asked_otherwise(results):
+    results["configs"]["capo_mini_nli_tag"]["metadata"]["prompt_hash"] = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda results: None, (), "has a run with the seed 7; run with --seed anew"),
+        (_hotter, (), "differ in decoding"),
+        (_asked_otherwise, (), "differ in prompt_hash"),
+        (_hotter, ("--force",), "--add keeps the runs that are there, --force removes them"),
+        (_hotter, ("--set", "prompt_hash=0"), "prompt_hash come from the results alone"),
+    ],
+)
+def test_what_cannot_be_added(call, output, edited, card, tmp_path, change, arguments, message):
+    made = tmp_path / "lol"
+    rest = ("--output", made, "--card", card, "--set", "board=mini-nli")
+    assert call("submit", output, *rest)[0] == 0
+    before = {file.name: file.read_bytes() for file in made.iterdir()}
+    status, _, err = call("submit", edited("other", change), "--output", made, "--add", *arguments)
+    assert status == 2
+    assert message in err
+    assert {file.name: file.read_bytes() for file in made.iterdir()} == before
+
+
+def test_runs_are_added_to_a_submission_only(call, output, tmp_path):
+    status, _, err = call("submit", output, "--output", tmp_path / "lol", "--add")
+    assert status == 2
+    assert "lol: holds no submission to add to; leave --add out" in err
+
+
 def test_seeds_of_checkpoints_that_lie_elsewhere_by_now_become_runs(call, edited, card, tmp_path):
     runs = [
         edited(
@@ -202,11 +259,6 @@ def test_runs_that_cannot_be_submitted(call, edited, card, tmp_path, change, mes
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
-
-
-def _hotter(results):
-    results["configs"]["capo_mini_nli_tag"]["generation_kwargs"]["temperature"] = 1.0
-    results["config"]["torch_seed"] = 8
 
 
 @pytest.mark.parametrize(
