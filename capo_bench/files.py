@@ -399,7 +399,9 @@ def writing(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_all(folder: Path, *, whole: Iterable[Path] = ()) -> Iterator[Path]:
+def writing_all(
+    folder: Path, *, whole: Iterable[Path] = (), gone: Iterable[Path] = ()
+) -> Iterator[Path]:
     """Where to write files that shall appear below `folder` together: all of them, or none.
 
     The block writes into another folder, laid out as `folder` is to be. When it ends well, one
@@ -412,6 +414,7 @@ def writing_all(folder: Path, *, whole: Iterable[Path] = ()) -> Iterator[Path]:
             written anew stays.
         whole: Folders in it, relative to it, of which nothing else stays once something is written
             into them.
+        gone: Files in it, relative to it, that go if they are there.
 
     Raises:
         CapoBenchError: If another process writes the folder, or it cannot be written; all is as it
@@ -424,7 +427,7 @@ def writing_all(folder: Path, *, whole: Iterable[Path] = ()) -> Iterator[Path]:
             yield staged
             _to_disk(staged)
             _check_places(folder)
-            _note_gone(folder, whole)
+            _note_gone(folder, whole, gone)
             staged.replace(folder / READY)
             _settle(folder)
         except OSError as error:
@@ -434,17 +437,17 @@ def writing_all(folder: Path, *, whole: Iterable[Path] = ()) -> Iterator[Path]:
             _remove(staged)
 
 
-def _note_gone(folder: Path, whole: Iterable[Path]) -> None:
+def _note_gone(folder: Path, whole: Iterable[Path], gone: Iterable[Path]) -> None:
     """Puts a name beside what is to take its place for each file that then goes."""
     staged = folder / STAGED
+    going = [name for name in gone if (folder / name).is_file()]
     for one in whole:
-        if not (staged / one).is_dir() or not (folder / one).is_dir():
-            continue
-        for file in _files(folder / one):
-            name = file.relative_to(folder)
-            if name.parts[0] not in (LOCK, STAGED) and not (staged / name).exists():
-                (staged / GONE / name).parent.mkdir(parents=True, exist_ok=True)
-                (staged / GONE / name).touch()
+        if (staged / one).is_dir() and (folder / one).is_dir():
+            going += (file.relative_to(folder) for file in _files(folder / one))
+    for name in going:
+        if name.parts[0] not in (LOCK, STAGED) and not (staged / name).exists():
+            (staged / GONE / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / GONE / name).touch()
 
 
 def _check_places(folder: Path) -> None:
@@ -514,21 +517,23 @@ def _utf_8(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def write_all(folder: Path, files: Mapping[Path, str]) -> None:
+def write_all(folder: Path, files: Mapping[Path, str | None]) -> None:
     """Writes UTF-8 files that belong together as `writing_all` does.
 
     Args:
         folder: A folder that all of them lie below.
-        files: What they shall hold.
+        files: What they shall hold; `None`: the file goes, if it is there.
 
     Raises:
         CapoBenchError: As `writing_all` does.
     """
-    with writing_all(folder) as staged:
+    gone = [path.relative_to(folder) for path, text in files.items() if text is None]
+    with writing_all(folder, gone=gone) as staged:
         for path, text in files.items():
-            file = staged / path.relative_to(folder)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(_utf_8(text))
+            if text is not None:
+                file = staged / path.relative_to(folder)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(_utf_8(text))
 
 
 def write_json_lines(path: Path, values: list[Any]) -> None:
@@ -683,7 +688,7 @@ def naming(source: str | Path, *, line: int | None = None, id: str | None = None
         yield
     except CapoBenchError as error:
         raise CapoBenchError(
-            error.message, file=source, line=error.line or line, id=error.id or id
+            error.message, file=error.file or source, line=error.line or line, id=error.id or id
         ) from error
 
 

@@ -195,6 +195,36 @@ def test_what_an_interrupted_attempt_took_counts_and_its_leavings_do_not(tmp_pat
     assert stage.done()
 
 
+def test_a_result_stands_as_long_as_what_it_started_from_was_made_in_the_same_way(tmp_path):
+    def stages(rate):
+        sft = Stage(tmp_path / "sft", "train", "train sft", ("sft", rate), "made")
+        capo = Stage(tmp_path / "capo", "train", "train capo", ("capo",), "made", start=sft)
+        asked = Stage(tmp_path / "asked", "evaluate", "evaluate", ("ask",), "made", start=capo)
+        return sft, capo, asked
+
+    def make(stage):
+        stage.folder.mkdir()
+        (stage.folder / "made").touch()
+        stage.run(lambda command: 0)
+
+    for stage in stages("1e-4"):
+        make(stage)
+    assert list(run_all(stages("1e-4"), pytest.fail)) == []
+    shutil.rmtree(tmp_path / "sft")
+    sft, capo, asked = stages("1e-5")
+    make(sft)
+    with pytest.raises(CapoBenchError, match="or from a checkpoint that did"):
+        capo.done()
+    with pytest.raises(CapoBenchError, match="or from a checkpoint that did") as refused:
+        asked.done()  # two steps away
+    assert refused.value.file == tmp_path / "asked" / RECORD
+    assert sft.done()
+    record = json.loads((tmp_path / "asked" / RECORD).read_text())
+    del record["evaluate"]["started"]  # as records were
+    (tmp_path / "asked" / RECORD).write_text(json.dumps(record))
+    assert asked.done()
+
+
 def dummy(command):
     """Evaluates lm-eval's own dummy in the model's place; trains nothing."""
     arguments = list(command)

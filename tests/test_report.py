@@ -282,6 +282,7 @@ def test_script_json_is_json_that_cannot_end_the_script() -> None:
         ("label_kappa", "label_kappa"),
         ("_x_ *y*", r"\_x\_ \*y\*"),
         ("[a](b)", r"\[a\](b)"),
+        ("#1 costs $2 or $3", "&#35;1 costs &#36;2 or &#36;3"),
         ("https://a.b www.c.d e@f", "https&#58;//a.b www&#46;c.d e&#64;f"),
     ],
 )

@@ -334,7 +334,7 @@ def _curve_table(analysis: Analysis) -> Table:
         "their writer",
         title_justify="left",
         box=SIMPLE_HEAD,
-        caption=f"95 % intervals by bootstrap over items. {guessing}"
+        caption=f"95 % intervals, clustered on the item. {guessing}"
         f"Fingerprint {analysis.fingerprint}.{undefined}",
         caption_justify="left",
         min_width=84,

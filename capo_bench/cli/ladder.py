@@ -66,13 +66,12 @@ def ladder(
     from capo_bench.cli.leaderboard import build
     from capo_bench.corpus.readers import jsonl
     from capo_bench.display import console
-    from capo_bench.experiments.publish import publish as make
+    from capo_bench.experiments import publish as publishing
     from capo_bench.experiments.runs import PRESETS, Experiment
     from capo_bench.experiments.stages import run_shown
     from capo_bench.files import locked
     from capo_bench.leaderboard.submit import read_given
 
-    # Known before hours of training: cards that name nobody are refused.
     given = {"licence": "Apache-2.0", **read_given(card, [])}
     if "submitted_by" not in given:
         raise CapoBenchError("a board says who made a run; give submitted_by in the YAML of --card")
@@ -81,16 +80,18 @@ def ladder(
     runs = designs.ladder(corpus, sized, ablations=ablations, items=train_items, world=world)
     experiment = Experiment(model, corpus, output, sized, runs, kept)
     home = board or output / "leaderboards" / Path(corpus).stem
+    publishing.check(experiment, home, given)
     command = f"capo-bench ladder --model {Path(model).name} --corpus {Path(corpus).name}"
     dose = {"train_items": train_items} if train_items else {}
     flags = {**kept, **dose, "output": "RUNS", "preset": preset, "card": "CARD"}
     command += "".join(f" --{name} {value}" for name, value in flags.items())
+    command += "" if ablations else " --no-ablations"
     with locked(output):
         if world:
             jsonl.write(larger, Path(world))
         if not publish:
             run_shown(experiment.stages(), console(stderr=True))
-        for folder in make(experiment, home, given, command):
+        for folder in publishing.publish(experiment, home, given, command):
             say(folder)
     build(home.parent)
 

@@ -86,18 +86,20 @@ def verify(
     The board that they lie in says which corpus they answer; without one, --corpus does.
     """
     from capo_bench.display import console
-    from capo_bench.leaderboard.board import SUBMISSIONS, read_board
+    from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
     from capo_bench.leaderboard.findings import as_github, as_json, as_text
     from capo_bench.leaderboard.submission import find_submissions
     from capo_bench.leaderboard.verify import PROGRAM
     from capo_bench.leaderboard.verify import verify as check
 
+    if board and asked.corpus:
+        raise CapoBenchError("--board and --corpus both say what is answered; choose one")
     tasks: list[tuple[Path, Scorer, str | None]] = []
     for folder in folders:
         home = None if asked.corpus else _board(folder, board)
         known = read_board(home).options(home).as_json() if home else {}
         scorer = asked.options(known).scorer()
-        below = folder / SUBMISSIONS if home == folder.absolute() else folder
+        below = folder / SUBMISSIONS if (folder / BOARD).is_file() else folder
         tasks += [(one, scorer, home.name if home else None) for one in find_submissions(below)]
     listed = tracked(tasks, "verifying", transient=True) if len(tasks) > 1 else tasks
     if jobs == 1:
@@ -244,12 +246,11 @@ def _build(folder: Path, reports: bool, jobs: int) -> None:
 
     boards = []
     failed: list[str] = []
-    files: dict[Path, str] = {}
+    files: dict[Path, str | None] = {}
     for one in find_boards(folder):
         board = build_board(one, partial(tracked, description=f"{one.name}: scoring"), jobs)
         files |= board_tables.files(board) | {board.folder / "map.svg": page.draw(board)}
-        if board.spec.contrasts:
-            files |= contrasts.files(board, contrasts.contrasts(board))
+        files |= contrasts.files(board, contrasts.contrasts(board))
         boards.append(board)
         say(f"{board.id}: {len(board.systems)} ranked, {len(board.refused)} refused")
         for name, reason in board.refused:

@@ -26,7 +26,8 @@ def run(
     model: Model,
     corpus: Annotated[str, typer.Option(help="nli, paraphrase, ..., or a .jsonl file.")],
     output: Annotated[
-        Path, typer.Option(help="Folder of checkpoints and results; a ladder's, if there is one.")
+        Path,
+        typer.Option(help="Folder of checkpoints and results; a ladder's of all of the corpus."),
     ],
     folder: Annotated[Path, typer.Option(help="Folder of the study: predictions, table, figure.")],
     hardware: Annotated[str, typer.Option(help="What it runs on, for the table.")],

@@ -69,7 +69,7 @@ def import_command(
         title=f"{found.corpus}: {found.rows} rows, rated by {raters}",
         title_justify="left",
         box=SIMPLE_HEAD,
-        caption="95 % intervals by bootstrap over items. Recognised by guessing: 0.500. "
+        caption="95 % intervals, clustered on the item. Recognised by guessing: 0.500. "
         f"Fingerprint {found.fingerprint}",
         caption_justify="left",
         min_width=76,

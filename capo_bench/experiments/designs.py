@@ -1,8 +1,8 @@
 """Which runs an experiment has: the paper's comparison (`ladder`) and the studies beyond it.
 
 All studies answer the validation split (or, to see what was memorised, the train split), so that the
-test split stays for the boards. Within a study every system takes equally many updates: what differs
-between its rows is what the study varies, not how long they were trained.
+test split stays for the boards. Unless its text says otherwise every system of a study takes equally
+many updates: what differs between its rows is what it varies, not how long they were trained.
 """
 
 from __future__ import annotations
@@ -273,10 +273,10 @@ def history(corpus: str, preset: Preset, size: Size, folder: Path, output: Path)
         sft, capo = _pair(f"history-{items}", "tag", preset, size, {"train_items": items})
         rows.append(Row(f"SFT, {items} items", sft, name, curve="SFT", x=items))
         rows.append(Row(f"CAPO, {items} items", capo, name, curve="CAPO", x=items))
+    length = "number of updates" if "max_steps" in size.sft else "number of epochs"
     return Design(
         "How much history does it take?",
-        "The same number of updates on responses to fewer or more training items; fewer are among "
-        "more.",
+        f"The same {length} on responses to fewer or more training items; fewer are among more.",
         tuple(rows),
         "training items",
         corpora=_own(corpus),

@@ -114,7 +114,7 @@ def read_shape(model: str) -> Shape:
         CapoBenchError: If the model is neither, or its configuration is not that of such a decoder.
     """
     known = _tables()["model"]
-    name = Path(model).name.removesuffix("-Instruct")
+    name = Path(model).name.removesuffix(".gguf").removesuffix("-Instruct")
     file = Path(model) / "config.json"
     if not file.is_file() and name not in known:
         raise CapoBenchError(

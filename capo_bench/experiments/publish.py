@@ -22,8 +22,30 @@ from capo_bench.experiments.designs import (
 from capo_bench.experiments.runs import Experiment, Run, is_file
 from capo_bench.files import read_yaml, write_text, writing_all
 from capo_bench.leaderboard.board import BOARD, SUBMISSIONS, read_board
-from capo_bench.leaderboard.submit import submit
+from capo_bench.leaderboard.submit import checked, submit
 from capo_bench.scoring.options import Options
+
+GIVEN = ("submitted_by", "licence", "hardware", "url", "notes")
+"""Keys of a card that whoever runs an experiment may give; it and its results know the others."""
+
+
+def check(experiment: Experiment, board: Path, given: Mapping[str, Any]) -> None:
+    """Refuses before hours of training what `publish` would refuse after them.
+
+    Raises:
+        CapoBenchError: If the board is another corpus's, or a card would hold what it must not.
+    """
+    _spec(experiment, board)
+    if unknown := [key for key in given if key not in GIVEN]:
+        raise CapoBenchError(
+            f"{', '.join(unknown)} cannot be given for a ladder's cards; they take "
+            f"{', '.join(GIVEN)}, the rest is known"
+        )
+    for run in experiment.runs:
+        card = {**_card(experiment, run, "the model", "the command"), "board": board.name, **given}
+        results = {"format": 1, "setting": run.setting, "prompt_hash": "-"}
+        of_run = {"seed": run.seed, "file": "predictions.jsonl", "claimed": {}}
+        checked({**results, "decoding": {}, "versions": {}, "runs": [of_run], **card})
 
 
 def publish(
@@ -35,8 +57,7 @@ def publish(
         experiment: What was run.
         board: The board's folder. Where it has no `board.yaml` yet, one is written; to one that is
             there the contrasts of systems that it did not have are added (comments in it are lost).
-        given: What cards say, beside what the experiment and its results know: `submitted_by`,
-            `licence`, `hardware`, `url`, `notes`.
+        given: What cards say beside what the experiment and its results know: keys of `GIVEN`.
         command: The command that made the results, for the cards.
 
     Returns:

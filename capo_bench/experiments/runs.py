@@ -205,22 +205,39 @@ class Experiment:
         """The processes that a run takes, or all runs one after the other."""
         if run is None:
             return [stage for one in self.runs for stage in self.stages(one)]
-        folder, train = self.folder(run), f"train {run.method}"
-        found = [Stage(folder, "evaluate", "evaluate", self._evaluate(run), _FOUND)]
-        if run.train:
-            going_on = ("--resume_from_checkpoint", "auto")
-            stage = Stage(folder, "train", train, self._train(run), f"model/{CARD_FILE}", going_on)
-            found.insert(0, stage)
-        return found
+        trained = self._training(run)
+        asked = Stage(
+            self.folder(run), "evaluate", "evaluate", self._evaluate(run), _FOUND, start=trained
+        )
+        return [trained, asked] if trained and run.train else [asked]
+
+    def _training(self, run: Run) -> Stage | None:
+        """The stage that makes the checkpoint which a run asks; `None`: it asks the base model."""
+        start = self._start(run)
+        before = self._training(start) if start else None
+        if not run.train:
+            return before
+        return Stage(
+            self.folder(run),
+            "train",
+            f"train {run.method}",
+            self._train(run),
+            f"model/{CARD_FILE}",
+            ("--resume_from_checkpoint", "auto"),
+            before,
+        )
 
     def _checkpoint(self, run: Run) -> Path:
         return self.folder(run) / "model"
 
     def _started(self, run: Run) -> str:
+        start = self._start(run)
+        return str(self._checkpoint(start)) if start else self.model
+
+    def _start(self, run: Run) -> Run | None:
         if run.start is None:
-            return self.model
-        start = next(r for r in self.runs if (r.system, r.seed) == (run.start, run.seed))
-        return str(self._checkpoint(start))
+            return None
+        return next(r for r in self.runs if (r.system, r.seed) == (run.start, run.seed))
 
     def _train(self, run: Run) -> tuple[str, ...]:
         options = {

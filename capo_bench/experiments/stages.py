@@ -30,6 +30,7 @@ class _Ran(TypedDict):
     command: list[str]
     seconds: float
     finished: NotRequired[bool]  # older records are of finished stages alone
+    started: NotRequired[list[list[str]]]  # older records do not say from what
 
 
 _record: TypeAdapter[dict[str, _Ran]] = TypeAdapter(dict[str, _Ran])
@@ -69,6 +70,8 @@ class Stage:
         command: What is run.
         makes: Pattern, below the folder, of what is there once it has run.
         going_on: Added to the command, so that it goes on where a killed one stopped.
+        start: The stage that makes the checkpoint which it goes on from or asks, if one does. Its
+            result stands only as long as that is made as it was.
     """
 
     folder: Path
@@ -77,6 +80,7 @@ class Stage:
     command: tuple[str, ...]
     makes: str
     going_on: tuple[str, ...] = ()
+    start: Stage | None = None
 
     @property
     def name(self) -> str:
@@ -87,15 +91,15 @@ class Stage:
         """Whether its result stands.
 
         Raises:
-            CapoBenchError: If another command made it.
+            CapoBenchError: If another command made it, or what it starts from.
         """
         known = self._finished()
         if known is None or not self._stands():
             return False
         if not self._is_of(known):
             raise CapoBenchError(
-                f"{self.kind} ran with other settings than these; delete the folder, or choose "
-                "another --output",
+                f"{self.kind} ran with other settings than these, or from a checkpoint that did; "
+                "choose another --output, or delete the folder",
                 file=self.folder / RECORD,
             )
         return True
@@ -134,6 +138,7 @@ class Stage:
             "command": list(self.command),
             "seconds": round(seconds, 1),
             "finished": finished,
+            "started": self._started(),
         }
         known = {**self._known(), self.kind: ran}
         write_text(self.folder / RECORD, json.dumps(known, indent=1) + "\n")
@@ -146,7 +151,12 @@ class Stage:
         return known if known and known.get("finished", True) else None
 
     def _is_of(self, ran: _Ran) -> bool:
-        return ran["command"] == list(self.command)
+        started = self._started()
+        return ran["command"] == list(self.command) and ran.get("started", started) == started
+
+    def _started(self) -> list[list[str]]:
+        """The commands that made what it starts from, the last first."""
+        return [] if self.start is None else [list(self.start.command), *self.start._started()]
 
     def _known(self) -> dict[str, _Ran]:
         file = self.folder / RECORD

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import lm_eval.models  # noqa: F401
 import requests
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from lm_eval._cli import HarnessCLI
@@ -31,12 +30,9 @@ from capo_bench.harness.answers import sound_answers
 from capo_bench.harness.base import BenchTask
 from capo_bench.harness.dry_run import task_names
 from capo_bench.harness.judge import JudgeTask
+from capo_bench.harness.lean import LEAN
 from capo_bench.harness.paths import tasks_path
 from capo_bench.train.adapters import ADAPTER, read_adapter
-
-# Beside lm_eval's own models, which are registered by the import above and by nothing else later.
-LEAN = "capo-hf"
-model_registry.register(LEAN, target="capo_bench.harness.model:SharedPrefixLM")
 
 TRANSPORT = frozenset({"num_concurrent", "max_retries", "timeout"})
 """Arguments of a model behind a server that say how it is asked, and nothing of its answers."""

@@ -26,6 +26,7 @@ from lm_eval.models.utils import (
 from torch import Tensor
 
 from capo_bench.display import tracked
+from capo_bench.errors import CapoBenchError
 from capo_bench.harness import decoding, sampling
 from capo_bench.harness.base import TOKEN_LIMITS
 from capo_bench.train import attention, kernel
@@ -132,6 +133,12 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         stops = handle_stop_sequences(kwargs.get("until"), eos=eos)
         limit = kwargs["max_gen_toks"]
         room = self.max_length - limit
+        if room <= 0:
+            raise CapoBenchError(
+                f"max_gen_toks {limit} leaves no room for a prompt in the {self.max_length} tokens "
+                "that the model takes; lower it with --gen_kwargs, or raise max_length in "
+                "--model_args"
+            )
         texts: dict[int, str] = {index: requests[index].args[0] for index in indices}
         prompts: dict[int, tuple[int, ...]] = {}
         for index, text in texts.items():

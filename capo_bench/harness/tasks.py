@@ -28,6 +28,7 @@ from capo_bench.stats.resampling import Undefined
 _log = logging.getLogger(__name__)
 
 _WHICH = ("item", "annotator")
+_LABEL_TOKENS = 16  # of an answer that is a label alone
 
 OWN = "capo_corpus"
 """What the tasks for a corpus file are called."""
@@ -59,6 +60,11 @@ class CapoTask(BenchTask):
         )
         self.take_form("cue")
         split = options.split
+        if split == "train" and options.setting == "icl":
+            raise CapoBenchError(
+                "icl shows training responses, among which the split train has the answers; choose "
+                "another split or setting"
+            )
         cells = evaluated_cells(corpus, split)
         if not cells:
             raise CapoBenchError(
@@ -118,7 +124,10 @@ class CapoTask(BenchTask):
 
     def default_tokens(self) -> int:
         """A tuned model answers at once; others may think first where they can."""
-        return CUE_TOKENS if self.options.setting == "tag" else super().default_tokens()
+        at_once = self.form == "cue" or self.options.setting == "tag"
+        if at_once and self._corpus.task.explanations == "none":
+            return _LABEL_TOKENS
+        return CUE_TOKENS if at_once else super().default_tokens()
 
     def stops(self) -> list[str]:
         """Where the model goes on with another item or annotator."""

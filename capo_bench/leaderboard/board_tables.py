@@ -63,7 +63,8 @@ def markdown(board: Board) -> str:
         "Rank: one more than the number of systems that are significantly better (paired on items, "
         "Holm, .05); in brackets the last rank that the tests leave possible. Controls are "
         "impostors; neither they nor the annotators have a rank. Several seeds: the mean, and below "
-        "it the range. Intervals are clustered on the item.",
+        "it the range. Intervals are clustered on the item. What the warnings say is in table.json "
+        "and on the page.",
         *(["", _AGAIN] if any(entry.id == AGAIN for entry in board.entries) else []),
         "",
     ]
@@ -81,14 +82,15 @@ def as_csv(board: Board) -> str:
     out = StringIO()
     rows = csv.writer(out, lineterminator="\n")
     about = ["rank", "last_rank", "kind", "id", "system", "model", "base_model", "parameters"]
-    about += ["method", "setting", "seeds", "status", "lead", "lead_low", "lead_high"]
+    about += ["method", "setting", "seeds", "status", "warnings", "lead", "lead_low", "lead_high"]
     rows.writerow([*about, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
     for entry in board.entries:
         card, found = entry.card, entry.measurements.scores.estimates
         cells = [entry.rank, entry.last, entry.kind, entry.id, entry.name]
         cells += [card.model, card.base_model, card.parameters] if card else [None] * 3
         cells += [card.method, card.asked] if card else [None] * 2
-        cells += [len(card.runs) if card else None, status(entry), *_three(entry.lead)]
+        cells += [len(card.runs) if card else None, status(entry)]
+        cells += [len(entry.warnings) if card else None, *_three(entry.lead)]
         cells += [value for name in names for value in _three(found[name])]
         rows.writerow([_harmless(cell) for cell in cells])
     return out.getvalue()
@@ -212,13 +214,18 @@ def _markdown_cells(entry: Entry) -> list[str]:
         card.method if card else "",
         escape_markdown(card.asked) if card else "",
         str(len(card.runs)) if card else "",
-        status(entry),
+        status(entry) + _warned(entry),
         _with_range(entry, HEADLINE),
         interval(found[HEADLINE]),
         lead,
         interval(entry.lead),
         *(_with_range(entry, metric.name) for metric in shown_in("board")),
     ]
+
+
+def _warned(entry: Entry) -> str:
+    count = len(entry.warnings)
+    return f", {count} {'warning' if count == 1 else 'warnings'}" if count else ""
 
 
 def _with_range(entry: Entry, metric: str) -> str:

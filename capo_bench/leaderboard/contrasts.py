@@ -82,8 +82,11 @@ def contrasts(board: Board) -> tuple[Contrast, ...]:
     return tuple(replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
 
 
-def files(board: Board, found: Sequence[Contrast]) -> dict[Path, str]:
-    """What `contrasts.md` and `contrasts.json` in the board's folder are to hold."""
+def files(board: Board, found: Sequence[Contrast]) -> dict[Path, str | None]:
+    """What `contrasts.md` and `contrasts.json` in the board's folder are to hold, if it has any."""
+    as_data, as_table = board.folder / "contrasts.json", board.folder / "contrasts.md"
+    if not board.spec.contrasts:
+        return {as_data: None, as_table: None}
     data = [
         {
             "ours": one.ours,
@@ -98,10 +101,7 @@ def files(board: Board, found: Sequence[Contrast]) -> dict[Path, str]:
         }
         for one in found
     ]
-    return {
-        board.folder / "contrasts.json": json.dumps(data, indent=1) + "\n",
-        board.folder / "contrasts.md": markdown(board, found),
-    }
+    return {as_data: json.dumps(data, indent=1) + "\n", as_table: markdown(board, found)}
 
 
 def markdown(board: Board, found: Sequence[Contrast]) -> str:

@@ -205,7 +205,9 @@ def _metric_config(metric: Metric, corpus: Corpus) -> dict[str, Any]:
 def _uncertainty(found: Estimate, items: int) -> dict[str, Any]:
     if found.stderr != found.stderr:  # a single item has no interval
         return {"num_samples": items}
-    method = "bootstrap over items, with the spread over the runs"
+    method = (
+        "BCa bootstrap over items, widened for what the items do not show, with the spread of runs"
+    )
     return {
         "standard_error": {"value": found.stderr, "method": method},
         "confidence_interval": {

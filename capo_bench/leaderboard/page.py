@@ -88,9 +88,15 @@ def html(boards: Sequence[Board], reports: Reports) -> str:
     )
 
 
-def draw(board: Board) -> str:
-    """The board's two-axis map as an SVG file, in which nothing that is shown becomes markup."""
-    shown = {"map": _map(board, 760, 460), "title": board.spec.title, "link": f"#{board.id}/"}
+def draw(board: Board) -> str | None:
+    """The board's two-axis map as an SVG file, in which nothing that is shown becomes markup.
+
+    `None` where the corpus does not tell who writes, or has no labels.
+    """
+    found = _map(board, 760, 460)
+    if found is None:
+        return None
+    shown = {"map": found, "title": board.spec.title, "link": f"#{board.id}/"}
     return pages.drawing("map.svg", "report.css", shown)
 
 

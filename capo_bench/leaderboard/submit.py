@@ -52,6 +52,8 @@ _results: TypeAdapter[Any] = TypeAdapter(_Results)
 _MADE = ("setting", "prompt_hash", "decoding", "versions")
 """Keys of a card that say how the responses were made."""
 
+_ANEW = "run with --seed anew, for a trained model with the seed of its training"
+
 _MEASURED = ("format", *_MADE, "runs")
 """Keys of a card that only the results may fill."""
 
@@ -106,7 +108,7 @@ def submit(
     parent = output.absolute().parent
     board = {"board": parent.parent.name} if parent.name == "submissions" else {}
     listed = [_listed(run) for run in runs]
-    card = _card({"format": 1, **board, **first.known, **given, "runs": listed})
+    card = checked({"format": 1, **board, **first.known, **given, "runs": listed})
     predictions = [run.answered.predictions for run in runs]
     return write_submission(output, card, predictions, first.answered.fingerprint, replace=replace)
 
@@ -142,14 +144,14 @@ def add(
     for run in runs:
         if run.seed in seeds:
             raise CapoBenchError(
-                f"{run.file}: {folder} has a run with the seed {run.seed}; run with --seed anew"
+                f"{run.file}: {folder} has a run with the seed {run.seed}; {_ANEW}"
             )
     listed = [*content["runs"], *map(_listed, runs)]
     answered = [*standing.predictions, *(run.answered.predictions for run in runs)]
     order = sorted(range(len(listed)), key=lambda place: int(listed[place]["seed"]))
     return write_submission(
         folder,
-        _card({**content, **given, "runs": [listed[place] for place in order]}),
+        checked({**content, **given, "runs": [listed[place] for place in order]}),
         [answered[place] for place in order],
         standing.fingerprint,
         replace=True,
@@ -164,7 +166,7 @@ def _read_runs(
     for run in runs:
         for line in run.complaints:
             _log.warning("%s: %s", run.file, line)
-    _check_alike(runs)
+    _check_alike(runs, given)
     measured = [key for key in given if key in _MEASURED]
     if measured:
         raise CapoBenchError(
@@ -367,21 +369,23 @@ def _known(
     }
 
 
-def _check_alike(runs: Sequence[LoggedRun]) -> None:
+def _check_alike(runs: Sequence[LoggedRun], given: Mapping[str, Any]) -> None:
     first = runs[0]
     for index, run in enumerate(runs[1:], start=1):
         pairs = {
             "the task": (first.task, run.task),
             "the corpus": (first.answered.fingerprint, run.answered.fingerprint),
-            **{key: (first.known.get(key), run.known.get(key)) for key in first.known | run.known},
+            **{
+                key: (first.known.get(key), run.known.get(key))
+                for key in first.known | run.known
+                if key not in given  # each seed's checkpoint may have a name of its own
+            },
         }
         for what, (one, other) in pairs.items():
             if one != other:
                 raise _differ(first.file, run.file, what, one, other)
         if any(run.seed == earlier.seed for earlier in runs[:index]):
-            raise CapoBenchError(
-                f"{run.file}: another run has the seed {run.seed} too; run with --seed anew"
-            )
+            raise CapoBenchError(f"{run.file}: another run has the seed {run.seed} too; {_ANEW}")
 
 
 def _differ(first: Path, second: Path, what: str, one: object, other: object) -> CapoBenchError:
@@ -391,7 +395,12 @@ def _differ(first: Path, second: Path, what: str, one: object, other: object) ->
     )
 
 
-def _card(content: Mapping[str, Any]) -> Card:
+def checked(content: Mapping[str, Any]) -> Card:
+    """A card of all that it must hold.
+
+    Raises:
+        CapoBenchError: Naming all that is missing and all that is wrong.
+    """
     try:
         return Card.model_validate(content)
     except ValidationError as error:

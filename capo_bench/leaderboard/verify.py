@@ -11,6 +11,7 @@ An error keeps a submission off the board, a warning stands beside its row, a no
 | `versions` | warning | claimed scores of older metrics, which are not compared |
 | `prompts` | warning | prompts that are not those of the setting that the card names |
 | `fingerprint` | error | predictions for another corpus, other splits or another validity filter |
+| `runs` | error | a run that answers everything as another one does |
 | `completeness` | error | cells of the split that a run misses, has twice, or should not have |
 | `completeness` | note | answers beyond what is asked for, which are left out |
 | `claims` | error | a claimed score farther than `CLAIM_TOLERANCE` from the recomputed one |

@@ -12,7 +12,7 @@ from capo_bench.corpus.model import Item, Response, TaskSpec
 
 History = Sequence[tuple[Item, Response]]
 
-_WORD = re.compile(r"[a-z0-9']+")
+_WORD = re.compile(r"(?:[^\W_]|['’])+")
 
 
 @dataclass(frozen=True)

@@ -292,10 +292,11 @@ _REFUSES = re.compile(
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"(?:^|\n)\W*(?:for |an )?example\W*$", re.IGNORECASE)
-# What begins a sentence of the text's own: `But that`, `No, it`.
+# What begins a sentence of the text's own: `But that`, `No, it`. Of many such words the last few are
+# enough, each comma being a start, too; to read all at each of them would take quadratic time.
 _SENTENCE_START = (
     r"(?:^|(?<=[.!?…)\"”:,;]\s))[*_> \t]*(?:(?:and|but|yet|so|no|oh|well|wait|actually|however|sorry"
-    r"|though|although|still|on second thoughts?|of course|please|or|hm+),?\s+)*"
+    r"|though|although|still|on second thoughts?|of course|please|or|hm+),?\s+){0,8}"
 )
 _IS = r"(?:['’]s|\s+(?:is|was|are|were|seems|(?:would|could|might|may|must|can)(?:\s+\w+ly)?\s+be))"
 _WRONG = (

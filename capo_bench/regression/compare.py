@@ -39,7 +39,8 @@ MAX_DROPS: Mapping[str, float] = {
 """The metrics that are gated unless others are named, each with the largest drop that is tolerated,
 in the metric's own unit; for one that should be low, a rise. They are what the 100 test items of
 VariErr-NLI and of Par can rule out with power .8 (`capo-bench power`, the larger margin of the two),
-rounded up to .05: a narrower margin would mostly be answered with `inconclusive`."""
+rounded up to .05, of the headline a step more: a narrower margin would mostly be answered with
+`inconclusive`."""
 
 
 def check_gated(

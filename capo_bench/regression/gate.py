@@ -18,6 +18,7 @@ from lm_eval.tasks import TaskManager
 
 from capo_bench import __version__
 from capo_bench.errors import CapoBenchError
+from capo_bench.harness import lean  # noqa: F401
 from capo_bench.harness.paths import tasks_path
 from capo_bench.metrics.cells import Prediction, evaluated_cells, join
 from capo_bench.metrics.registry import INVALID, metrics_of, needs_encoder

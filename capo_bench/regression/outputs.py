@@ -5,7 +5,6 @@ Responses are a model's text: each form escapes them for where it is shown.
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -340,8 +339,7 @@ def _short(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text that GitHub shows as it stands: no markup, and no mention, reference or formula either."""
-    return re.sub(r"[@#$]", lambda match: f"&#{ord(match[0])};", escape_markdown(_short(text)))
+    return escape_markdown(_short(text))
 
 
 def _pipes(*cells: str) -> str:

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="What a metric is that the items cannot tell (default: fail).",
     )
     group.addoption("--capo-metadata", default="{}", help="Task options of this machine, as JSON.")
+    group.addoption("--capo-model", default="hf", help="Kind of model, as lm_eval's.")
     group.addoption("--capo-model-args", default="", help="As lm_eval's, beside the path.")
     group.addoption("--capo-batch-size", default="1", help="As lm_eval's.")
     group.addoption("--capo-device", default="cuda:0", help="As lm_eval's; the CPU without a GPU.")
@@ -60,6 +61,7 @@ def capo_comparison(request: pytest.FixtureRequest) -> Result:
     option = request.config.getoption
     found = Checkpoint(
         str(checkpoint),
+        option("--capo-model"),
         arguments=simple_parse_args_string(option("--capo-model-args")),
         batch_size=option("--capo-batch-size"),
         device=option("--capo-device"),

@@ -11,7 +11,7 @@ from capo_bench.errors import CapoBenchError
 from capo_bench.files import read_json
 from capo_bench.leaderboard.board import BOARD, read_board
 from capo_bench.leaderboard.submission import CARD, read_submission
-from capo_bench.metrics.cells import Prediction
+from capo_bench.metrics.cells import Prediction, answers_of
 from capo_bench.scoring.options import ANSWERED
 from capo_bench.scoring.predictions import read_predictions
 
@@ -79,15 +79,9 @@ def read_side(paths: Sequence[Path]) -> Side:
     (`--output_path`), or a submission's folder.
 
     Raises:
-        CapoBenchError: If one cannot be read, or they are not runs of one task and corpus.
+        CapoBenchError: If one cannot be read, or they are not different runs of one task and corpus.
     """
     parts = [part for path in paths for part in _read(path)]
-    seen: set[Path] = set()
-    for part in parts:
-        file = Path(part.name).resolve()
-        if file in seen:
-            raise CapoBenchError("is given twice; one run counts once", file=part.name)
-        seen.add(file)
     first = parts[0]
     for part in parts[1:]:
         differing = mismatches(first.facts, part.facts)
@@ -96,6 +90,15 @@ def read_side(paths: Sequence[Path]) -> Side:
                 f"{first.name} and {part.name} are no two runs of one system: "
                 f"{'; '.join(map(str, differing))}; give the runs of one task on each side"
             )
+    answered: dict[frozenset[tuple[str, str, str]], str] = {}
+    for part in parts:
+        for answers in map(answers_of, part.runs):
+            if answers in answered:
+                raise CapoBenchError(
+                    f"holds the answers of {answered[answers]} once more; one run counts once",
+                    file=part.name,
+                )
+            answered[answers] = part.name
     return Side(
         name=", ".join(dict.fromkeys(str(path) for path in paths)),
         runs=tuple(run for part in parts for run in part.runs),

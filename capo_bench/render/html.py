@@ -114,9 +114,10 @@ def escape_markdown(value: object) -> str:
     """Text that Markdown shows as it is, in a table's cell too: no markup, no HTML, one line."""
     text = visible(" ".join(str(value).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # GitHub makes mentions, references and formulas of these, and many readers links of addresses.
+    text = re.sub(r"[@#$]", lambda found: f"&#{ord(found[0])};", text)
+    text = re.sub(r"(?i)(?<=www)\.", "&#46;", text.replace("://", "&#58;//"))
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
-    # Many readers make links of bare addresses, and GitHub mentions of names.
-    text = re.sub(r"(?i)(?<=www)\.", "&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
     # Within a word an underscore is no markup.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
 

@@ -26,7 +26,7 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
         title=f"{title}\n{scores.signature['corpus']}{synthetic}, {scores.signature['split']}: "
         f"{scores.n_items} items, {scores.n_responses} responses",
         title_justify="left",
-        caption="\n".join(["Intervals by bootstrap over items.", *undefined, signature]),
+        caption="\n".join(["95 % intervals, clustered on the item.", *undefined, signature]),
         caption_justify="left",
     )
     table.add_column("axis")
@@ -86,7 +86,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
         title="The axes: label, identity, indistinguishability; and relevance to the item",
         caption="\n".join(
             [
-                "Intervals by bootstrap over items.",
+                "95 % intervals, clustered on the item.",
                 *_why_not([row.scores for row in rows]),
                 ", ".join(f"{key} {value}" for key, value in signature.items()),
             ]
@@ -124,7 +124,7 @@ def red_team_table(scorer: Scorer, found: Sequence[Fooled]) -> Table:
         padding=0,
         title=f"Red team on {corpus.name}, {scorer.split}",
         title_justify="left",
-        caption="Intervals by bootstrap over items. Usual and predicted labels need the earlier "
+        caption="95 % intervals, clustered on the item. Usual and predicted labels need the earlier "
         "splits alone; majority labels are those of the other annotators for the evaluated items.",
         caption_justify="left",
     )

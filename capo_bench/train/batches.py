@@ -73,25 +73,33 @@ class Order(Sampler[int]):
 
 
 def compose(groups: Sequence[Group], layout: Layout, most: int, seed: int) -> list[list[int]]:
-    """Batches, as indices, of at most `most` groups of similar sizes.
+    """Batches, as indices of groups, of at most `most` items of similar sizes.
 
-    They are composed once, so that every epoch has the same number of steps and a resumed run
-    sees the same batches; their order is shuffled in every epoch.
+    The groups of one item stay together: how finely an item is divided, which is a matter of memory,
+    changes no step. Batches are composed once, so that every epoch has the same number of steps and a
+    resumed run sees the same batches; their order is shuffled in every epoch.
 
     Args:
         groups: The groups.
         layout: How a group is laid out.
-        most: Most groups of a batch.
+        most: Most items of a batch.
         seed: Of the composition.
     """
-    shapes = [_shape(group, layout) for group in groups]
-    order = list(range(len(groups)))
+    by_item: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        by_item.setdefault(group.item, []).append(index)
+    items = list(by_item.values())
+    shapes = [max(_shape(groups[index], layout) for index in own) for own in items]
+    order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     batches: list[list[int]] = []
     window = 16 * most
     for start in range(0, len(order), window):
         similar = sorted(order[start : start + window], key=lambda i: shapes[i])
-        batches += [similar[first : first + most] for first in range(0, len(similar), most)]
+        batches += [
+            [index for item in similar[first : first + most] for index in items[item]]
+            for first in range(0, len(similar), most)
+        ]
     return batches
 
 

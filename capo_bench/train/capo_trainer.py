@@ -48,7 +48,7 @@ class CapoTrainer(PackedTrainer):
         **kwargs: Any,
     ) -> None:
         self._cache = cache
-        self._reference = None if args.precompute or args.reference_free else _reference(model)
+        self._reference: nn.Module | None = None
         super().__init__(model, args, train_dataset, eval_dataset, **kwargs)
         names = ("beta", "loss", "anchor", "length_normalized", "reference_free")
         self.run["objective"] = ", ".join(f"{name} {getattr(args, name)}" for name in names)
@@ -57,15 +57,19 @@ class CapoTrainer(PackedTrainer):
         """The groups with the log-probabilities of the model as it is now, the reference."""
         if self.args.reference_free:
             return [replace(group, reference=(0.0,) * len(group.paths)) for group in groups]
-        if self._reference is not None:
+        dtype = next(self.model.parameters()).dtype
+        precision = f"{dtype}, autocast {self.accelerator.mixed_precision}"
+        fingerprint = f"{model_fingerprint(self.model)} {precision}"
+        self.run["reference"] = fingerprint
+        if not self.args.precompute:
+            # Only now is the model where it is trained, and computes as it will.
+            self._reference = self._reference or _reference(self.model)
             return groups
         self.model.eval()
-        dtype = next(self.model.parameters()).dtype
-        fingerprint = f"{model_fingerprint(self.model)} {dtype} {self.accelerator.mixed_precision}"
-        self.run["reference"] = fingerprint
 
         def score(some: Sequence[Group]) -> Tensor:
-            with torch.no_grad(), self.compute_loss_context_manager():
+            # Accelerate makes the trained model compute so, but only once it is prepared.
+            with torch.no_grad(), self.accelerator.autocast():
                 return self.logprobs(self.model, self.collate(some).to(self.args.device))
 
         return with_reference(
@@ -83,7 +87,7 @@ class CapoTrainer(PackedTrainer):
             return batch
         adapted = self._reference is self.model
         off: Any = self.model.disable_adapter() if adapted else nullcontext()
-        with torch.no_grad(), off, self.compute_loss_context_manager():
+        with torch.no_grad(), off, self.accelerator.autocast():
             return replace(batch, reference=self.logprobs(self._reference, batch))
 
     def outcome(self, logprobs: Tensor, batch: Batch) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from capo_bench import __version__
 from capo_bench.display import visible
 from capo_bench.prompts.prompter import Setting, task_name
 from capo_bench.render.html import escape_markdown
+from capo_bench.train.options import RunConfig
 
 CARD_FILE = "README.md"
 """What training writes beside the model, together with it."""
@@ -22,6 +24,9 @@ PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors")
 
 _TASKS = ("nli", "paraphrase", "csc", "mp", "convincing", "mini-nli", "mini-paraphrase")
 """Corpora that lm-eval tasks are named after; the others are given to a task as an option."""
+
+READ_BY_TASKS: Mapping[str, Mapping[str, Any]] = {"convincing": {"min_responses": 40}}
+"""By corpus what its tasks read otherwise than training does, where nothing is said."""
 
 _PROMPTS = {
     "tag": "the item and `Annotator <id>:`",
@@ -84,7 +89,7 @@ class Card:
         template_arguments: What the template was given, such as `enable_thinking`.
         setting: The form of the prompts.
         corpus: The corpus, as it was given.
-        reading: What else the task must know of how the corpus was read.
+        reading: How the corpus was read, by the options of `READING`.
     """
 
     method: str
@@ -105,15 +110,18 @@ class Card:
 def render(card: Card) -> str:
     """The card as markdown, with the metadata that the hub reads."""
     facts = {**card.facts, "versions": ", ".join(_versions())}
-    arguments = (
-        f"pretrained={card.base},peft={card.output}"
+    named = (
+        {"pretrained": card.base, "peft": card.output}
         if card.adapter
-        else f"pretrained={card.output}"
+        else {"pretrained": card.output}
     )
-    if card.template_arguments:
-        named = dict(part.split("=", 1) for part in arguments.split(","))
-        given = {**named, "chat_template_args": card.template_arguments}
-        arguments = shlex.quote(json.dumps(given))
+    plain = all(re.fullmatch(r"[\w./:@+-]+", path) for path in named.values())
+    arguments = ",".join(f"{name}={path}" for name, path in named.items())
+    if card.template_arguments or not plain:
+        template = (
+            {"chat_template_args": card.template_arguments} if card.template_arguments else {}
+        )
+        arguments = shlex.quote(json.dumps({**named, **template}))
     return _TEXT.format(
         library="peft" if card.adapter else "transformers",
         base=json.dumps(card.base),  # a stranger's adapter may have named it
@@ -134,7 +142,9 @@ def _task(card: Card) -> str:
     """The task of lm-eval with the card's corpus and prompts, and its `--metadata` if need be."""
     named = card.corpus in _TASKS
     name = task_name(card.corpus if named else "corpus", card.setting)
-    metadata = {**({} if named else {"corpus": card.corpus}), **card.reading}
+    known = {**vars(RunConfig(model="", corpus="")), **READ_BY_TASKS.get(card.corpus, {})}
+    metadata = {} if named else {"corpus": card.corpus}
+    metadata |= {key: value for key, value in card.reading.items() if value != known[key]}
     extra = f" --metadata {shlex.quote(json.dumps(metadata))}" if metadata else ""
     return f"{name}{extra}"
 

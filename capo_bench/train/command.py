@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -22,9 +23,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from capo_bench.caches import cache_folder
 from capo_bench.corpus.model import Corpus
-from capo_bench.display import say
+from capo_bench.display import say, visible
 from capo_bench.errors import CapoBenchError, exit_status, listed
-from capo_bench.files import locked, parse_json, read_yaml
+from capo_bench.files import locked, parse_json, read_text, read_yaml
 from capo_bench.prompts.prompter import Prompter, prompt_hash
 from capo_bench.scoring.options import READING
 from capo_bench.scoring.options import Options as Asked
@@ -89,6 +90,7 @@ def run(argv: Sequence[str]) -> None:
         own_start, own_args = _parse([*own, *(["--resume_from_checkpoint", "auto"] * resumes)])
         with _alone(own_args):
             if resumes and (folder / CARD_FILE).exists():
+                _check_same_command(folder / CARD_FILE, _command(argv, args))
                 _say(args, f"annotator {annotator} is done already")
             else:
                 _train(argv, own_start, own_args, corpus, [annotator])
@@ -138,13 +140,16 @@ def _parse(argv: Sequence[str]) -> tuple[RunConfig, PackedConfig]:
     try:
         start, args = parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False)
     except (ValueError, ImportError) as error:  # deepspeed or a tracker, asked for and not there
-        raise CapoBenchError(str(error).splitlines()[0]) from error
+        raise CapoBenchError(" ".join(str(error).split())) from error
     return start, args
 
 
 def _new(argv: Sequence[str]) -> None:
     parser = _Parser(NewOptions, prog="capo-bench train new")
-    (options,) = parser.parse_args_into_dataclasses(args=list(argv), look_for_args_file=False)
+    try:
+        (options,) = parser.parse_args_into_dataclasses(args=list(argv), look_for_args_file=False)
+    except ValueError as error:
+        raise CapoBenchError(str(error)) from error
     weights = write_new(Asked(options.corpus).load(), options, Path(options.output))
     say(f"{options.output}: {weights:,} random weights; train them with capo-bench train sft")
 
@@ -158,7 +163,8 @@ def _from_yaml(file: Path) -> list[str]:
     for name, value in values.items():
         given = value if isinstance(value, list) else [value]
         if value is not None:
-            arguments += [f"--{name}", *map(str, given)]
+            texts = (json.dumps(one) if isinstance(one, dict) else str(one) for one in given)
+            arguments += [f"--{name}", *texts]
     return arguments
 
 
@@ -182,10 +188,16 @@ def _train(
     arguments = _template_arguments(args)
     encoder = Encoder(tokenizer, chat=args.apply_chat_template, arguments=arguments)
     prompter = Prompter(corpus, start.setting, form=encoder.form)
-    encoder.check(prompter(corpus.split("train")[0], corpus.annotator_ids[0]))
+    asked = [(i, a) for i in corpus.split("train") for a, responses in i.cells.items() if responses]
+    if asked:
+        encoder.check(prompter(*asked[0]))
     train, validation = _datasets(start, args, corpus, prompter, encoder, targets, longest(model))
-    if validation is not None and args.eval_strategy == args.save_strategy == "epoch":
-        args.load_best_model_at_end = True
+    prompts = prompt_hash(encoder.text(prompter(item, annotator)) for item, annotator in asked)
+    if args.load_best_model_at_end is None:
+        args.load_best_model_at_end = (
+            validation is not None and args.eval_strategy == args.save_strategy == "epoch"
+        )
+    if args.load_best_model_at_end and args.metric_for_best_model is None:
         args.metric_for_best_model, args.greater_is_better = "loss", False
     trainer = _trainer(method, model, args, train, validation, tokenizer)
     items = f"{len({group.item for group in train.groups})} of {len(corpus.split('train'))}"
@@ -212,7 +224,7 @@ def _train(
         "corpus": f"{corpus.name}, fingerprint {corpus.fingerprint}"
         + (" (synthetic)" if corpus.synthetic else ""),
         "annotators": ", ".join(targets) or f"all, jointly ({listed(corpus.annotator_ids, 12)})",
-        "prompts": f"{start.setting}, hash {_prompt_hash(corpus, prompter, encoder)}",
+        "prompts": f"{start.setting}, hash {prompts}",
         "training items": items,
         "training groups": f"{trainer.run['data']} ({len(train.groups)})",
         "left out": "; ".join(train.notes) or "nothing",
@@ -270,10 +282,18 @@ def _datasets(
         _say(args, f"corpus {corpus.name} has no validation split: no evaluation")
         args.eval_strategy = "no"
         return train, None
+    # Of whom nothing was learned there is nothing to validate, nor a profile to ask with.
+    learned = {one.annotator for group in train.groups for one in group.comparisons}
     options = replace(options, items=None)
-    validation = build(corpus, "validation", prompter, encoder, options, targets=targets or None)
+    validation = build(
+        corpus, "validation", prompter, encoder, options, targets=learned, required=False
+    )
     for note in validation.notes:
         _say(args, f"validation: {note}")
+    if not validation.groups:
+        _say(args, "nobody who was trained on answered the validation split: no evaluation")
+        args.eval_strategy = "no"
+        return train, None
     return train, validation
 
 
@@ -319,14 +339,6 @@ def _template_arguments(args: PackedConfig) -> dict[str, Any]:
     return arguments
 
 
-def _prompt_hash(corpus: Corpus, prompter: Prompter, encoder: Encoder) -> str:
-    return prompt_hash(
-        encoder.text(prompter(item, annotator))
-        for item in corpus.split("train")
-        for annotator in item.cells
-    )
-
-
 def _validation_facts(trainer: PackedTrainer) -> dict[str, str]:
     evaluated = [entry for entry in trainer.state.log_history if "eval_nll" in entry]
     if not evaluated:
@@ -369,8 +381,6 @@ def _card(
         base = trainer.model.peft_config["default"].base_model_name_or_path or base
     defaults = type(args)(output_dir=args.output_dir).to_dict()
     changed = {k: v for k, v in args.to_dict().items() if v != defaults.get(k)}
-    default = _reading(RunConfig(model="", corpus=""))
-    reading = {name: value for name, value in _reading(start).items() if value != default[name]}
     return Card(
         method=argv[0],
         base=base,
@@ -379,13 +389,31 @@ def _card(
         annotators=tuple(annotators),
         facts=facts,
         settings={**asdict(start), **changed},
-        command=f"capo-bench train {shlex.join(_without_secrets(argv, args))}",
+        command=_command(argv, args),
         chat=args.apply_chat_template,
         template_arguments=_template_arguments(args),
         setting=start.setting,
         corpus=start.corpus,
-        reading=reading,
+        reading=_reading(start),
     )
+
+
+def _command(argv: Sequence[str], args: PackedConfig) -> str:
+    return f"capo-bench train {shlex.join(_without_secrets(argv, args))}"
+
+
+def _check_same_command(card: Path, command: str) -> None:
+    """Refuses to take another command's result for this one's; resuming is no other command.
+
+    Raises:
+        CapoBenchError: If the card was written by another command.
+    """
+    of_resuming = re.compile(r" --resume_from_checkpoint[ =]\S+")
+    known = [of_resuming.sub("", line) for line in read_text(card).splitlines()]
+    if of_resuming.sub("", visible(command)) not in known:
+        raise CapoBenchError(
+            "was trained by another command; repeat that one, or choose another --output", file=card
+        )
 
 
 def _without_secrets(argv: Sequence[str], args: PackedConfig) -> list[str]:

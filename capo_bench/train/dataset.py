@@ -205,6 +205,7 @@ def build(
     options: Options,
     *,
     targets: Collection[str] | None = None,
+    required: bool = True,
 ) -> Dataset:
     """The groups of one split.
 
@@ -219,10 +220,11 @@ def build(
         encoder: Makes token ids.
         options: See `Options`.
         targets: The target annotators; all by default.
+        required: Whether there must be something to train on, and of each target.
 
     Raises:
-        CapoBenchError: If there is nothing to train on, a target has no data, an item is too
-            long, or there are fewer items than wanted.
+        CapoBenchError: If there is not what is required, an item is too long, or there are fewer
+            items than wanted.
     """
     for target in targets or ():
         if target not in corpus.annotator_ids:
@@ -232,12 +234,14 @@ def build(
             )
     drafts, notes = _drafts(corpus, split, prompt, encoder, options, targets)
     present = {annotator for draft in drafts for annotator in draft.own}
-    for target in targets or ():
+    for target in (targets or ()) if required else ():
         if target not in present:
             raise CapoBenchError(
                 f"annotator {target} of corpus {corpus.name} has nothing to train on in split "
                 f"{split!r}; choose another target"
             )
+    if not drafts and not required:
+        return Dataset((), ())
     if not drafts:
         raise CapoBenchError(
             f"corpus {corpus.name}, split {split!r}: there is nothing to train on "
@@ -259,12 +263,17 @@ def build(
     return Dataset(tuple(groups), tuple(f"{count} {what}" for what, count in notes.items()))
 
 
+_MOST = 10.0  # times what a cell weighs on average
+
+
 def balanced(cells: Sequence[tuple[str, str]], balance: Balance) -> list[float]:
     """Weights of (item, annotator) cells, 1 on average.
 
     `both` is iterative proportional fitting (Deming and Stephan 1940) of the table's margins to
     equal ones, the annotators' last: on a table that allows it all items weigh the same, and so do
-    all annotators.
+    all annotators. Where annotators share few items hardly any table does, and what is fitted would
+    leave half of the cells out; so no cell counts more than ten times as much as the mean, or less
+    than a tenth.
     """
     weights = [1.0] * len(cells)
     axes = {"items": [0], "annotators": [1], "both": [0, 1] * 50, "none": []}[balance]
@@ -274,6 +283,8 @@ def balanced(cells: Sequence[tuple[str, str]], balance: Balance) -> list[float]:
             totals[cell[axis]] = totals.get(cell[axis], 0.0) + weight
         share = len(cells) / len(totals)
         weights = [w * share / totals[cell[axis]] for cell, w in zip(cells, weights, strict=True)]
+        if balance == "both":
+            weights = [min(max(weight, 1 / _MOST), _MOST) for weight in weights]
     return weights
 
 

@@ -38,6 +38,9 @@ def write_new(corpus: Corpus, options: NewOptions, folder: Path) -> int:
     Raises:
         CapoBenchError: If the sizes do not go together, or the folder holds something.
     """
+    for name in ("hidden_size", "layers", "heads"):
+        if getattr(options, name) < 1:
+            raise CapoBenchError(f"--{name} must be at least 1, got {getattr(options, name)}")
     if options.hidden_size % (2 * options.heads):
         raise CapoBenchError(
             f"--hidden_size {options.hidden_size} and --heads {options.heads}: expected a multiple "

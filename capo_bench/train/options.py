@@ -126,6 +126,13 @@ class PackedOptions:
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
+    load_best_model_at_end: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep the best epoch on validation; by default wherever each epoch is evaluated "
+            "and saved."
+        },
+    )
     save_total_limit: int | None = field(
         default=2, metadata={"help": "How many checkpoints are kept."}
     )

@@ -21,6 +21,8 @@ class PackedConfig(PackedOptions, TrainingArguments):  # type: ignore[misc]
     """
 
     def __post_init__(self) -> None:
+        if self.save_strategy == "best":
+            self.metric_for_best_model: str | None = self.metric_for_best_model or "loss"
         super().__post_init__()
         self.remove_unused_columns = False
         for name in ("max_length", "max_trie_tokens", "max_batch_tokens"):

@@ -309,7 +309,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         values, annotators = [], []
         for given in inputs["passes"]:
             batch = self.referenced(given.to(self.args.device))
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with torch.no_grad():
                 outcome = self.outcome(self.logprobs(model, batch), batch)
             columns = [getattr(outcome, name) for name in _METRICS.values()]
             columns += [batch.share, self.size(batch)]

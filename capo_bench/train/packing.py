@@ -167,10 +167,13 @@ def pack(groups: Sequence[Sequence[Path]], layout: Layout, multiple: int = 1) ->
         size += len(group)
     longest = max(len(trie.tokens) for trie in tries)
     length = -(-longest // multiple) * multiple
-    # Padding, which no other token sees, may be any token.
+    causal = all(not trie.branches for trie in tries)
+    # Padding, which no other token sees, may be any token. A trie may have more nodes than the model
+    # has positions; a causal row may not, and where its positions began anew, so would a sequence.
     input_ids = torch.zeros(len(tries), length, dtype=torch.long)
-    position_ids = torch.arange(length).repeat(len(tries), 1)
-    subtree_end = position_ids + 1
+    index = torch.arange(length).repeat(len(tries), 1)
+    position_ids = index.clone() if causal else torch.zeros_like(index)
+    subtree_end = index + 1
     keep = torch.zeros(len(tries), length, dtype=torch.bool)
     edge_row: list[Tensor] = []
     edge_token: list[int] = []
@@ -200,7 +203,7 @@ def pack(groups: Sequence[Sequence[Path]], layout: Layout, multiple: int = 1) ->
         part_edge=torch.tensor(part_edge),
         part_path=torch.tensor(part_path),
         segments=[[*trie.branches, len(trie.tokens)] for trie in tries],
-        causal=all(not trie.branches for trie in tries),
+        causal=causal,
         size=size,
     )
 

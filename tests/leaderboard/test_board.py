@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from capo_bench.cli.app import app
 from capo_bench.corpus.load import DATA_VARIABLE, load
+from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard import board_tables, contrasts, page
@@ -27,6 +29,7 @@ from capo_bench.scoring.red_team import representatives
 from capo_bench.scoring.scorer import METRICS_VERSION
 from capo_bench.stats.resampling import Estimate
 from tests.leaderboard.boards import FEW, HOSTILE, board_folder, few_controls, mixed, small, submit
+from tests.leaderboard.build import written
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards"
 
@@ -336,6 +339,37 @@ def test_rows_of_the_committed_boards_are_what_their_responses_give(real_data, m
                 value = one.value if isinstance(one, Estimate) else None
                 committed = entries[name][metric].get("value")
                 assert committed == pytest.approx(value, abs=1.5e-4), (name, metric)
+
+
+def test_a_board_of_labels_alone_has_no_map_and_what_is_no_longer_built_goes(
+    call, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(board_module, "control_predictions", few_controls)
+    mini = load("mini-nli")
+    items = tuple(
+        replace(
+            item,
+            cells={
+                who: tuple(replace(one, explanation="") for one in given)
+                for who, given in item.cells.items()
+            },
+        )
+        for item in mini.items
+    )
+    corpus = replace(mini, name="bare", task=replace(mini.task, explanations="none"), items=items)
+    folder = board_folder(tmp_path, "bare", corpus="bare.jsonl")
+    jsonl.write(corpus, folder / "bare.jsonl")
+    predictions = control_predictions(corpus)["human"]
+    runs = [{"seed": 1, "file": "predictions-1.jsonl"}]
+    card = {"board": "bare", "runs": runs, "versions": {"metrics": str(METRICS_VERSION)}}
+    written(folder / "submissions" / "one", (predictions,), corpus.fingerprint, **card)
+    for name in ("map.svg", "contrasts.md", "contrasts.json"):
+        (folder / name).write_text("of an earlier build")
+    status, out, err = call("leaderboard", "build", tmp_path)
+    assert (status, err) == (0, "")
+    assert "bare: 1 ranked, 0 refused" in out
+    made = {"board.yaml", "bare.jsonl", "submissions", "table.md", "table.csv", "table.json"}
+    assert set(os.listdir(folder)) == made
 
 
 @pytest.mark.slow

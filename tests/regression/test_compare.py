@@ -1,7 +1,6 @@
 """Verdicts on the bundled corpus, and the four forms in which they are told."""
 
 import json
-import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -230,6 +229,7 @@ def test_markdown_shows_hostile_responses_as_text(nasty):
     row = next(line for line in page.splitlines() if "script" in line)
     assert "<script" not in page
     assert "@all" not in page
+    assert "&#64;all" in page  # escaped once
     assert "[x]" not in page
     assert "\x1b" not in page
     # Four cells: an unescaped pipe would make more.
@@ -273,7 +273,8 @@ def test_exit_status_is_the_verdict(call, tmp_path, scorer, human, untagged, bro
     assert status == 2
     assert "METRIC=VALUE" in err
     xml = tmp_path / "report.xml"
-    seed = shutil.copy(files["human"], tmp_path / "seed-1.jsonl")
+    seed = tmp_path / "seed-1.jsonl"
+    write_predictions(seed, scorer.corpus, [replace(human[0], response=""), *human[1:]])
     again = "--candidate", seed, "--max-drop", "label_accuracy=0.05"
     status, out, _ = call(*args, *again, "--format", "junit", "--output", xml)
     assert status == 0

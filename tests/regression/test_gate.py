@@ -345,7 +345,7 @@ def test_pyargs_runs_a_test_for_each_metric(run, trained, file):
     found = run(
         "--pyargs", "capo_bench.regression", "--capo-checkpoint", trained, "--capo-baseline", file,
         "--capo-model-args", f"max_length={SEEN + GENERATED}", "--capo-batch-size", "91",
-        "--junitxml", "x.xml",
+        "--capo-model", "capo-hf", "--junitxml", "x.xml",
     )  # fmt: skip
     found.assert_outcomes(passed=3)
     names = {case.get("name") for case in ET.parse("x.xml").iter("testcase")}

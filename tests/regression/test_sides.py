@@ -1,6 +1,8 @@
 """What is known of a run, from each kind of file and folder."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from leaderboard.build import CARD, FINGERPRINT, PREDICTIONS, written
@@ -92,9 +94,11 @@ def test_results_and_samples_are_of_one_run(tmp_path, key, value, fault):
 
 def test_one_run_counts_once(tmp_path):
     folder = logged(tmp_path / "run")
-    for again in (folder, tmp_path / "run" / ".." / "run", *folder.glob("samples_*")):
-        with pytest.raises(CapoBenchError, match="is given twice; one run counts once"):
+    copied = shutil.copytree(folder, tmp_path / "copied")  # or run again, where nothing is drawn
+    for again in (folder, copied, *folder.glob("samples_*")):
+        with pytest.raises(CapoBenchError, match=r"holds the answers of .* once more") as refused:
             read_side([folder, again])
+        assert str(refused.value.file).startswith(str(again))
 
 
 def test_a_submission_in_a_board_answers_what_the_board_asks_for(tmp_path):
@@ -113,9 +117,10 @@ def test_a_submission_in_a_board_answers_what_the_board_asks_for(tmp_path):
 
 def test_a_submission(tmp_path):
     runs = [{"seed": n, "file": f"p-{n}.jsonl", "claimed": {}} for n in (1, 2)]
-    written(tmp_path / "one", predictions=(PREDICTIONS, PREDICTIONS[::-1]), runs=runs)
+    other = (PREDICTIONS[1], replace(PREDICTIONS[0], response="Label: b"))
+    written(tmp_path / "one", predictions=(PREDICTIONS, other), runs=runs)
     side = read_side([tmp_path / "one"])
-    assert side.runs == (PREDICTIONS, PREDICTIONS[::-1])
+    assert side.runs == (PREDICTIONS, other)
     assert side.facts == {
         "fingerprint": FINGERPRINT, "prompt_hash": CARD["prompt_hash"], "task_version": "1",
         "metrics": str(METRICS_VERSION),

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from capo_bench.corpus.model import Response
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.prompts.prompter import Prompter, prompt_hash
-from capo_bench.train.card import Card, render
+from capo_bench.train.card import READ_BY_TASKS, Card, render
 from capo_bench.train.command import folder_name, main, run
 from capo_bench.train.dataset import Encoder, Options, build
 from capo_bench.train.packed_trainer import PackedTrainer
@@ -110,7 +111,7 @@ def test_setting_and_items_are_told_on_the_card(source, toy, tmp_path, capsys):
     assert f"--tasks capo_corpus_profile --metadata '{metadata}'\n" in seen["profile"]
     mini = load("mini-nli")
     prompter = Prompter(mini, "zero-shot")
-    prompts = [prompter(item, a) for item in mini.split("train") for a in item.cells]
+    prompts = [prompter(i, a) for i in mini.split("train") for a, given in i.cells.items() if given]
     assert f"| prompts | zero-shot, hash {prompt_hash(prompts)} |" in seen["zero-shot"]
 
 
@@ -213,11 +214,76 @@ def test_per_annotator_and_yaml(source, toy, tmp_path):
     run(
         [
             "sft", "--config", str(file), "--corpus", str(toy), "--output", str(output),
-            "--target", "A0", "A2", "--use_cpu", "true", "--resume_from_checkpoint", "true",
+            "--target", "A0", "A2", "--use_cpu", "true", "--save_strategy", "no",
+            "--resume_from_checkpoint", "true",
         ]
     )  # fmt: skip
     assert card.exists()
     assert (output / "A0" / "trainer_state.json").stat().st_mtime_ns == done
+
+
+@pytest.fixture
+def sparse(tmp_path):
+    """A1 answers train alone, A2 validation alone, and of one train item nothing is known of A3."""
+    made = crossed(10, 4)
+    items = []
+    for place, item in enumerate(made.items):
+        split = "train" if place < 7 else "validation"
+        cells = {a: r for a, r in item.cells.items() if a != ("A2" if place < 7 else "A1")}
+        if place == 0:
+            cells["A2"] = ()  # was asked, and could not decide
+        items.append(replace(item, split=split, cells=cells))
+    file = tmp_path / "sparse.jsonl"
+    jsonl.write(replace(made, items=tuple(items)), file)
+    return file
+
+
+def test_who_was_not_trained_on_is_neither_validated_nor_asked_for(
+    source, sparse, tmp_path, capsys
+):
+    short = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"}
+    run(["sft", *options(source, sparse, tmp_path / "o", setting="profile", **short)])
+    assert (tmp_path / "o" / "model.safetensors").exists()
+    (log,) = [
+        entry
+        for entry in json.loads((tmp_path / "o" / "trainer_state.json").read_text())["log_history"]
+        if "eval_loss" in entry
+    ]
+    assert {name for name in log if name.startswith("eval_nll/")} == {
+        "eval_nll/A0", "eval_nll/A3"
+    }  # fmt: skip
+    run(["sft", *options(source, sparse, tmp_path / "own", target="A1", **short)])
+    assert "answered the validation split: no evaluation" in capsys.readouterr().err
+    assert (tmp_path / "own" / "model.safetensors").exists()
+
+
+def test_what_another_command_trained_is_not_taken_for_done(source, toy, tmp_path):
+    short = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no", "per_annotator": True}
+    command = options(source, toy, tmp_path / "o", target="A0", **short)
+    run(["sft", *command])
+    before = (tmp_path / "o" / "A0" / "README.md").read_bytes()
+    run(["sft", *command, "--resume_from_checkpoint", "true"])
+    assert (tmp_path / "o" / "A0" / "README.md").read_bytes() == before
+    with pytest.raises(CapoBenchError, match="was trained by another command"):
+        run(["capo", *command, "--resume_from_checkpoint", "true"])
+
+
+def test_the_best_epoch_is_kept_unless_the_command_says_otherwise(source, toy, tmp_path):
+    kept = {}
+    for name, more in (
+        ("default", {}),
+        ("not", {"load_best_model_at_end": False}),
+        ("of A0", {"metric_for_best_model": "nll/A0"}),
+        ("best", {"save_strategy": "best"}),
+    ):
+        run(["sft", *options(source, toy, tmp_path / name, num_train_epochs=1, **more)])
+        state = json.loads((tmp_path / name / "trainer_state.json").read_text())
+        settings = (tmp_path / name / "README.md").read_text()
+        kept[name] = state["best_model_checkpoint"] is not None, "nll/A0" in settings
+    assert kept == {
+        "default": (True, False), "not": (False, False), "of A0": (True, True),
+        "best": (True, False),
+    }  # fmt: skip
 
 
 def test_no_annotator_leads_out_of_the_folder_or_into_anothers():
@@ -243,6 +309,28 @@ def test_nothing_on_a_card_forges_a_line_of_it():
     }  # fmt: skip
     assert not re.search(r"^(license|\| a|<script)", body, re.MULTILINE)
     assert len(re.findall("^```", body, re.MULTILINE)) == 6
+
+
+def test_a_cards_command_can_be_run_as_it_stands():
+    def command(output, corpus, **reading):
+        read = {"data": None, "splits": "capo", "valid_only": False, "min_responses": 0}
+        card = Card(
+            method="sft", base="b", output=output, adapter=False, annotators=("A",), facts={},
+            settings={}, command="c", chat=False, template_arguments={}, setting="tag",
+            corpus=corpus, reading={**read, "min_annotators": 0, **reading},
+        )  # fmt: skip
+        text = render(card).partition("lm_eval ")[2].partition("\n```")[0]
+        return shlex.split(text.replace("\\\n", " "))
+
+    assert command("out/m", "nli")[3] == "pretrained=out/m"
+    assert json.loads(command("my runs/a,b", "nli")[3]) == {"pretrained": "my runs/a,b"}
+    assert "--metadata" not in command("m", "nli")
+    assert "--metadata" not in command("m", "convincing", min_responses=40)
+    assert json.loads(command("m", "convincing")[-1]) == {"min_responses": 0}
+    files = (ROOT / "tasks").glob("*/*.yaml")
+    asked = {re.search(r"corpus: (.*)", t)[1]: int(found[1]) for t in map(Path.read_text, files)
+             if (found := re.search(r"min_responses: (\d+)", t))}  # fmt: skip
+    assert {name: {"min_responses": n} for name, n in asked.items()} == READ_BY_TASKS
 
 
 _KILLED = """

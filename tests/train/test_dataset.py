@@ -123,6 +123,15 @@ def test_balance_by_hand():
     assert balanced(full, "both") == pytest.approx([1] * 6)
 
 
+def test_balance_leaves_no_cell_out_where_margins_cannot_be_equal():
+    """B has one cell, A ten, of which one is of B's item: equal margins would take it away."""
+    cells = [("0", "A"), ("0", "B"), *((str(item), "A") for item in range(1, 10))]
+    weights = balanced(cells, "both")
+    assert min(weights) == pytest.approx(0.1)
+    assert max(weights) <= 10
+    assert weights[1] > 5 * weights[2]  # as far as it goes, B weighs what A does
+
+
 def test_balance_of_both_margins():
     cells = [("i", "A"), ("i", "B"), ("i", "C"), ("j", "A"), ("j", "B"), ("k", "A"), ("k", "C")]
     weights = balanced(cells, "both")

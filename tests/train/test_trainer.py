@@ -146,10 +146,30 @@ def test_without_a_reference(source, tmp_path):
     assert loss == pytest.approx(sum(expected) / 2, abs=1e-5)
 
 
+def test_a_step_holds_whole_items_however_they_are_divided():
+    """Items i and k are in three parts; two items a step, as if they were in one."""
+    parts = [
+        Group(item, (Path((at,) * size, (2,)),), ())
+        for at, (item, size) in enumerate(
+            [("i", 4), ("i", 4), ("i", 4), ("j", 6), ("k", 5), ("k", 5), ("k", 5), ("l", 3)]
+        )
+    ]
+    whole = [parts[at] for at in (0, 3, 4, 7)]
+    found = compose(parts, "trie", 2, seed=0)
+    assert sorted(map(sorted, found)) in (
+        [[0, 1, 2, 7], [3, 4, 5, 6]],  # by size: 3 and 4, 5 and 6
+        [[3, 4, 5, 6], [0, 1, 2, 7]],
+    )
+    items = [list(dict.fromkeys(parts[at].item for at in batch)) for batch in found]
+    assert items == [
+        [whole[at].item for at in batch] for batch in compose(whole, "trie", 2, seed=0)
+    ]
+
+
 def test_passes_keep_to_the_budget():
     """Rows of 3, 5, 5 and 9 tokens, by hand: a pass is as wide as its longest row."""
     groups = [
-        Group(str(size), (Path((1,) * size, (2,)),), ()) for size in (5, 9, 3, 5)
+        Group(f"i{at}", (Path((1,) * size, (2,)),), ()) for at, size in enumerate((5, 9, 3, 5))
     ]  # a response's last token is no input
     assert sorted(i for batch in compose(groups, "trie", 3, seed=0) for i in batch) == [0, 1, 2, 3]
     assert [len(batch) for batch in compose(groups, "trie", 3, seed=0)] == [3, 1]
@@ -266,11 +286,20 @@ def test_recomputed_activations_change_nothing(source, tmp_path):
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
 
 
-def test_mixed_precision_starts_at_log_2(source, tmp_path):
-    """The reference is computed in the precision of the training."""
-    trainer = capo(source, tmp_path, groups_of(), bf16=True, max_steps=1, logging_steps=1)
+@pytest.mark.parametrize("precompute", [True, False])
+def test_mixed_precision_starts_at_log_2(source, tmp_path, precompute):
+    """The reference is computed in the precision of the training: the margins are what beta makes
+    of rounding to 8 bits if it is not, on weights that are not near 0."""
+    model = load(source)
+    moved(model)
+    trainer = capo(
+        source, tmp_path, groups_of(), model, precompute=precompute,
+        bf16=True, beta=1.0, learning_rate=1e-9, max_steps=1, logging_steps=1,
+    )  # fmt: skip
     trainer.train()
-    assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    logged = trainer.state.log_history[0]
+    assert logged["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert logged["rewards/margins"] == pytest.approx(0, abs=1e-4)
 
 
 def test_capo_learns_and_reports(source, tmp_path):
