@@ -11,7 +11,7 @@ import yaml
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from capo_bench.corpus.load import load
+from capo_bench.corpus.load import DATA_VARIABLE, load
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
 from capo_bench.harness.dry_run import task_names, validate_task
@@ -105,6 +105,27 @@ def test_unreadable_answers_stay_in_every_denominator():
 def test_the_group_runs_both_tasks():
     results = run(["capo_mini"], Parrot(), limit=1)["results"]
     assert {"capo_mini_nli", "capo_mini_paraphrase"} <= set(results)
+
+
+def test_examples_do_not_hold_the_answers():
+    with pytest.raises(CapoBenchError, match="the split train has the answers"):
+        run(["capo_mini_nli_icl"], Parrot(), {"split": "train"}, limit=1)
+
+
+@pytest.mark.parametrize(("form", "most"), [("cue", 16), ("chat", 4096)])
+def test_an_answer_that_is_a_label_alone_is_short_unless_it_is_thought_about(
+    form, most, real_data, monkeypatch
+):
+    monkeypatch.setenv(DATA_VARIABLE, str(real_data))
+    asked = []
+
+    class Asked(Parrot):
+        def generate_until(self, requests, disable_tqdm=False):
+            asked.extend(request.args[1]["max_gen_toks"] for request in requests)
+            return ["Label: 0"] * len(requests)
+
+    run(["capo_mp"], Asked(), {"form": form}, limit=1)
+    assert set(asked) == {most}
 
 
 def test_metadata_sets_split_setting_and_examples():

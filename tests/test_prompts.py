@@ -216,6 +216,35 @@ def test_profile_describes_labels_and_habits(corpus):
     assert f"{common} ({100 * share:.0f}%)" in turn
 
 
+def test_profile_reads_words_of_other_languages(corpus):
+    """Two words in each script; Chinese without blanks is one, as everywhere here."""
+    said = {
+        "Ann1": "Für Übereinstimmung",
+        "Ann2": "don’t naïve",
+        "Ann3": "да нет",
+        "Ann4": "不一样 对",
+    }
+    german = replace(
+        corpus,
+        items=tuple(
+            replace(
+                item,
+                cells={
+                    a: tuple(replace(r, explanation=said[a]) for r in given)
+                    for a, given in item.cells.items()
+                },
+            )
+            for item in corpus.items
+        ),
+    )
+    prompter = Prompter(german, "profile")
+    for annotator, text in said.items():
+        turn = prompter.turn(annotator)
+        assert "about 2 words" in turn
+        for word in text.lower().split():
+            assert word in turn.lower(), word
+
+
 def test_prompt_hash_changes_with_any_prompt():
     assert prompt_hash(["a", "b"]) != prompt_hash(["ab"])
     assert prompt_hash(["a", "b"]) == prompt_hash(iter(["a", "b"]))

@@ -1718,6 +1718,14 @@ def test_a_long_run_after_an_answer_ends_soon(run):
     assert time.process_time() - start < 20
 
 
+def test_an_answer_is_taken_back_behind_many_openers_too():
+    """More than are read at once: what follows a comma is a start of its own."""
+    answer = "Label: neutral\nExplanation: a b. "
+    assert parse(NLI, f"{answer}{'No, ' * 12}scratch that.").error
+    assert parse(NLI, f"{answer}{'no ' * 7}scratch that.").error
+    assert not parse(NLI, f"{answer}{'No, ' * 12}cats scratch that.").error
+
+
 def test_an_answer_is_taken_back_behind_a_long_line_too():
     text = "Label: neutral\nExplanation: a b\n" + "-" * 250 + "Actually, contradiction"
     assert parse(NLI, text).labels == ()

@@ -134,12 +134,13 @@ class Scorer:
         return _scorer_here, (self.corpus, self.split, self.encoder)
 
     def prepare(self) -> None:
-        """Loads the encoder, so that scoring cannot fail later for want of it.
+        """Loads the encoder, if there is anything to read, so that scoring cannot fail later.
 
         Raises:
             CapoBenchError: If it cannot be had.
         """
-        load_encoder(self.encoder)
+        if self.corpus.task.explanations != "none":
+            load_encoder(self.encoder)
 
     def score(self, predictions: Sequence[Prediction]) -> Scores:
         """All metrics of `metrics_of(corpus)`.

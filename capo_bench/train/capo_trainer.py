@@ -81,6 +81,12 @@ class CapoTrainer(PackedTrainer):
             wait=self.accelerator.wait_for_everyone,
         )
 
+    def held(self) -> int:
+        """The copy of the model, where the reference is one."""
+        if self.args.precompute or self.args.reference_free or _adapts(self.model):
+            return 0
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
     def referenced(self, batch: Batch) -> Batch:
         """The batch with the reference's log-probabilities, where they were not computed before."""
         if self._reference is None:
@@ -110,9 +116,12 @@ class CapoTrainer(PackedTrainer):
 
 def _reference(model: nn.Module) -> nn.Module:
     """A model that stays as `model` is: itself, if new adapters can be switched off, or a copy."""
+    return model if _adapts(model) else deepcopy(model).requires_grad_(False).eval()
+
+
+def _adapts(model: nn.Module) -> bool:
+    """Whether the model is one with new adapters, without which it is what it started as."""
     fresh = [
         not parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name
     ]
-    if fresh and all(fresh):
-        return model
-    return deepcopy(model).requires_grad_(False).eval()
+    return bool(fresh) and all(fresh)

@@ -27,7 +27,7 @@ class Estimate:
     """Bytes, by what they hold.
 
     Attributes:
-        state: Gradients and the optimizer's state; the weights are there already.
+        state: Gradients, the optimizer's state and what else is held; the weights are there already.
         token: Activations kept for the backward pass, for each token of a forward pass.
         logits: Logits and their gradient.
         free: What is free on the device.
@@ -71,8 +71,17 @@ class Estimate:
         )
 
 
-def estimate(model: nn.Module, config: Any, *, checkpointing: bool, logits_whole: bool) -> Estimate:
-    """What training a model with AdamW needs.
+def estimate(
+    model: nn.Module,
+    config: Any,
+    *,
+    checkpointing: bool,
+    logits_whole: bool,
+    moments: int = 2,
+    shards: int = 1,
+    held: int = 0,
+) -> Estimate:
+    """What training a model needs.
 
     The activations are counted on a Llama block: of each layer and token some twelve vectors of the
     hidden size and four of the intermediate size are kept, in the weights' type.
@@ -82,6 +91,9 @@ def estimate(model: nn.Module, config: Any, *, checkpointing: bool, logits_whole
         config: Its configuration.
         checkpointing: Whether activations are computed again instead of kept.
         logits_whole: Whether the model's head cannot score in chunks.
+        moments: What the optimizer keeps of each trained weight, in the weights' type; AdamW two.
+        shards: Among how many processes gradients and the optimizer's state are divided.
+        held: Bytes that a method keeps beside all that, such as a second model.
     """
     text = config.get_text_config()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -94,7 +106,7 @@ def estimate(model: nn.Module, config: Any, *, checkpointing: bool, logits_whole
     # Some two fifths of the tokens are scored; their logits and the gradient, in float32.
     row = 8 * text.vocab_size
     return Estimate(
-        state=sum(3 * p.numel() * p.element_size() for p in trained),
+        state=held + sum((1 + moments) * p.numel() * p.element_size() for p in trained) // shards,
         token=token + (2 * row // 5 if logits_whole else 0),
         logits=0 if logits_whole else 2 * MOST_LOGITS,
         free=_free(first.device),

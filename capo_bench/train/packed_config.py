@@ -9,6 +9,15 @@ from transformers import TrainingArguments
 from capo_bench.errors import CapoBenchError
 from capo_bench.train.options import PackedOptions
 
+_USELESS = (
+    "label_smoothing_factor",
+    "use_liger_kernel",
+    "torch_compile",
+    "neftune_noise_alpha",
+    "auto_find_batch_size",
+    "dataloader_drop_last",
+)
+
 
 @dataclass
 class PackedConfig(PackedOptions, TrainingArguments):  # type: ignore[misc]
@@ -29,8 +38,7 @@ class PackedConfig(PackedOptions, TrainingArguments):  # type: ignore[misc]
             value = getattr(self, name)
             if value is not None and value < 2:
                 raise CapoBenchError(f"{name} must be at least 2, got {value}")
-        if self.label_smoothing_factor or self.use_liger_kernel or self.torch_compile:
+        if useless := [name for name in _USELESS if getattr(self, name)]:
             raise CapoBenchError(
-                "label_smoothing_factor, use_liger_kernel and torch_compile do not apply to packed "
-                "groups; leave them out"
+                f"{', '.join(useless)} cannot be had with packed groups; leave it out"
             )

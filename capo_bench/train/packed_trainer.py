@@ -37,6 +37,8 @@ from capo_bench.train.packed_config import PackedConfig
 from capo_bench.train.packing import Layout
 from capo_bench.train.reference import groups_fingerprint
 
+_ADAM = ("adamw_torch", "adamw_torch_fused")  # of which is known what they keep
+
 # Names in the log, TRL's where it has one, and the attributes of an outcome.
 _METRICS = {
     "loss": "loss",
@@ -140,6 +142,10 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """What a method adds to the groups before training; nothing by default."""
         return groups
 
+    def held(self) -> int:
+        """Bytes that a method keeps in memory beside the model and its optimizer."""
+        return 0
+
     def referenced(self, batch: Batch) -> Batch:
         """The batch with what a method needs of another model; as it is by default."""
         return batch
@@ -156,12 +162,17 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             CapoBenchError: If training does not fit into the memory that is free.
         """
         chunked = scores_in_chunks(self.model)
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._most_logits = MOST_LOGITS if chunked else None
         self.memory = estimate(
             self.model,
             self.model.config,
             checkpointing=self.args.activation_checkpointing,
             logits_whole=not chunked,
+            # Of other optimizers little is known but that they keep less.
+            moments=2 if self.args.optim in _ADAM else 0,
+            shards=self.args.world_size if sharded else 1,
+            held=self.held(),
         )
         largest = max(tokens(group, self.layout) for group in groups)
         self.memory.check(largest)

@@ -3,6 +3,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from capo_bench.errors import CapoBenchError
 from capo_bench.harness import decoding
 from capo_bench.harness.decoding import cannot_decode, decode, prefilled
 from capo_bench.harness.model import SharedPrefixLM, settled
@@ -60,6 +61,15 @@ def test_every_answer_is_that_of_its_prompt_alone(architecture, rows):
     wanted = [alone(prompt) for prompt in prompts]
     assert [found[index] for index in range(len(prompts))] == wanted
     assert len({len(told) for told in wanted}) > 1
+
+
+@pytest.mark.parametrize("more", [0, 100])
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(source, more):
+    model = SharedPrefixLM(pretrained=str(source), dtype="float32", device="cpu", max_length=64)
+    kwargs = {"until": ["\n"], "max_gen_toks": 64 + more, "do_sample": False}
+    request = Instance("generate_until", {}, ("Annotator Ann1:\n", kwargs), 0)
+    with pytest.raises(CapoBenchError, match="leaves no room for a prompt in the 64 tokens"):
+        model.generate_until([request], disable_tqdm=True)
 
 
 def test_a_row_that_is_over_makes_room(monkeypatch):

@@ -219,6 +219,23 @@ def test_a_divided_comparison_is_the_whole_one(source, tmp_path):
             assert results[1][2][name] == pytest.approx(value, abs=1e-5), name
 
 
+def test_memory_is_of_the_optimizer_and_of_a_second_model(source, tmp_path):
+    """In float32: gradients, AdamW's two moments, and the reference where it is a copy."""
+    weights = 4 * sum(p.numel() for p in load(source).parameters())
+    held = {
+        "adamw": capo(source, tmp_path / "1", groups_of()),
+        "sgd": capo(source, tmp_path / "2", groups_of(), optim="sgd"),
+        "copy": capo(source, tmp_path / "3", groups_of(), precompute=False),
+        "free": capo(source, tmp_path / "4", groups_of(), precompute=False, reference_free=True),
+    }
+    copies = {name: trainer.memory.state / weights for name, trainer in held.items()}
+    assert copies == {"adamw": 3, "sgd": 1, "copy": 4, "free": 3}
+    sharded = memory.estimate(
+        load(source), load(source).config, checkpointing=False, logits_whole=True, shards=4
+    )
+    assert sharded.state == 3 * weights // 4
+
+
 def test_too_little_memory_is_refused_with_figures(source, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_free", lambda device: 10_000)
     with pytest.raises(CapoBenchError, match=r"needs about 0\.\d GB .*, 0\.0 GB are free; lower"):
