@@ -59,7 +59,7 @@ docs: $(READY)
 docs-check: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'slow or not slow' tests/test_docs.py
 
-# Every board as committed, scored anew from its submissions: 20 minutes the first time.
+# Every board and study as committed, scored anew from what was answered: half an hour the first time.
 boards-check: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow tests/leaderboard/test_board.py
 

@@ -341,7 +341,9 @@ def test_tables_come_from_predictions_alone(study):
     human, own = rows["human"], rows["human (Ann2)"]
     assert human["responses"] > own["responses"] == own["items"]
     assert human["metrics"]["label_accuracy"]["value"] == 1
+    assert human["signature"] == scorer.signature
     text = made[1].read_text()
+    assert f"fingerprint {scorer.corpus.fingerprint}" in text
     assert "| wrong-item &lt;b&gt; |" in text
     assert "| 13 |" in text
     first = [file.read_bytes() for file in made]

@@ -297,6 +297,10 @@ def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
         ]
         shown = name if row.kind == "system" else f"*{name}*"
         lines.append(f"| {shown} | {row.scores.n_responses} | {' | '.join([*cells, *times])} |")
+    signed = dict.fromkeys(
+        ", ".join(f"{name} {value}" for name, value in row.scores.signature.items()) for row in rows
+    )
+    lines += ["", "Scored:", "", *(f"- {escape_markdown(one)}" for one in signed)]
     return "\n".join(lines) + "\n"
 
 
@@ -304,6 +308,7 @@ def _row_json(row: Scored) -> dict[str, Any]:
     return {
         "name": row.name,
         "kind": row.kind,
+        "signature": row.scores.signature,
         "items": row.scores.n_items,
         "responses": row.scores.n_responses,
         "metrics": {name: estimate_json(one, 4) for name, one in row.scores.estimates.items()},

@@ -6,6 +6,7 @@ would act on is shown escaped.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def as_github(finding: Finding, root: Path) -> str:
         finding: The finding.
         root: The repository; the file is named relative to it.
     """
-    file = finding.file.absolute()
+    file = Path(os.path.abspath(finding.file))  # without the `..` that may lead out of it
     name = file.relative_to(root) if file.is_relative_to(root) else file
     where = f"file={_property(name.as_posix())}" + (f",line={finding.line}" if finding.line else "")
     title = f"title={_property(f'capo-bench verify: {finding.rule}')}"

@@ -258,7 +258,7 @@ def _row(judged: Judged) -> list[str]:
         margin,
         _p(judged.p_within),
         _p(judged.p_worse),
-        f"{judged.detectable:.3f}",
+        f"{judged.detectable:.3f}" if isfinite(judged.detectable) else "–",
         judged.verdict,
     ]
 
@@ -268,6 +268,8 @@ def _arrow(judged: Judged) -> str:
 
 
 def _p(value: float) -> str:
+    if not isfinite(value):
+        return "–"
     return "<.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from math import isfinite
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -28,10 +29,13 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
         title_justify="left",
         caption="\n".join(["95 % intervals, clustered on the item.", *undefined, signature]),
         caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
-    table.add_column("axis")
+    table.add_column("axis", min_width=8)
     table.add_column("metric", no_wrap=True)
-    table.add_column("")
+    table.add_column("", min_width=1)
     for heading in ("value", "stderr", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     axis = None
@@ -45,8 +49,10 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
         if isinstance(found, Undefined):
             table.add_row(*row, "not defined", "", "")
         else:
-            interval = f"{found.low:.3f} .. {found.high:.3f}"
-            table.add_row(*row, f"{found.value:.4f}", f"{found.stderr:.4f}", interval)
+            known = isfinite(found.low)  # of a single item nothing is
+            interval = f"{found.low:.3f} .. {found.high:.3f}" if known else "no interval"
+            stderr = f"{found.stderr:.4f}" if known else "–"
+            table.add_row(*row, f"{found.value:.4f}", stderr, interval)
     return table
 
 

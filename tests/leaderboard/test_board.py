@@ -17,6 +17,7 @@ from capo_bench.cli.app import app
 from capo_bench.corpus.load import DATA_VARIABLE, load
 from capo_bench.corpus.readers import jsonl
 from capo_bench.errors import CapoBenchError
+from capo_bench.experiments.study import build as build_study
 from capo_bench.leaderboard import board as board_module
 from capo_bench.leaderboard import board_tables, contrasts, page
 from capo_bench.leaderboard.board import build, find_boards, read_board
@@ -393,6 +394,17 @@ def test_the_committed_boards_are_what_their_submissions_give(real_data, monkeyp
             check_built(file, text)
         assert board.refused == ()
     check_built(COMMITTED / "index.html", page.html(boards, {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", sorted(one.name for one in (COMMITTED / "studies").iterdir()))
+def test_the_committed_studies_are_what_their_predictions_give(
+    study, real_data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(DATA_VARIABLE, str(real_data))
+    copied = shutil.copytree(COMMITTED / "studies" / study, tmp_path / study)
+    for file in build_study(copied):
+        check_built(COMMITTED / "studies" / study / file.name, file.read_text())
 
 
 def check_built(file, text):

@@ -263,6 +263,11 @@ def test_what_cannot_be_checked_is_status_2(call, make, tmp_path):
 
 def test_annotations_escape_what_github_reads(tmp_path):
     finding = Finding("note", "a,b", tmp_path / "50%:x" / "a\nb", 3, "100%\r\nsure: a,b")
+    (tmp_path / "below").mkdir()
+    around = replace(finding, file=tmp_path / "below" / ".." / "a,b.yaml")
+    assert as_github(around, tmp_path) == as_github(
+        replace(finding, file=tmp_path / "a,b.yaml"), tmp_path
+    )
     assert as_github(finding, tmp_path) == (
         "::notice file=50%25%3Ax/a%0Ab,line=3,title=capo-bench verify%3A a%2Cb"
         "::100%25%0D%0Asure: a,b"

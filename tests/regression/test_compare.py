@@ -274,8 +274,9 @@ def test_exit_status_is_the_verdict(call, tmp_path, scorer, human, untagged, bro
     assert "METRIC=VALUE" in err
     xml = tmp_path / "report.xml"
     seed = tmp_path / "seed-1.jsonl"
-    write_predictions(seed, scorer.corpus, [replace(human[0], response=""), *human[1:]])
-    again = "--candidate", seed, "--max-drop", "label_accuracy=0.05"
+    other = replace(human[0], response=f"{human[0].response} Indeed.")
+    write_predictions(seed, scorer.corpus, [other, *human[1:]])
+    again = "--candidate", seed, "--max-drop", "label_accuracy=0.3"
     status, out, _ = call(*args, *again, "--format", "junit", "--output", xml)
     assert status == 0
     assert "Pass" in out
