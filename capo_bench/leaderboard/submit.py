@@ -52,6 +52,9 @@ _results: TypeAdapter[Any] = TypeAdapter(_Results)
 _MADE = ("setting", "prompt_hash", "decoding", "versions")
 """Keys of a card that say how the responses were made."""
 
+_SCORED_BY = ("capo_bench", "metrics", "bertscore")
+"""Versions in a card that say how its scores were made, and nothing of the responses."""
+
 _ANEW = "run with --seed anew, for a trained model with the seed of its training"
 
 _MEASURED = ("format", *_MADE, "runs")
@@ -118,6 +121,9 @@ def add(
 ) -> Submission:
     """Adds runs to a submission that stands, as if they had been submitted together.
 
+    Where the metrics are others by now the card names the new ones, and the scores that were claimed
+    of earlier runs go.
+
     Args:
         results: As for `submit`.
         folder: The submission's folder.
@@ -133,13 +139,16 @@ def add(
     standing = read_submission(folder)
     runs = _read_runs(results, given, task)
     first, content = runs[0], standing.card.model_dump(mode="json", exclude_none=True)
-    pairs = {
-        "the corpus": (standing.fingerprint, first.answered.fingerprint),
-        **{key: (content.get(key), first.known.get(key)) for key in _MADE},
-    }
+    made, now = _how_made(content), _how_made(first.known)
+    pairs = {what: (made[what], now[what]) for what in made}
+    pairs["the corpus"] = standing.fingerprint, first.answered.fingerprint
     for what, (one, other) in pairs.items():
         if one != other:
             raise _differ(folder, first.file, what, one, other)
+    if content["versions"] != first.known["versions"]:
+        # What was claimed is of other metrics than the card now names.
+        content["versions"] = first.known["versions"]
+        content["runs"] = [{**run, "claimed": {}} for run in content["runs"]]
     seeds = {run.seed for run in standing.card.runs}
     for run in runs:
         if run.seed in seeds:
@@ -156,6 +165,12 @@ def add(
         standing.fingerprint,
         replace=True,
     )
+
+
+def _how_made(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a card, or of what results know of it, says how the responses were made."""
+    versions = {k: v for k, v in card["versions"].items() if k not in _SCORED_BY}
+    return {**{key: card.get(key) for key in _MADE}, "versions": versions}
 
 
 def _read_runs(

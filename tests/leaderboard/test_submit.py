@@ -142,6 +142,20 @@ def test_a_seed_that_is_added_stands_as_if_it_had_been_there_from_the_start(
     ]
 
 
+def test_a_seed_joins_runs_that_were_scored_by_older_metrics(call, output, edited, card, tmp_path):
+    made = tmp_path / "lol"
+    rest = ("--output", made, "--card", card, "--set", "board=mini-nli")
+    assert call("submit", output, *rest)[0] == 0
+    written = yaml.safe_load((made / "card.yaml").read_text())
+    written["versions"]["metrics"] = "2"
+    (made / "card.yaml").write_text(yaml.safe_dump(written))
+    other = edited("other", lambda results: results["config"].update(torch_seed=8))
+    assert call("submit", other, "--output", made, "--add")[0] == 0
+    found = read_submission(made).card
+    assert found.versions["metrics"] == str(METRICS_VERSION)
+    assert [bool(run.claimed) for run in found.runs] == [False, True]
+
+
 def _hotter(results):
     results["configs"]["capo_mini_nli_tag"]["generation_kwargs"]["temperature"] = 1.0
     results["config"]["torch_seed"] = 8
