@@ -683,12 +683,12 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def naming(source: str | Path, *, line: int | None = None, id: str | None = None) -> Iterator[None]:
-    """Says of a `CapoBenchError` raised inside where the fault is; what it knows itself stays."""
+    """Says of a `CapoBenchError` raised inside in which file it is; line and id stay, if it knows."""
     try:
         yield
     except CapoBenchError as error:
         raise CapoBenchError(
-            error.message, file=error.file or source, line=error.line or line, id=error.id or id
+            error.message, file=source, line=error.line or line, id=error.id or id
         ) from error
 
 

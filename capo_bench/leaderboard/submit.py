@@ -230,9 +230,9 @@ def read_run(path: Path, task: str | None = None) -> LoggedRun:
     if not isinstance(seed, int):
         raise CapoBenchError(f"{file} names no torch_seed; run lm-eval with --seed")
     reported = results["results"].get(task, {})
+    answered = _once(read_predictions(samples), samples)
     with naming(file):
         known = _known(results, config, metadata, results.get("versions", {}).get(task))
-        answered = _once(read_predictions(samples), samples)
         signature, options = metadata["signature"], answered.options
         for what, told, asked in (
             ("the corpus with fingerprint", signature.get("fingerprint"), answered.fingerprint),

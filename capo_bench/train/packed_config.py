@@ -40,5 +40,5 @@ class PackedConfig(PackedOptions, TrainingArguments):  # type: ignore[misc]
                 raise CapoBenchError(f"{name} must be at least 2, got {value}")
         if useless := [name for name in _USELESS if getattr(self, name)]:
             raise CapoBenchError(
-                f"{', '.join(useless)} cannot be had with packed groups; leave it out"
+                f"{', '.join(useless)} do not apply to packed groups; leave them out"
             )

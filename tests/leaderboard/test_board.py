@@ -345,7 +345,7 @@ def test_rows_of_the_committed_boards_are_what_their_responses_give(real_data, m
 def test_a_board_of_labels_alone_has_no_map_and_what_is_no_longer_built_goes(
     call, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(board_module, "control_predictions", few_controls)
+    monkeypatch.setattr(board_module, "control_predictions", control_predictions)
     mini = load("mini-nli")
     items = tuple(
         replace(
@@ -358,11 +358,13 @@ def test_a_board_of_labels_alone_has_no_map_and_what_is_no_longer_built_goes(
         for item in mini.items
     )
     corpus = replace(mini, name="bare", task=replace(mini.task, explanations="none"), items=items)
-    folder = board_folder(tmp_path, "bare", corpus="bare.jsonl")
+    folder = board_folder(tmp_path, "bare")
+    (folder / "board.yaml").write_text("title: T\ncorpus: bare.jsonl\nbertscore: minilm\n")
     jsonl.write(corpus, folder / "bare.jsonl")
     predictions = control_predictions(corpus)["human"]
     runs = [{"seed": 1, "file": "predictions-1.jsonl"}]
-    card = {"board": "bare", "runs": runs, "versions": {"metrics": str(METRICS_VERSION)}}
+    versions = {"metrics": str(METRICS_VERSION), "task": "1.0"}
+    card = {"board": "bare", "runs": runs, "versions": versions}
     written(folder / "submissions" / "one", (predictions,), corpus.fingerprint, **card)
     for name in ("map.svg", "contrasts.md", "contrasts.json"):
         (folder / name).write_text("of an earlier build")

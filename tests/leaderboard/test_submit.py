@@ -340,6 +340,15 @@ def test_a_submission_is_replaced_by_force_alone(call, output, card, tmp_path):
     assert not (made / "left.txt").exists()
 
 
+def test_a_fault_in_samples_is_named_by_their_file(call, edited, card, tmp_path):
+    folder = edited("other", lambda results: None)
+    (samples,) = folder.rglob("samples_*.jsonl")
+    samples.write_text("no json\n")
+    status, _, err = call("submit", folder, "--output", tmp_path / "lol", "--card", card)
+    assert status == 2
+    assert f"{samples}, line 1: " in err
+
+
 def test_the_same_run_twice(call, output, card, tmp_path):
     status, _, err = call("submit", output, output, "--output", tmp_path / "lol", "--card", card)
     assert status == 2
