@@ -27,7 +27,7 @@ demo: $(READY)
 	$(BIN)/capo-bench run --tasks capo_mini --model hf --model_args $(SMOLLM2_ARGS) \
 		--limit 6 --gen_kwargs max_gen_toks=48 --batch_size 24 --log_samples --output_path results/demo
 	@echo "Results and samples: results/demo. Score the samples again, offline:"
-	@echo "  $(BIN)/capo-bench score results/demo/*/samples_*.jsonl"
+	@echo '  $(BIN)/capo-bench score $$(find results/demo -name "samples_*.jsonl")'
 
 # Two workers of one thread each: on two cores, threads of one would wait for those of the other.
 # Nothing that is tested lies on the hub; a machine without a network would wait for it in vain.
