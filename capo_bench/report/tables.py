@@ -47,7 +47,7 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
         row.append("↑" if metric.higher_is_better else "↓")
         axis = metric.axis
         if isinstance(found, Undefined):
-            table.add_row(*row, "not defined", "", "")
+            table.add_row(*row, "–", "", "")
         else:
             known = isfinite(found.low)  # of a single item nothing is
             interval = f"{found.low:.3f} .. {found.high:.3f}" if known else "no interval"
