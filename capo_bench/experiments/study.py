@@ -26,7 +26,7 @@ from capo_bench.files import read_yaml, validated, write_text, writing_all
 from capo_bench.leaderboard.submission import Finite, Line, Text
 from capo_bench.metrics.cells import Prediction
 from capo_bench.metrics.registry import shown_in
-from capo_bench.render.estimates import estimate_cell, estimate_json
+from capo_bench.render.estimates import estimate_cell, estimate_json, signature_line
 from capo_bench.render.html import escape_markdown
 from capo_bench.scoring.cache import measured
 from capo_bench.scoring.controls import AGAIN, CEILINGS, HUMAN, control_predictions
@@ -297,9 +297,7 @@ def markdown(spec: StudySpec, rows: Sequence[Scored]) -> str:
         ]
         shown = name if row.kind == "system" else f"*{name}*"
         lines.append(f"| {shown} | {row.scores.n_responses} | {' | '.join([*cells, *times])} |")
-    signed = dict.fromkeys(
-        ", ".join(f"{name} {value}" for name, value in row.scores.signature.items()) for row in rows
-    )
+    signed = dict.fromkeys(signature_line(row.scores.signature) for row in rows)
     lines += ["", "Scored:", "", *(f"- {escape_markdown(one)}" for one in signed)]
     return "\n".join(lines) + "\n"
 

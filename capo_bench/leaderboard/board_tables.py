@@ -19,7 +19,7 @@ import numpy as np
 from capo_bench.display import neutral, visible
 from capo_bench.leaderboard.board import Board, Entry
 from capo_bench.metrics.registry import HEADLINE, metric_named, shown_in
-from capo_bench.render.estimates import estimate_json, rounded
+from capo_bench.render.estimates import estimate_json, rounded, signature_line
 from capo_bench.render.html import decimal, escape_markdown, interval, number
 from capo_bench.scoring.controls import AGAIN, HUMAN
 from capo_bench.stats.resampling import Estimate, Undefined
@@ -72,7 +72,7 @@ def markdown(board: Board) -> str:
         lines += ["Refused:", ""]
         lines += [f"- {escape_markdown(one)}: {escape_markdown(why)}" for one, why in board.refused]
         lines.append("")
-    lines.append(escape_markdown(", ".join(f"{k} {v}" for k, v in board.signature.items())))
+    lines.append(escape_markdown(signature_line(board.signature)))
     return "\n".join(lines) + "\n"
 
 

@@ -142,9 +142,7 @@ def add(
     made, now = _how_made(content), _how_made(first.known)
     pairs = {what: (made[what], now[what]) for what in made}
     pairs["the corpus"] = standing.fingerprint, first.answered.fingerprint
-    for what, (one, other) in pairs.items():
-        if one != other:
-            raise _differ(folder, first.file, what, one, other)
+    _check_same(folder, first.file, pairs)
     if content["versions"] != first.known["versions"]:
         # What was claimed is of other metrics than the card now names.
         content["versions"] = first.known["versions"]
@@ -155,16 +153,12 @@ def add(
             raise CapoBenchError(
                 f"{run.file}: {folder} has a run with the seed {run.seed}; {_ANEW}"
             )
-    listed = [*content["runs"], *map(_listed, runs)]
-    answered = [*standing.predictions, *(run.answered.predictions for run in runs)]
-    order = sorted(range(len(listed)), key=lambda place: int(listed[place]["seed"]))
-    return write_submission(
-        folder,
-        checked({**content, **given, "runs": [listed[place] for place in order]}),
-        [answered[place] for place in order],
-        standing.fingerprint,
-        replace=True,
-    )
+    together = [*zip(content["runs"], standing.predictions, strict=True)]
+    together += [(_listed(run), run.answered.predictions) for run in runs]
+    together.sort(key=lambda run: int(run[0]["seed"]))
+    card = checked({**content, **given, "runs": [listed for listed, _ in together]})
+    predictions = [answered for _, answered in together]
+    return write_submission(folder, card, predictions, standing.fingerprint, replace=True)
 
 
 def _how_made(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -396,18 +390,19 @@ def _check_alike(runs: Sequence[LoggedRun], given: Mapping[str, Any]) -> None:
                 if key not in given  # each seed's checkpoint may have a name of its own
             },
         }
-        for what, (one, other) in pairs.items():
-            if one != other:
-                raise _differ(first.file, run.file, what, one, other)
+        _check_same(first.file, run.file, pairs)
         if any(run.seed == earlier.seed for earlier in runs[:index]):
             raise CapoBenchError(f"{run.file}: another run has the seed {run.seed} too; {_ANEW}")
 
 
-def _differ(first: Path, second: Path, what: str, one: object, other: object) -> CapoBenchError:
-    return CapoBenchError(
-        f"{first} and {second} differ in {what} ({one} and {other}); runs of one submission differ "
-        "in the seed alone, submit these apart"
-    )
+def _check_same(first: Path, second: Path, pairs: Mapping[str, tuple[object, object]]) -> None:
+    """Refuses two runs that differ in something; `pairs` has what each of them has, by name."""
+    for what, (one, other) in pairs.items():
+        if one != other:
+            raise CapoBenchError(
+                f"{first} and {second} differ in {what} ({one} and {other}); runs of one submission "
+                "differ in the seed alone, submit these apart"
+            )
 
 
 def checked(content: Mapping[str, Any]) -> Card:

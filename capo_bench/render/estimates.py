@@ -1,7 +1,8 @@
-"""Estimates as data and as cells of tables: one rounding, one sign, one word for undefined."""
+"""Estimates, and what they depend on, as data and as text: one rounding, one sign, one form."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -26,6 +27,11 @@ def estimate_json(found: Estimate | Undefined, digits: int | None = None) -> dic
     if digits is None:
         return parts
     return {part: rounded(value, digits) for part, value in parts.items()}
+
+
+def signature_line(signature: Mapping[str, Any]) -> str:
+    """What scores depend on (`Scorer.signature`), in a line."""
+    return ", ".join(f"{name} {value}" for name, value in signature.items())
 
 
 def rounded(value: float, digits: int) -> float | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from capo_bench.errors import listed
 from capo_bench.metrics.registry import HEADLINE, Metric, metric_named, shown_in
+from capo_bench.render.estimates import signature_line
 from capo_bench.scoring.controls import HUMAN, ControlRow
 from capo_bench.scoring.red_team import Fooled
 from capo_bench.scoring.scorer import Scorer, Scores
@@ -22,7 +23,7 @@ def scores_table(scores: Scores, metrics: tuple[Metric, ...], title: str) -> Tab
     """One row a metric: direction, value, clustered standard error and 95 % interval."""
     synthetic = " (synthetic)" if scores.signature["synthetic"] else ""
     undefined = _why_not([scores])
-    signature = ", ".join(f"{key} {value}" for key, value in scores.signature.items())
+    signature = signature_line(scores.signature)
     table = Table(
         title=f"{title}\n{scores.signature['corpus']}{synthetic}, {scores.signature['split']}: "
         f"{scores.n_items} items, {scores.n_responses} responses",
@@ -94,7 +95,7 @@ def controls_tables(rows: Sequence[ControlRow]) -> list[Table]:
             [
                 "95 % intervals, clustered on the item.",
                 *_why_not([row.scores for row in rows]),
-                ", ".join(f"{key} {value}" for key, value in signature.items()),
+                signature_line(signature),
             ]
         ),
     )

@@ -234,18 +234,19 @@ def build(
             )
     drafts, notes = _drafts(corpus, split, prompt, encoder, options, targets)
     present = {annotator for draft in drafts for annotator in draft.own}
-    for target in (targets or ()) if required else ():
-        if target not in present:
+    said = tuple(f"{count} {what}" for what, count in notes.items())
+    if not drafts and not required:
+        return Dataset((), said)
+    for target in targets or ():
+        if required and target not in present:
             raise CapoBenchError(
                 f"annotator {target} of corpus {corpus.name} has nothing to train on in split "
                 f"{split!r}; choose another target"
             )
-    if not drafts and not required:
-        return Dataset((), ())
     if not drafts:
         raise CapoBenchError(
             f"corpus {corpus.name}, split {split!r}: there is nothing to train on "
-            f"({', '.join(f'{count} {what}' for what, count in notes.items()) or 'no responses'})"
+            f"({', '.join(said) or 'no responses'})"
         )
     cells = [(draft.item.id, annotator) for draft in drafts for annotator in draft.own]
     weights = dict(zip(cells, balanced(cells, options.balance), strict=True))
@@ -260,7 +261,7 @@ def build(
         replace(g, comparisons=tuple(replace(c, weight=c.weight * scale) for c in g.comparisons))
         for g in groups
     ]
-    return Dataset(tuple(groups), tuple(f"{count} {what}" for what, count in notes.items()))
+    return Dataset(tuple(groups), said)
 
 
 _MOST = 10.0  # times what a cell weighs on average
